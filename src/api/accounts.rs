@@ -1,0 +1,267 @@
+//! Signing up, signing in, and one's own account.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::App,
+    auth::{
+        password::{Busy, QUEUE_SETTING},
+        token::Claims,
+    },
+    chat::{
+        Caller, ChatError,
+        sessions::Login,
+        users::{Username, is_unseen},
+    },
+    config::Signup,
+    http::{
+        limits::Attempt,
+        request::Request,
+        respond::{Rejection, Response, json, message},
+    },
+    store::{UserChange, UserRecord},
+    types::{Role, SessionId, Timestamp, UserId},
+};
+
+#[derive(Serialize)]
+struct TokenAnswer {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: i64,
+    refresh_token: String,
+}
+
+#[derive(Deserialize)]
+struct RefreshToken {
+    refresh_token: String,
+}
+
+#[derive(Deserialize)]
+struct Registration {
+    username: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+struct ChangeMe {
+    display_name: Option<String>,
+    password: Option<NewPassword>,
+}
+
+#[derive(Deserialize)]
+struct NewPassword {
+    current: String,
+    new: String,
+}
+
+#[derive(Serialize)]
+struct Profile<'a> {
+    #[serde(rename = "_id")]
+    id: UserId,
+    user_id: UserId,
+    username: &'a str,
+    display_name: &'a str,
+    roles: Vec<RoleShown>,
+    created_at: Timestamp,
+}
+
+/// A role as the original API shows it.
+#[derive(Serialize)]
+pub struct RoleShown {
+    role_id: &'static str,
+    role_name: &'static str,
+}
+
+impl From<Role> for RoleShown {
+    fn from(role: Role) -> Self {
+        Self { role_id: role.id(), role_name: role.name() }
+    }
+}
+
+impl From<Busy> for Rejection {
+    fn from(_: Busy) -> Self {
+        ChatError::Busy(QUEUE_SETTING).into()
+    }
+}
+
+/// `POST /token`
+pub async fn sign_in(app: &Arc<App>, mut request: Request) -> Result<Response, Rejection> {
+    let form = request.form().await?;
+    let [username, password] = form.require(["username", "password"])?;
+    if form.get("grant_type").is_some_and(|grant| !grant.is_empty() && grant != "password") {
+        return Err(Rejection::invalid("value_error", &["body", "grant_type"], "Input should be 'password'"));
+    }
+    let attempt = attempt(app, &username, &request)?;
+    let user = judged(app, &attempt, app.chat.user_named(&username).await)?;
+    // A disabled account is compared as if there were none: who knows its password learns nothing by it.
+    let user = user.filter(|user| !user.disabled);
+    let hash = user.as_ref().map(|user| user.password_hash.clone());
+    let right = judged(app, &attempt, app.passwords.verify(password, hash).await)?;
+    let Some(user) = user.filter(|_| right) else { return Err(wrong_credentials(app)) };
+    let login = match judged(app, &attempt, app.chat.begin_session(user).await.map_err(Rejection::from)) {
+        Err(refused) if refused.status == StatusCode::UNAUTHORIZED => return Err(wrong_credentials(app)),
+        login => login?,
+    };
+    app.limiters.signed_in(&attempt);
+    app.metrics.logins.inc();
+    Ok(tokens(app, &login))
+}
+
+/// `POST /token/refresh`
+pub async fn refresh(app: &Arc<App>, mut request: Request) -> Result<Response, Rejection> {
+    let body: RefreshToken = request.json().await?;
+    let login = app.chat.refresh_session(&body.refresh_token).await?;
+    Ok(tokens(app, &login))
+}
+
+/// `POST /token/revoke`
+pub async fn revoke(app: &Arc<App>, mut request: Request) -> Result<Response, Rejection> {
+    let body: RefreshToken = request.json().await?;
+    app.chat.revoke_refresh(&body.refresh_token).await?;
+    Ok(message("Logged out successfully"))
+}
+
+/// `POST /users/register`
+pub async fn register(app: &Arc<App>, mut request: Request) -> Result<Response, Rejection> {
+    if app.config.auth.signup == Signup::Closed {
+        let detail = "Sign-up is closed here: ask the operator for an account.";
+        return Err(Rejection::forbidden("signup_closed", detail));
+    }
+    let body: Registration = request.json().await?;
+    let username = Username::parse(&body.username)?;
+    app.passwords
+        .check_new(&body.password)
+        .map_err(|msg| Rejection::invalid("value_error", &["body", "password"], msg))?;
+    app.limiters.sign_up(request.peer)?;
+    // A look before the hash saves the work; the store decides.
+    if app.chat.user_named(&username.shown).await?.is_some() {
+        return Err(ChatError::UserExists.into());
+    }
+    let hash = app.passwords.hash(body.password).await?;
+    app.chat.register(username, hash, &[Role::BasicUser]).await?;
+    Ok(message("User created successfully"))
+}
+
+/// `GET /users/me`
+pub async fn me(app: &Arc<App>, caller: Caller, _request: Request) -> Result<Response, Rejection> {
+    Ok(profile(&*app.chat.account(caller.user_id).await?))
+}
+
+/// `PATCH /users/me`: everything is checked before anything is changed.
+pub async fn change_me(app: &Arc<App>, caller: Caller, mut request: Request) -> Result<Response, Rejection> {
+    let body: ChangeMe = request.json().await?;
+    if let Some(name) = &body.display_name {
+        check_display_name(name, app.config.limits.display_name_chars)?;
+    }
+    if let Some(password) = body.password {
+        change_password(app, &caller, password, &request).await?;
+    }
+    if let Some(name) = body.display_name {
+        app.chat.change_user(caller.user_id, UserChange::DisplayName(name)).await?;
+    }
+    Ok(profile(&*app.chat.account(caller.user_id).await?))
+}
+
+async fn change_password(
+    app: &App,
+    caller: &Caller,
+    password: NewPassword,
+    request: &Request,
+) -> Result<(), Rejection> {
+    app.passwords
+        .check_new(&password.new)
+        .map_err(|msg| Rejection::invalid("value_error", &["body", "password", "new"], msg))?;
+    let attempt = attempt(app, &caller.username, request)?;
+    let user = judged(app, &attempt, app.chat.require_user(&caller.username).await)?;
+    let right = judged(app, &attempt, app.passwords.verify(password.current, Some(user.password_hash)).await)?;
+    if !right {
+        return Err(Rejection::forbidden("wrong_password", "The current password is not right."));
+    }
+    app.limiters.signed_in(&attempt);
+    let hash = app.passwords.hash(password.new).await?;
+    let keep: Option<SessionId> = Some(caller.session_id);
+    app.chat.change_user(caller.user_id, UserChange::Password { hash, keep }).await?;
+    Ok(())
+}
+
+fn check_display_name(name: &str, most: usize) -> Result<(), Rejection> {
+    let invalid = |msg: String| Err(Rejection::invalid("value_error", &["body", "display_name"], msg));
+    if name.trim().is_empty() || name.trim() != name {
+        return invalid("A display name has at least one character, and no space at its ends.".into());
+    }
+    if name.chars().count() > most {
+        return invalid(format!("A display name has at most {most} characters."));
+    }
+    if name.chars().any(is_unseen) {
+        return invalid("A display name cannot contain control, bidirectional or invisible characters.".into());
+    }
+    Ok(())
+}
+
+/// Charges the attempt before the password is looked at.
+fn attempt(app: &App, username: &str, request: &Request) -> Result<Attempt, Rejection> {
+    let account = Username::parse(username).ok().map(|name| name.folded);
+    app.limiters.sign_in(account, request.peer).map_err(|wait| {
+        let detail = format!("Too many failed sign-ins ({}): wait {} s and try again.", wait.setting, wait.secs);
+        Rejection::too_many("too_many_attempts", &detail, wait.secs)
+    })
+}
+
+/// Gives the charge back where the server failed, and not the password.
+fn judged<T, E: Into<Rejection>>(app: &App, attempt: &Attempt, result: Result<T, E>) -> Result<T, Rejection> {
+    result.map_err(|error| {
+        app.limiters.not_judged(attempt);
+        error.into()
+    })
+}
+
+fn wrong_credentials(app: &App) -> Rejection {
+    app.metrics.failed_logins.inc();
+    Rejection::unauthorized("wrong_credentials", "Incorrect username or password")
+}
+
+fn tokens(app: &App, login: &Login) -> Response {
+    let now = Timestamp::now();
+    let claims = Claims {
+        sub: login.user.username.clone(),
+        uid: login.user.user_id,
+        sid: login.session.session_id,
+        ver: login.user.token_epoch,
+        iat: now.unix_secs(),
+        exp: app.tokens.expiry(now, login.session.expires_at),
+    };
+    json(&TokenAnswer {
+        access_token: app.tokens.issue(&claims),
+        token_type: "bearer",
+        expires_in: claims.exp - claims.iat,
+        refresh_token: login.refresh_token.clone(),
+    })
+}
+
+fn profile(user: &UserRecord) -> Response {
+    json(&Profile {
+        id: user.user_id,
+        user_id: user.user_id,
+        username: &user.username,
+        display_name: &user.display_name,
+        roles: user.roles.iter().map(|role| (*role).into()).collect(),
+        created_at: user.created_at,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_names_have_rules() {
+        assert!(check_display_name("Ann Lee 🚀", 10).is_ok());
+        for bad in ["", " ", "Ann ", "A\nnn", "A\u{202e}nn", "12345678901"] {
+            assert_eq!(check_display_name(bad, 10).unwrap_err().status, 422, "{bad:?}");
+        }
+    }
+}

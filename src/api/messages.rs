@@ -1,0 +1,151 @@
+//! What is said in a room: reading, posting, and how far one has read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::App,
+    chat::{ChatError, commands::History},
+    http::{
+        authorize::RoomGrant,
+        request::Request,
+        respond::{Rejection, Response, json, json_bytes},
+    },
+    store::Page,
+    types::{MessageId, Ordinal, RoomId, Seq, Timestamp},
+};
+
+#[derive(Deserialize)]
+struct NewMessage {
+    message: String,
+    client_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Sent {
+    message: &'static str,
+    chat_id: RoomId,
+    message_id: MessageId,
+    seq: Seq,
+    sent_at: Timestamp,
+    duplicate: bool,
+}
+
+#[derive(Deserialize)]
+struct ReadMark {
+    seq: Seq,
+}
+
+#[derive(Serialize)]
+struct ReadAnswer {
+    read_seq: Seq,
+    unread: Ordinal,
+}
+
+/// `GET /chat/{chat_id}`
+pub async fn history(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
+    let page = page(&request, true)?;
+    let history = app.chat.history(&grant.room, page).await?;
+    Ok(json_bytes(splice("messages", &history, &grant.room.epoch)))
+}
+
+/// `GET /chat/{chat_id}/events`
+pub async fn events(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
+    let page = page(&request, false)?;
+    let history = app.chat.history(&grant.room, page).await?;
+    Ok(json_bytes(splice("events", &history, &grant.room.epoch)))
+}
+
+/// `POST /chat/{chat_id}`
+pub async fn post(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Result<Response, Rejection> {
+    let body: NewMessage = request.json().await?;
+    app.limiters.post(grant.caller.user_id)?;
+    let posted = app.chat.post(&grant.room, &grant.caller, body.message, body.client_id).await;
+    let posted = posted.map_err(|error| match error {
+        // The log calls it content; this body calls it message.
+        ChatError::Invalid { field: "content", msg } => ChatError::Invalid { field: "message", msg },
+        other => other,
+    })?;
+    Ok(json(&Sent {
+        message: "Message sent successfully",
+        chat_id: grant.room.id,
+        message_id: posted.message_id,
+        seq: posted.seq,
+        sent_at: posted.sent_at,
+        duplicate: posted.duplicate,
+    }))
+}
+
+/// `POST /chat/{chat_id}/read`
+pub async fn mark_read(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Result<Response, Rejection> {
+    let body: ReadMark = request.json().await?;
+    let read = app.chat.mark_read(&grant.room, grant.caller.user_id, body.seq).await?;
+    Ok(json(&ReadAnswer { read_seq: read.read_seq, unread: read.unread }))
+}
+
+fn page(request: &Request, messages_only: bool) -> Result<Page, Rejection> {
+    let (before, after) = (request.query_seq("before")?, request.query_seq("after")?);
+    if before.is_some() && after.is_some() {
+        return Err(Rejection::invalid("value_error", &["query", "before"], "Give either before or after"));
+    }
+    Ok(Page { after, before, limit: request.page_limit()?, messages_only })
+}
+
+/// The log's own bytes, between what is said about them: nothing of an event is encoded a second time, so history and
+/// sockets cannot differ.
+fn splice(name: &str, history: &History, epoch: &str) -> Bytes {
+    #[derive(Serialize)]
+    struct About<'a> {
+        head_seq: Seq,
+        epoch: &'a str,
+        next_before: Option<Seq>,
+        next_after: Option<Seq>,
+    }
+    let about =
+        About { head_seq: history.head, epoch, next_before: history.next_before, next_after: history.next_after };
+    let about = serde_json::to_vec(&about).expect("an answer is plain data with text keys");
+    let room = history.bodies.iter().map(|body| body.len() + 1).sum::<usize>() + about.len() + name.len() + 8;
+    let mut text = Vec::with_capacity(room);
+    text.extend_from_slice(b"{\"");
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"\":[");
+    for (index, body) in history.bodies.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(body);
+    }
+    text.extend_from_slice(b"],");
+    text.extend_from_slice(&about[1..]);
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn events_are_spliced_as_they_are() {
+        let bodies = vec![Bytes::from_static(br#"{"seq":1, "odd" :1e2}"#), Bytes::from_static(br#"{"seq":2}"#)];
+        let history = History { bodies, head: 7, next_before: None, next_after: Some(2) };
+        let text = splice("messages", &history, "e\"1");
+        let text = std::str::from_utf8(&text).unwrap();
+        assert!(text.starts_with(r#"{"messages":[{"seq":1, "odd" :1e2},{"seq":2}],"#), "{text}");
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(value["head_seq"], 7);
+        assert_eq!(value["epoch"], "e\"1");
+        assert_eq!((&value["next_before"], &value["next_after"]), (&json!(null), &json!(2)));
+    }
+
+    #[test]
+    fn an_empty_page_is_an_empty_list() {
+        let history = History { bodies: Vec::new(), head: 0, next_before: None, next_after: None };
+        let value: Value = serde_json::from_slice(&splice("events", &history, "e")).unwrap();
+        let expected = json!({ "events": [], "head_seq": 0, "epoch": "e", "next_before": null, "next_after": null });
+        assert_eq!(value, expected);
+    }
+}

@@ -1,0 +1,9 @@
+//! One file per resource. A handler gets what it was granted, already checked, and returns a `Response` or a `Rejection`.
+
+pub mod accounts;
+pub mod chats;
+mod cursor;
+pub mod members;
+pub mod messages;
+pub mod service;
+pub mod users;

@@ -1,0 +1,44 @@
+//! What monitors ask.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use serde_json::json;
+
+use crate::{
+    app::App,
+    http::{
+        request::Request,
+        respond::{self, Rejection, Response},
+    },
+    metrics::Metrics,
+};
+
+/// `GET /healthz`: the process serves.
+pub async fn healthz(_app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
+    Ok(respond::json(&json!({ "status": "ok" })))
+}
+
+/// `GET /readyz`: a load balancer may send requests here.
+pub async fn readyz(app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
+    if app.draining.load(Ordering::Relaxed) {
+        return Err(Rejection::unavailable("draining", "The server is stopping."));
+    }
+    app.chat.store.ready().await?;
+    if let Err(why) = app.chat.bus.ready().await {
+        return Err(Rejection::unavailable("bus_unavailable", "The other nodes cannot be reached.").because(why));
+    }
+    Ok(respond::json(&json!({ "status": "ready" })))
+}
+
+/// `GET /metrics`, unless they have a listener of their own.
+pub async fn metrics(app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
+    if app.config.server.metrics_bind.is_some() {
+        return Err(Rejection::not_found());
+    }
+    Ok(metrics_text(&app.metrics))
+}
+
+/// All metrics, in the text format of Prometheus and OpenMetrics.
+pub fn metrics_text(metrics: &Metrics) -> Response {
+    respond::with_type(metrics.render().into(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+}

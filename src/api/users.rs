@@ -1,0 +1,107 @@
+//! Everybody's accounts: finding people, and what admins do.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{accounts::RoleShown, cursor};
+use crate::{
+    app::App,
+    chat::Caller,
+    http::{
+        request::Request,
+        respond::{Rejection, Response, json, message},
+    },
+    store::UserChange,
+    types::{Role, Timestamp, UserId},
+};
+
+#[derive(Serialize)]
+struct Users {
+    users: Vec<UserShown>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct UserShown {
+    user_id: UserId,
+    username: String,
+    display_name: String,
+    roles: Vec<RoleShown>,
+    created_at: Timestamp,
+    disabled: bool,
+}
+
+#[derive(Serialize)]
+struct Name {
+    username: String,
+}
+
+#[derive(Deserialize)]
+struct RoleChange {
+    username: String,
+    role_name: Role,
+}
+
+/// `GET /users/`
+pub async fn list(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
+    let (limit, after) = (request.page_limit()?, cursor::after::<String>(&request)?);
+    let prefix = request.query("q").unwrap_or_default();
+    let mut users = app.chat.users(&prefix, after, limit + 1, true).await?;
+    let next = cursor::cut(&mut users, limit, |user| user.folded.clone());
+    let shown = users.into_iter().map(|user| UserShown {
+        user_id: user.user_id,
+        username: user.username,
+        display_name: user.display_name,
+        roles: user.roles.into_iter().map(RoleShown::from).collect(),
+        created_at: user.created_at,
+        disabled: user.disabled,
+    });
+    Ok(json(&Users { users: shown.collect(), next }))
+}
+
+/// `GET /users/users`: as many names as a page may have, and no more; `?q=` finds the others.
+pub async fn names(app: &Arc<App>, _caller: Caller, request: Request) -> Result<Response, Rejection> {
+    let prefix = request.query("q").unwrap_or_default();
+    let users = app.chat.users(&prefix, None, app.config.limits.page_max, false).await?;
+    let names: Vec<Name> = users.into_iter().map(|user| Name { username: user.username }).collect();
+    Ok(json(&names))
+}
+
+/// `POST /users/add-role`
+pub async fn add_role(app: &Arc<App>, _admin: Caller, mut request: Request) -> Result<Response, Rejection> {
+    let body: RoleChange = request.json().await?;
+    change(app, &body.username, UserChange::AddRole(body.role_name)).await?;
+    Ok(message("Role added successfully"))
+}
+
+/// `POST /users/remove-role`
+pub async fn remove_role(app: &Arc<App>, _admin: Caller, mut request: Request) -> Result<Response, Rejection> {
+    let body: RoleChange = request.json().await?;
+    change(app, &body.username, UserChange::RemoveRole(body.role_name)).await?;
+    Ok(message("Role removed successfully"))
+}
+
+/// `POST /users/{username}/disable`
+pub async fn disable(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
+    change(app, request.param("username"), UserChange::Disable).await?;
+    Ok(message("User disabled successfully"))
+}
+
+/// `POST /users/{username}/enable`
+pub async fn enable(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
+    change(app, request.param("username"), UserChange::Enable).await?;
+    Ok(message("User enabled successfully"))
+}
+
+/// `POST /users/{username}/logout`
+pub async fn logout(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
+    change(app, request.param("username"), UserChange::EndLogins).await?;
+    Ok(message("User logged out successfully"))
+}
+
+async fn change(app: &App, username: &str, change: UserChange) -> Result<(), Rejection> {
+    let user = app.chat.require_user(username).await?;
+    app.chat.change_user(user.user_id, change).await?;
+    Ok(())
+}

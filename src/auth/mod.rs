@@ -1,0 +1,4 @@
+//! Passwords and tokens: pure mechanisms that know no users' records and no HTTP.
+
+pub mod password;
+pub mod token;

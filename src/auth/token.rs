@@ -1,0 +1,249 @@
+//! Access tokens: JWTs signed with the server's own key.
+//!
+//! A token that passes [`Tokens::check`] was signed here and has not expired. Whether its login still stands is not told
+//! by the token: `chat::sessions` asks the records.
+
+use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Algorithm,
+    types::{SessionId, Timestamp, UserId},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The username.
+    pub sub: String,
+    pub uid: UserId,
+    /// The login.
+    pub sid: SessionId,
+    /// The user's token epoch.
+    pub ver: u64,
+    /// Unix seconds.
+    pub iat: i64,
+    /// Unix seconds; the token is worth nothing from then on.
+    pub exp: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Signed here, once good.
+    #[error("Token expired")]
+    Expired,
+    /// Not signed here, not whole, or without all claims.
+    #[error("Invalid token")]
+    Invalid,
+}
+
+impl TokenError {
+    /// The word for it on the wire.
+    pub fn code(self) -> &'static str {
+        match self {
+            TokenError::Expired => "token_expired",
+            TokenError::Invalid => "invalid_token",
+        }
+    }
+}
+
+/// Signs and checks tokens with one algorithm and one key.
+pub struct Tokens {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    header: Header,
+    validation: Validation,
+    lifetime_secs: u64,
+}
+
+impl Tokens {
+    pub fn new(key: &[u8], algorithm: Algorithm, minutes: u64) -> Self {
+        let algorithm = match algorithm {
+            Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
+            Algorithm::HS384 => jsonwebtoken::Algorithm::HS384,
+            Algorithm::HS512 => jsonwebtoken::Algorithm::HS512,
+        };
+        let mut validation = Validation::new(algorithm);
+        // Expiry is compared in `check`, where it is exact: no leeway, and the second `exp` names is too late already.
+        validation.validate_exp = false;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        Self {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
+            header: Header::new(algorithm),
+            validation,
+            lifetime_secs: minutes.saturating_mul(60),
+        }
+    }
+
+    /// When a token issued `now` ends: after its lifetime, and never later than its login.
+    pub fn expiry(&self, now: Timestamp, login_ends: Timestamp) -> i64 {
+        now.plus_secs(self.lifetime_secs).unix_secs().min(login_ends.unix_secs())
+    }
+
+    pub fn issue(&self, claims: &Claims) -> String {
+        jsonwebtoken::encode(&self.header, claims, &self.encoding)
+            .expect("claims are plain JSON and the key is one of this algorithm's family")
+    }
+
+    /// Only the configured algorithm, all claims, the right key, and `exp` still ahead.
+    pub fn check(&self, token: &str) -> Result<Claims, TokenError> {
+        self.check_at(token, Timestamp::now().unix_secs())
+    }
+
+    fn check_at(&self, token: &str, now_secs: i64) -> Result<Claims, TokenError> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+            .map_err(|_| TokenError::Invalid)?
+            .claims;
+        if claims.exp <= now_secs { Err(TokenError::Expired) } else { Ok(claims) }
+    }
+}
+
+/// Keys that are printed in tutorials, READMEs and this server's predecessor. Lower case.
+const KNOWN_KEYS: &[&str] = &[
+    "your_secret_key",
+    "your-secret-key",
+    "your_super_secret_key",
+    "your-256-bit-secret",
+    "a-string-secret-at-least-256-bits-long",
+    "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+    "secret",
+    "secret_key",
+    "secretkey",
+    "supersecret",
+    "super_secret",
+    "super-secret",
+    "mysecret",
+    "my_secret_key",
+    "changeme",
+    "change_me",
+    "change-me",
+    "change_this",
+    "password",
+    "natter",
+    "test",
+    "dev",
+];
+
+/// HMAC-SHA-256 is as strong as its key up to this length.
+const MIN_KEY_BYTES: usize = 32;
+
+/// Why a signing key must not be used, as a sentence that says how to make a good one.
+pub fn weakness(key: &str) -> Option<String> {
+    let what = if KNOWN_KEYS.contains(&key.trim().to_lowercase().as_str()) {
+        "is a well-known default, so that anybody could sign in as anybody".to_owned()
+    } else if key.len() < MIN_KEY_BYTES {
+        format!("has {} bytes, and fewer than {MIN_KEY_BYTES} can be guessed", key.len())
+    } else {
+        return None;
+    };
+    Some(format!(
+        "The secret key {what}. Make a good one with `openssl rand -hex 32` and set it as SECRET_KEY \
+         (auth.secret_key), or leave it unset: natter then makes its own and keeps it in the data folder."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as B64};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+    const NOW: i64 = 1_800_000_000;
+
+    fn tokens() -> Tokens {
+        Tokens::new(KEY, Algorithm::HS256, 30)
+    }
+
+    fn claims() -> Claims {
+        Claims { sub: "ann".into(), uid: UserId::new(), sid: SessionId::new(), ver: 3, iat: NOW - 10, exp: NOW + 1 }
+    }
+
+    fn signed(algorithm: jsonwebtoken::Algorithm, key: &[u8], claims: &Value) -> String {
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key)).unwrap()
+    }
+
+    #[test]
+    fn a_token_comes_back_as_it_was_issued() {
+        let claims = claims();
+        assert_eq!(tokens().check_at(&tokens().issue(&claims), NOW), Ok(claims));
+    }
+
+    #[test]
+    fn expiry_has_no_leeway() {
+        let token = tokens().issue(&claims());
+        assert!(tokens().check_at(&token, NOW).is_ok());
+        assert_eq!(tokens().check_at(&token, NOW + 1), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn another_key_algorithm_or_none_is_refused() {
+        use jsonwebtoken::Algorithm::*;
+        let claims = serde_json::to_value(claims()).unwrap();
+        let unsigned = format!("{}.{}.", B64.encode(r#"{"alg":"none","typ":"JWT"}"#), B64.encode(claims.to_string()));
+        let good = signed(HS256, KEY, &claims);
+        let (head, signature) = good.rsplit_once('.').unwrap();
+        let mut other = claims.clone();
+        other["sub"] = json!("bob");
+        let payload_swapped =
+            format!("{}.{}.{signature}", head.split('.').next().unwrap(), B64.encode(other.to_string()));
+        for attack in [
+            signed(HS384, KEY, &claims),
+            signed(HS512, KEY, &claims),
+            signed(HS256, b"another key of thirty-two bytes!", &claims),
+            signed(HS256, b"", &claims),
+            unsigned,
+            format!("{head}."),
+            head.to_owned(),
+            payload_swapped,
+            format!("{good}x"),
+            String::new(),
+            "a.b.c".into(),
+        ] {
+            assert_eq!(tokens().check_at(&attack, NOW), Err(TokenError::Invalid), "{attack}");
+        }
+    }
+
+    #[test]
+    fn an_expired_token_of_another_key_is_invalid_and_not_expired() {
+        let token = signed(jsonwebtoken::Algorithm::HS256, b"another", &serde_json::to_value(claims()).unwrap());
+        assert_eq!(tokens().check_at(&token, NOW + 99), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn every_claim_is_needed_and_has_its_type() {
+        let whole = serde_json::to_value(claims()).unwrap();
+        let token = |claims: &Value| signed(jsonwebtoken::Algorithm::HS256, KEY, claims);
+        assert!(tokens().check_at(&token(&whole), NOW).is_ok());
+        for claim in ["sub", "uid", "sid", "ver", "iat", "exp"] {
+            let mut without = whole.clone();
+            without.as_object_mut().unwrap().remove(claim);
+            assert_eq!(tokens().check_at(&token(&without), NOW), Err(TokenError::Invalid), "without {claim}");
+            for odd in [json!(null), json!("x"), json!(-1.5), json!([]), json!(true)] {
+                if claim == "sub" && odd.is_string() {
+                    continue;
+                }
+                let mut wrong = whole.clone();
+                wrong[claim] = odd;
+                assert_eq!(tokens().check_at(&token(&wrong), NOW), Err(TokenError::Invalid), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_never_outlives_its_login() {
+        let now = Timestamp(NOW * 1000);
+        assert_eq!(tokens().expiry(now, now.plus_secs(86_400)), NOW + 1_800);
+        assert_eq!(tokens().expiry(now, now.plus_secs(60)), NOW + 60);
+    }
+
+    #[test]
+    fn weak_keys_are_told_from_good_ones() {
+        for weak in ["", "your_secret_key", "Secret", " changeme ", "0123456789abcdef0123456789abcde"] {
+            assert!(weakness(weak).unwrap().contains("openssl rand"), "{weak:?}");
+        }
+        assert!(weakness(KNOWN_KEYS[5]).is_some(), "long, and in every FastAPI tutorial");
+        assert_eq!(weakness("c2c9d5b5e5a14f7b9b1f7c6f1c2d3e4f"), None);
+    }
+}

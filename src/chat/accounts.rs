@@ -1,0 +1,344 @@
+//! The cache that tells without a look-up whether a token is valid now.
+//!
+//! It may only ever say *yes* by itself: before a token is refused the store is asked, so nobody stays locked out by
+//! something remembered. And a *yes* ends in time: a hint forgets it at once, `auth.cache_secs` without one.
+
+use std::{
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Caller, ChatError, Result};
+use crate::{
+    auth::token::Claims,
+    bounded::BoundedMap,
+    bus::{Ended, Hint},
+    config::Config,
+    metrics::Metrics,
+    store::{SessionRecord, Store, UserRecord},
+    types::{SessionId, Timestamp, UserId},
+};
+
+/// What is believed about users and logins, for `auth.cache_secs` at most. Bounded by `auth.cached_users`.
+///
+/// - A login is believed only together with the very look at its user's record that it was read after (`look`), so that
+///   forgetting a user forgets all of the user's logins.
+/// - What was read before a hint arrived is never remembered after it: a hint raises the version of the map's shard, and
+///   an entry goes in only where the version is still the one from before the read.
+pub struct Accounts {
+    users: BoundedMap<UserId, KnownUser>,
+    sessions: BoundedMap<SessionId, KnownSession>,
+    looks: AtomicU64,
+    believe: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// A user's record as it was at some look.
+#[derive(Clone)]
+struct KnownUser {
+    record: Arc<UserRecord>,
+    /// `record.username`, shared with every caller.
+    name: Arc<str>,
+    look: u64,
+    since: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct KnownSession {
+    user: UserId,
+    expires_at: Timestamp,
+    /// The look at the user's record that came before.
+    look: u64,
+    since: Instant,
+}
+
+impl Accounts {
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+        Self {
+            users: BoundedMap::new(config.auth.cached_users),
+            sessions: BoundedMap::new(config.auth.cached_users),
+            looks: AtomicU64::new(0),
+            believe: Duration::from_secs(config.auth.cache_secs),
+            metrics,
+        }
+    }
+
+    /// Forgets what a hint makes doubtful.
+    pub fn heard(&self, hint: &Hint) {
+        match hint {
+            Hint::UserChanged { user } | Hint::LoginEnded { user, which: Ended::All { .. } } => {
+                self.users.shard(user).remove(user);
+            }
+            Hint::LoginEnded { which: Ended::One(session), .. } => self.sessions.shard(session).remove(session),
+            Hint::RoomAdvanced { .. }
+            | Hint::MembershipChanged { .. }
+            | Hint::ReadMoved { .. }
+            | Hint::Typing { .. } => {}
+        }
+    }
+
+    /// Who a well signed token stands for, where it is still good.
+    pub(super) async fn validate(&self, store: &dyn Store, claims: &Claims, now: Timestamp) -> Result<Caller> {
+        if let Some(caller) = self.believed(claims, now) {
+            return Ok(caller);
+        }
+        let user = self.look_at_user(store, claims.uid).await?.ok_or(ChatError::InvalidToken)?;
+        if !user.lets_in(claims) {
+            return Err(ChatError::InvalidToken);
+        }
+        let session = self.look_at_session(store, claims.sid, user.look).await?.ok_or(ChatError::InvalidToken)?;
+        if !session.lets_in(claims, now) {
+            return Err(ChatError::InvalidToken);
+        }
+        Ok(user.caller(claims))
+    }
+
+    /// A user's record, from memory where it is believed.
+    pub(super) async fn record(&self, store: &dyn Store, id: UserId) -> Result<Option<Arc<UserRecord>>> {
+        if let Some(known) = fresh(&self.users, &id, |user| user.since, self.believe) {
+            return Ok(Some(known.record));
+        }
+        Ok(self.look_at_user(store, id).await?.map(|user| user.record))
+    }
+
+    /// `None` is no refusal: it says that the store must be asked.
+    fn believed(&self, claims: &Claims, now: Timestamp) -> Option<Caller> {
+        let user = fresh(&self.users, &claims.uid, |user| user.since, self.believe)?;
+        let session = fresh(&self.sessions, &claims.sid, |session| session.since, self.believe)?;
+        let good = session.look == user.look && user.lets_in(claims) && session.lets_in(claims, now);
+        good.then(|| user.caller(claims))
+    }
+
+    async fn look_at_user(&self, store: &dyn Store, id: UserId) -> Result<Option<KnownUser>> {
+        let (version, since) = (self.users.shard(&id).version(), Instant::now());
+        let record = store.user(id).await?;
+        Ok(record.map(|record| self.remember_user(version, since, record)))
+    }
+
+    async fn look_at_session(&self, store: &dyn Store, id: SessionId, look: u64) -> Result<Option<KnownSession>> {
+        let (version, since) = (self.sessions.shard(&id).version(), Instant::now());
+        let record = store.session(id).await?;
+        Ok(record.map(|record| self.remember_session(version, since, &record, look)))
+    }
+
+    /// `version` and `since` are from before the record was read.
+    fn remember_user(&self, version: u64, since: Instant, record: UserRecord) -> KnownUser {
+        let id = record.user_id;
+        let mut shard = self.users.shard(&id);
+        let look = match shard.get(&id) {
+            // The same record once more: logins that were read after the first look are still as good.
+            Some(known) if *known.record == record => known.look,
+            _ => self.looks.fetch_add(1, Relaxed),
+        };
+        let user = KnownUser { name: record.username.as_str().into(), record: Arc::new(record), look, since };
+        if shard.version() == version && shard.insert(id, user.clone()) {
+            self.metrics.bound_hit("auth.cached_users");
+        }
+        user
+    }
+
+    fn remember_session(&self, version: u64, since: Instant, record: &SessionRecord, look: u64) -> KnownSession {
+        let session = KnownSession { user: record.user_id, expires_at: record.expires_at, look, since };
+        let mut shard = self.sessions.shard(&record.session_id);
+        if shard.version() == version && shard.insert(record.session_id, session) {
+            self.metrics.bound_hit("auth.cached_users");
+        }
+        session
+    }
+}
+
+fn fresh<K: Hash + Eq + Clone, V: Clone>(
+    map: &BoundedMap<K, V>,
+    key: &K,
+    since: fn(&V) -> Instant,
+    believe: Duration,
+) -> Option<V> {
+    map.shard(key).get(key).filter(|value| since(value).elapsed() < believe).cloned()
+}
+
+impl KnownUser {
+    fn lets_in(&self, claims: &Claims) -> bool {
+        !self.record.disabled && self.record.token_epoch == claims.ver
+    }
+
+    fn caller(&self, claims: &Claims) -> Caller {
+        Caller {
+            user_id: self.record.user_id,
+            username: self.name.clone(),
+            session_id: claims.sid,
+            roles: self.record.roles.clone(),
+            token_epoch: claims.ver,
+            expires_at: claims.exp,
+        }
+    }
+}
+
+impl KnownSession {
+    fn lets_in(&self, claims: &Claims, now: Timestamp) -> bool {
+        self.user == claims.uid && now < self.expires_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Role;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    /// A cache, one user with one login, and the claims of its token.
+    struct Case {
+        accounts: Accounts,
+        user: UserRecord,
+        session: SessionRecord,
+        claims: Claims,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let user = UserRecord {
+                user_id: UserId::new(),
+                username: "ann".into(),
+                folded: "ann".into(),
+                display_name: "Ann".into(),
+                password_hash: "$2b$04$".into(),
+                roles: vec![Role::BasicUser],
+                created_at: NOW,
+                disabled: false,
+                token_epoch: 3,
+            };
+            let session = SessionRecord {
+                session_id: SessionId::new(),
+                user_id: user.user_id,
+                created_at: NOW,
+                expires_at: NOW.plus_secs(60),
+            };
+            let claims = Claims {
+                sub: "ann".into(),
+                uid: user.user_id,
+                sid: session.session_id,
+                ver: 3,
+                iat: NOW.unix_secs(),
+                exp: NOW.unix_secs() + 30,
+            };
+            Self { accounts: Accounts::new(&Config::default(), Arc::default()), user, session, claims }
+        }
+
+        fn versions(&self) -> (u64, u64) {
+            let users = self.accounts.users.shard(&self.user.user_id).version();
+            (users, self.accounts.sessions.shard(&self.session.session_id).version())
+        }
+
+        /// Both records are read after `versions` were taken.
+        fn remember(&self, versions: (u64, u64)) {
+            let user = self.accounts.remember_user(versions.0, Instant::now(), self.user.clone());
+            self.accounts.remember_session(versions.1, Instant::now(), &self.session, user.look);
+        }
+
+        fn known() -> Self {
+            let case = Self::new();
+            case.remember(case.versions());
+            case
+        }
+
+        fn believed(&self) -> bool {
+            self.accounts.believed(&self.claims, NOW).is_some()
+        }
+
+        fn hear(&self, which: Option<Ended>) {
+            let user = self.user.user_id;
+            self.accounts.heard(&match which {
+                Some(which) => Hint::LoginEnded { user, which },
+                None => Hint::UserChanged { user },
+            });
+        }
+
+        fn hints(&self) -> [Option<Ended>; 4] {
+            let session = self.session.session_id;
+            [None, Some(Ended::One(session)), Some(Ended::All { keep: None }), Some(Ended::All { keep: Some(session) })]
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_believed() {
+        let case = Case::known();
+        let caller = case.accounts.believed(&case.claims, NOW).unwrap();
+        assert_eq!((caller.user_id, &*caller.username), (case.user.user_id, "ann"));
+        assert_eq!((caller.session_id, caller.expires_at), (case.session.session_id, case.claims.exp));
+        assert!(!Case::new().believed(), "what was never read is not");
+    }
+
+    #[test]
+    fn a_hint_forgets_what_it_makes_doubtful() {
+        for index in 0..4 {
+            let case = Case::known();
+            case.hear(case.hints()[index]);
+            assert!(!case.believed(), "{:?}", case.hints()[index]);
+        }
+        let case = Case::known();
+        case.hear(Some(Ended::One(SessionId::new())));
+        assert!(case.believed(), "another login of the same user is none of its business");
+    }
+
+    #[test]
+    fn a_hint_that_comes_during_a_look_wins() {
+        for index in 0..4 {
+            let case = Case::new();
+            let versions = case.versions();
+            case.hear(case.hints()[index]);
+            case.remember(versions);
+            assert!(!case.believed(), "{:?}", case.hints()[index]);
+            case.remember(case.versions());
+            assert!(case.believed(), "a later look counts again");
+        }
+    }
+
+    #[test]
+    fn a_login_is_believed_only_with_the_look_before_it() {
+        let case = Case::known();
+        // All logins end while somebody's look at one of them is under way…
+        let versions = case.versions();
+        case.hear(Some(Ended::All { keep: None }));
+        // …the user is looked at anew by somebody else, and then the old look at the login arrives.
+        let mut changed = case.user.clone();
+        changed.password_hash = "$2b$05$".into();
+        let anew = case.accounts.remember_user(case.versions().0, Instant::now(), changed);
+        case.accounts.remember_session(versions.1, Instant::now(), &case.session, anew.look - 1);
+        assert!(!case.believed());
+    }
+
+    #[test]
+    fn only_a_token_of_this_login_epoch_and_time_is_believed() {
+        let case = Case::known();
+        let believed = |claims: &Claims, now| case.accounts.believed(claims, now).is_some();
+        assert!(believed(&case.claims, NOW.plus_secs(59)));
+        assert!(!believed(&case.claims, NOW.plus_secs(60)), "the login has expired");
+        assert!(!believed(&Claims { ver: 2, ..case.claims.clone() }, NOW));
+        assert!(!believed(&Claims { sid: SessionId::new(), ..case.claims.clone() }, NOW));
+        let mut other = Case::new();
+        other.accounts = case.accounts;
+        other.remember(other.versions());
+        let mixed = Claims { sid: other.claims.sid, ..case.claims.clone() };
+        assert!(other.believed());
+        assert!(other.accounts.believed(&mixed, NOW).is_none(), "a login of somebody else");
+    }
+
+    #[test]
+    fn a_disabled_user_is_not_believed() {
+        let mut case = Case::new();
+        case.user.disabled = true;
+        case.remember(case.versions());
+        assert!(!case.believed());
+    }
+
+    #[test]
+    fn belief_ends_by_itself() {
+        let mut case = Case::known();
+        case.accounts.believe = Duration::ZERO;
+        assert!(!case.believed());
+    }
+}

@@ -1,0 +1,298 @@
+//! What people do to rooms: open them, speak, read, invite, leave.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    Caller, Chat, ChatError, Result,
+    encode::encode_event,
+    room::{Posted, Room},
+    work::{Actor, Reply, Work},
+};
+use crate::{
+    bus::Hint,
+    protocol::{Event, MemberChange},
+    store::{
+        Effect, MemberRecord, NewEvent, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, UserRecord,
+    },
+    types::{MessageId, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
+};
+
+/// A private room, made now or found.
+pub struct Opened {
+    pub room_id: RoomId,
+    pub existed: bool,
+}
+
+/// A stretch of a log as it goes on the wire.
+pub struct History {
+    /// JSON objects, ascending by seq.
+    pub bodies: Vec<Bytes>,
+    pub head: Seq,
+    /// Where the next older and the next newer page begin; `None` at the end.
+    pub next_before: Option<Seq>,
+    pub next_after: Option<Seq>,
+}
+
+pub struct ReadTo {
+    pub read_seq: Seq,
+    pub unread: u64,
+}
+
+impl Caller {
+    pub(crate) fn actor(&self) -> Actor {
+        Actor { user: self.user_id, username: self.username.clone() }
+    }
+}
+
+impl Chat {
+    pub async fn open_private(&self, by: &Caller, username: &str) -> Result<Opened> {
+        let other = self.person(username).await?;
+        if other.user_id == by.user_id {
+            let msg = "A private chat needs somebody else.".to_owned();
+            return Err(ChatError::Invalid { field: "username", msg });
+        }
+        let mut pair = [by.user_id, other.user_id];
+        pair.sort();
+        let pair = format!("{}:{}", pair[0], pair[1]);
+        let me = (by.user_id, by.username.to_string(), RoomRole::Member);
+        let them = (other.user_id, other.username, RoomRole::Member);
+        let room = new_room(by, RoomKind::Private, None, vec![me, them], Some(pair));
+        self.create(room).await
+    }
+
+    /// The caller becomes its owner, the others members.
+    pub async fn open_group(&self, by: &Caller, name: &str, usernames: &[String]) -> Result<RoomId> {
+        let name = self.room_name(name)?;
+        if usernames.len() > self.config.limits.room_members.saturating_sub(1) {
+            self.metrics.bound_hit("limits.room_members");
+            let msg = format!("A chat has at most {} members.", self.config.limits.room_members);
+            return Err(ChatError::Invalid { field: "usernames", msg });
+        }
+        let mut seen = BTreeSet::from([by.user_id]);
+        let mut members = vec![(by.user_id, by.username.to_string(), RoomRole::Owner)];
+        for username in usernames {
+            let user = self.person(username).await?;
+            if seen.insert(user.user_id) {
+                members.push((user.user_id, user.username, RoomRole::Member));
+            }
+        }
+        let room = new_room(by, RoomKind::Group, Some(name), members, None);
+        Ok(self.create(room).await?.room_id)
+    }
+
+    async fn create(&self, room: NewRoom) -> Result<Opened> {
+        let room_id = room.room_id;
+        let members: Vec<UserId> = room
+            .events
+            .iter()
+            .filter_map(|event| match event.effect {
+                Effect::Joined { user, .. } => Some(user),
+                _ => None,
+            })
+            .collect();
+        for member in &members {
+            self.has_place_for_a_room(*member).await?;
+        }
+        match self.store.create_room(room).await? {
+            RoomCreated::Exists(room_id) => Ok(Opened { room_id, existed: true }),
+            RoomCreated::Created => {
+                for user in members {
+                    self.bus.publish(Hint::MembershipChanged { room: room_id, user, added: true });
+                }
+                Ok(Opened { room_id, existed: false })
+            }
+        }
+    }
+
+    async fn has_place_for_a_room(&self, user: UserId) -> Result<()> {
+        if self.store.room_count_of(user).await? < self.config.limits.rooms_per_user {
+            return Ok(());
+        }
+        self.metrics.bound_hit("limits.rooms_per_user");
+        Err(ChatError::Conflict("Somebody is in as many chats as one may be in (limits.rooms_per_user)."))
+    }
+
+    /// Somebody who has an account and may use it.
+    async fn person(&self, username: &str) -> Result<UserRecord> {
+        let user = self.user_named(username).await?.filter(|user| !user.disabled);
+        user.ok_or_else(|| ChatError::NoSuchUser(username.to_owned()))
+    }
+
+    pub async fn rooms_of(&self, by: &Caller, after: Option<RoomCursor>, limit: usize) -> Result<Vec<RoomSummary>> {
+        Ok(self.store.rooms_of(by.user_id, after, limit, self.config.limits.listed_members).await?)
+    }
+
+    pub async fn history(&self, room: &Arc<Room>, page: Page) -> Result<History> {
+        let events = self.store.events(room.id, page).await?;
+        let (head, messages) = room.head_and_messages();
+        let older = |event: &crate::store::StoredEvent| {
+            if page.messages_only { event.ordinal > 1 } else { event.seq > 1 }
+        };
+        let newer = |event: &crate::store::StoredEvent| {
+            if page.messages_only { event.ordinal < messages } else { event.seq < head }
+        };
+        Ok(History {
+            head: events.last().map_or(head, |last| last.seq.max(head)),
+            next_before: events.first().filter(|first| older(first)).map(|first| first.seq),
+            next_after: events.last().filter(|last| newer(last)).map(|last| last.seq),
+            bodies: events.into_iter().map(|event| event.body).collect(),
+        })
+    }
+
+    /// What a post must be before it is worth queueing.
+    pub(crate) fn check_post(&self, content: &str, client_id: Option<&str>) -> Result<()> {
+        let limits = &self.config.limits;
+        let chars = content.chars().take(limits.message_chars + 1).count();
+        let msg = if chars == 0 {
+            "A message has at least one character.".to_owned()
+        } else if chars > limits.message_chars {
+            self.metrics.bound_hit("limits.message_chars");
+            format!("A message has at most {} characters; send it in parts.", limits.message_chars)
+        } else if content.contains('\0') {
+            "A message may not contain the character U+0000.".to_owned()
+        } else {
+            return self.check_client_id(client_id);
+        };
+        Err(ChatError::Invalid { field: "message", msg })
+    }
+
+    fn check_client_id(&self, client_id: Option<&str>) -> Result<()> {
+        let most = self.config.limits.client_id_chars;
+        let Some(id) = client_id else { return Ok(()) };
+        if id.is_empty() || id.chars().take(most + 1).count() > most || id.contains('\0') {
+            let msg = format!("A client_id has 1 to {most} characters, none of them U+0000; a UUID does well.");
+            return Err(ChatError::Invalid { field: "client_id", msg });
+        }
+        Ok(())
+    }
+
+    pub async fn post(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        by: &Caller,
+        content: String,
+        client_id: Option<String>,
+    ) -> Result<Posted> {
+        self.check_post(&content, client_id.as_deref())?;
+        self.ask(room, by, Work::Post { content, client_id }).await
+    }
+
+    /// Queues work and waits until it is durable or refused.
+    async fn ask(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, work: Work) -> Result<Posted> {
+        let (tell, told) = oneshot::channel();
+        let reply = Reply::new(move |result| {
+            if tell.send(result).is_err() {
+                tracing::debug!("nobody waits for this answer any more");
+            }
+        });
+        self.submit(room, by.actor(), work, reply);
+        // The writer keeps to `rooms.post_secs` by itself; this is for a store that does not come back at all.
+        let patience = Duration::from_secs(self.config.rooms.post_secs * 2);
+        match tokio::time::timeout(patience, told).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable("it did not answer in time".into()).into()),
+        }
+    }
+
+    /// Never moves back; what lies beyond the head is the head.
+    pub async fn mark_read(&self, room: &Arc<Room>, user: UserId, seq: Seq) -> Result<ReadTo> {
+        let mark = self.store.set_read(room.id, user, seq).await?.ok_or(ChatError::NoSuchRoom)?;
+        self.bus.publish(Hint::ReadMoved { room: room.id, user, seq: mark.seq });
+        let (_, messages) = room.head_and_messages();
+        Ok(ReadTo { read_seq: mark.seq, unread: messages.saturating_sub(mark.ordinal) })
+    }
+
+    /// In order of joining.
+    pub async fn members(&self, room: &Arc<Room>, after: Option<UserId>, limit: usize) -> Result<Vec<MemberRecord>> {
+        Ok(self.store.members(room.id, after, limit).await?)
+    }
+
+    pub async fn invite(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, username: &str, role: RoomRole) -> Result<()> {
+        let user = self.person(username).await?;
+        self.has_place_for_a_room(user.user_id).await?;
+        let work = Work::Invite { user: user.user_id, username: user.username.into(), role };
+        self.ask(room, by, work).await.map(drop)
+    }
+
+    pub async fn set_role(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        by: &Caller,
+        username: &str,
+        role: RoomRole,
+    ) -> Result<()> {
+        let (user, username) = self.member_named(username).await?;
+        self.ask(room, by, Work::SetRole { user, username, role }).await.map(drop)
+    }
+
+    /// Removes somebody, or leaves where `username` is the caller's own.
+    pub async fn remove(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, username: &str) -> Result<()> {
+        let (user, username) = self.member_named(username).await?;
+        self.ask(room, by, Work::Remove { user, username }).await.map(drop)
+    }
+
+    /// Disabled people can still be members, and be removed.
+    async fn member_named(&self, username: &str) -> Result<(UserId, Arc<str>)> {
+        let user = self.user_named(username).await?;
+        let user = user.ok_or_else(|| ChatError::NoSuchMember(username.to_owned()))?;
+        Ok((user.user_id, user.username.into()))
+    }
+
+    pub async fn rename(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, name: &str) -> Result<()> {
+        let name = self.room_name(name)?;
+        self.ask(room, by, Work::Rename { name }).await.map(drop)
+    }
+
+    fn room_name(&self, name: &str) -> Result<String> {
+        let most = self.config.limits.room_name_chars;
+        let name = name.trim();
+        if name.is_empty() || name.chars().take(most + 1).count() > most || name.chars().any(char::is_control) {
+            let msg = format!("A chat's name has 1 to {most} characters, none of them a control character.");
+            return Err(ChatError::Invalid { field: "name", msg });
+        }
+        Ok(name.to_owned())
+    }
+
+    /// Tells the room that somebody types, at most once in `presence.typing_millis` (the caller's to keep).
+    pub(crate) fn typing(&self, room: &Room, user: UserId) {
+        self.bus.publish(Hint::Typing { room: room.id, user });
+    }
+}
+
+fn new_room(
+    by: &Caller,
+    kind: RoomKind,
+    name: Option<String>,
+    members: Vec<(UserId, String, RoomRole)>,
+    pair: Option<String>,
+) -> NewRoom {
+    let (room_id, created_at) = (RoomId::new(), Timestamp::now());
+    let mut room =
+        NewRoom { room_id, kind, epoch: new_epoch(), created_at, pair, events: Vec::with_capacity(members.len() + 1) };
+    let (chat_id, sent_at, author) = (room_id, created_at, by.actor());
+    let mut add = |event: Event<'_>, effect: Effect| {
+        let (event, _): (NewEvent, _) = encode_event(&event, effect, &author, 0, MessageId::new());
+        room.events.push(event);
+    };
+    let mut seq = 0;
+    if let Some(name) = name {
+        seq += 1;
+        let event = Event::Chat { chat_id, seq, sent_at, by: &by.username, name: &name };
+        add(event, Effect::Renamed { name: name.clone() });
+    }
+    for (user, username, role) in members {
+        seq += 1;
+        let (by, change) = (&*by.username, MemberChange::Added);
+        let event = Event::Member { chat_id, seq, sent_at, by, username: &username, change, role: Some(role) };
+        add(event, Effect::Joined { user, role });
+    }
+    room
+}
+
+/// The name of a log's life: random, short, and never used twice.
+pub(crate) fn new_epoch() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}

@@ -1,0 +1,252 @@
+//! The domain: rooms, who is in them, what was said. It knows neither HTTP nor sockets.
+//!
+//! - `room.rs` is a room: its log's live end, its members and who follows it; `ring.rs` keeps its recent frames, and
+//!   `writer.rs` is the one writer that makes its log grow: `work.rs` is what it is asked, `rules.rs` what it allows, `encode.rs`
+//!   what it writes.
+//! - `rooms.rs` is the table of the rooms in memory.
+//! - `commands.rs` is what people do to rooms: open, invite, rename, read.
+//! - `users.rs` and `sessions.rs` are users and logins; `accounts.rs` is the cache that makes a valid token cheap to check.
+//! - `online.rs` knows who is connected; `presence.rs` tells the others.
+
+pub mod accounts;
+pub mod commands;
+mod encode;
+pub mod online;
+pub mod presence;
+pub mod ring;
+pub mod room;
+pub mod rooms;
+mod rules;
+pub mod sessions;
+pub mod users;
+pub mod work;
+mod writer;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use crate::{
+    bus::{Bus, Ended, Hint},
+    config::Config,
+    metrics::Metrics,
+    protocol::{ChatsChange, Frame, Said},
+    store::{Store, StoreError},
+    types::{Role, RoomId, RoomKind, Seq, SessionId, UserId},
+};
+
+/// Who asks, established by a token that is valid now.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub user_id: UserId,
+    pub username: Arc<str>,
+    pub session_id: SessionId,
+    pub roles: Vec<Role>,
+    /// The token epoch that the access token was made in.
+    pub token_epoch: u64,
+    /// When the access token ends, in Unix seconds.
+    pub expires_at: i64,
+}
+
+/// What the domain refuses, and why. The edges map it to statuses and frames.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChatError {
+    #[error("There is no user named {0:?}.")]
+    NoSuchUser(String),
+    #[error("{0:?} is not a member of this chat.")]
+    NoSuchMember(String),
+    #[error("User already exists")]
+    UserExists,
+    #[error("Chatroom not found")]
+    NoSuchRoom,
+    /// A member may not do this, in a sentence.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// What is asked does not fit what is there, in a sentence.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// A field is not acceptable; `msg` never repeats a password.
+    #[error("{field}: {msg}")]
+    Invalid { field: &'static str, msg: String },
+    /// The login is over: logged out, disabled, expired, or never there.
+    #[error("Invalid token")]
+    InvalidToken,
+    /// A bound is reached; the setting that names it.
+    #[error("The server is busy ({0}); try again in a moment.")]
+    Busy(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ChatError {
+    /// The word for it on the wire.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ChatError::NoSuchUser(_) => "user_not_found",
+            ChatError::NoSuchMember(_) => "member_not_found",
+            ChatError::UserExists => "user_exists",
+            ChatError::NoSuchRoom => "chat_not_found",
+            ChatError::Forbidden(_) => "forbidden",
+            ChatError::Conflict(_) => "conflict",
+            ChatError::Invalid { .. } => "validation_error",
+            ChatError::InvalidToken => "invalid_token",
+            ChatError::Busy(_) => "busy",
+            ChatError::Store(error) => error.code(),
+        }
+    }
+
+    /// For how long to wait before it is worth trying again; `None` where it is not.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        matches!(self, ChatError::Busy(_) | ChatError::Store(_)).then_some(1)
+    }
+}
+
+pub type Result<T, E = ChatError> = std::result::Result<T, E>;
+
+/// Everything the domain needs, in one place; the edges hold it in an `Arc`.
+pub struct Chat {
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) rooms: rooms::Rooms,
+    pub(crate) accounts: accounts::Accounts,
+    pub(crate) online: online::Online,
+}
+
+impl Chat {
+    /// Puts the domain together and starts its background tasks, which end with it.
+    pub fn start(config: Arc<Config>, metrics: Arc<Metrics>, store: Arc<dyn Store>, bus: Arc<dyn Bus>) -> Arc<Self> {
+        let chat = Arc::new(Self {
+            rooms: rooms::Rooms::new(&config, metrics.clone()),
+            accounts: accounts::Accounts::new(&config, metrics.clone()),
+            online: online::Online::new(&config, metrics.clone()),
+            config,
+            metrics,
+            store,
+            bus,
+        });
+        let hearing = Arc::downgrade(&chat);
+        chat.bus.listen(Box::new(move |hint| {
+            if let Some(chat) = hearing.upgrade() {
+                chat.heard(hint);
+            }
+        }));
+        if chat.config.presence.enabled {
+            let batch = Duration::from_millis(chat.config.presence.batch_millis);
+            tokio::spawn(presence::run(Arc::downgrade(&chat), batch));
+        }
+        tokio::spawn(tidy_up(Arc::downgrade(&chat)));
+        chat
+    }
+
+    /// Something changed, here or on another node.
+    fn heard(self: Arc<Self>, hint: Hint) {
+        self.accounts.heard(&hint);
+        match hint {
+            Hint::UserChanged { .. } => {}
+            Hint::LoginEnded { user, which } => {
+                for connection in self.online.connections_of(user) {
+                    let ended = match which {
+                        Ended::One(session) => connection.session() == session,
+                        Ended::All { keep } => Some(connection.session()) != keep,
+                    };
+                    if ended {
+                        connection.revoke();
+                    }
+                }
+            }
+            Hint::RoomAdvanced { room, head } => {
+                if let Some(room) = self.rooms.in_memory(room).filter(|room| room.head() < head) {
+                    tokio::spawn(async move { self.look_again(&room).await });
+                }
+            }
+            Hint::MembershipChanged { room, user, added } => {
+                let change = if added { ChatsChange::Added } else { ChatsChange::Removed };
+                self.notice(user, &Said::Chats { chat_id: room, change });
+            }
+            Hint::ReadMoved { room, user, seq } => self.tell_read(room, user, seq),
+            Hint::Typing { room, user } => {
+                let Some(room) = self.rooms.in_memory(room) else { return };
+                let small = room.member_count() <= self.config.presence.names_up_to;
+                if let Some(username) = room.username_of(user).filter(|_| small) {
+                    let frame = Frame::json(&Said::Typing { chat_id: room.id, username: &username });
+                    room.notify(&frame, Some(user));
+                }
+            }
+        }
+    }
+
+    /// A read mark is told to the reader's own sockets, and to the other person of a private room.
+    fn tell_read(&self, room: RoomId, user: UserId, seq: Seq) {
+        let Some(room) = self.rooms.in_memory(room) else { return };
+        let Some(username) = room.username_of(user) else { return };
+        let read = Said::Read { chat_id: room.id, username: &username, read_seq: seq };
+        self.notice(user, &read);
+        if room.kind == RoomKind::Private {
+            for (other, _) in room.members_now().into_iter().filter(|(other, _)| *other != user) {
+                self.notice(other, &read);
+            }
+        }
+    }
+
+    fn notice(&self, user: UserId, said: &Said<'_>) {
+        let frame = Frame::json(said);
+        for connection in self.online.connections_of(user) {
+            connection.notice(&frame, true);
+        }
+    }
+
+    async fn look_again(&self, room: &Arc<room::Room>) {
+        if let Err(error) = self.catch_up(room).await {
+            tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again");
+        }
+    }
+
+    /// Waits until nothing that was asked of a room is unanswered. For the end: new work keeps it waiting.
+    pub async fn settle(&self) {
+        while self.rooms_writing() > 0 {
+            tokio::time::sleep(SETTLE_POLL).await;
+        }
+    }
+
+    fn rooms_writing(&self) -> usize {
+        let mut writing = 0;
+        self.rooms.each(|room| writing += usize::from(room.live.lock().writing));
+        writing
+    }
+}
+
+const SETTLE_POLL: Duration = Duration::from_millis(5);
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// Expired logins are forgotten every so many turns.
+const PURGE_TURNS: u64 = 60;
+
+/// Lets go of idle rooms and forgotten logins, and reads again the logs whose last append had no known outcome.
+async fn tidy_up(chat: Weak<Chat>) {
+    let mut ticks = tokio::time::interval(TIDY_EVERY);
+    let mut turn = 0_u64;
+    loop {
+        ticks.tick().await;
+        let Some(chat) = chat.upgrade() else { return };
+        chat.rooms.evict(chat.config.rooms.idle_secs);
+        let mut doubtful = Vec::new();
+        chat.rooms.each(|room| {
+            let live = room.live.lock();
+            if live.doubtful && !live.writing {
+                drop(live);
+                doubtful.push(room);
+            }
+        });
+        for room in doubtful {
+            chat.look_again(&room).await;
+        }
+        turn += 1;
+        if turn.is_multiple_of(PURGE_TURNS)
+            && let Err(error) = chat.purge().await
+        {
+            tracing::debug!(%error, "expired logins were not forgotten; it will be tried again");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The recent frames of one room, bounded by count, by bytes, and by bytes in all rooms together.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use crate::{config, metrics::Metrics, protocol::Frame, types::Seq};
+
+/// What all rings share: their bounds and the bytes they hold together.
+pub struct RingBudget {
+    events: usize,
+    bytes: usize,
+    all_bytes: usize,
+    used: AtomicUsize,
+    metrics: Arc<Metrics>,
+}
+
+impl RingBudget {
+    pub fn new(config: &config::Rooms, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            events: config.ring_events,
+            bytes: config.ring_bytes,
+            all_bytes: config.rings_bytes,
+            used: AtomicUsize::new(0),
+            metrics,
+        })
+    }
+
+    fn grew(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Relaxed);
+        self.metrics.ring_bytes.inc_by(bytes as i64);
+    }
+
+    fn shrank(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Relaxed);
+        self.metrics.ring_bytes.dec_by(bytes as i64);
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub frame: Frame,
+    pub is_message: bool,
+}
+
+/// The events `next - len() .. next`, oldest first.
+///
+/// The latest event stays whatever its size, so that a reader who is level never needs the store.
+pub struct Ring {
+    entries: VecDeque<Entry>,
+    next: Seq,
+    bytes: usize,
+    budget: Arc<RingBudget>,
+}
+
+impl Ring {
+    /// Empty, before the event after `head`.
+    pub fn new(head: Seq, budget: Arc<RingBudget>) -> Self {
+        Self { entries: VecDeque::new(), next: head + 1, bytes: 0, budget }
+    }
+
+    pub fn push(&mut self, entry: Entry) {
+        let len = entry.frame.bytes().len();
+        self.entries.push_back(entry);
+        self.next += 1;
+        self.bytes += len;
+        self.budget.grew(len);
+        while self.entries.len() > 1 && self.over() {
+            self.pop();
+        }
+    }
+
+    fn over(&self) -> bool {
+        self.entries.len() > self.budget.events
+            || self.bytes > self.budget.bytes
+            || self.budget.used.load(Relaxed) > self.budget.all_bytes
+    }
+
+    fn pop(&mut self) {
+        if let Some(oldest) = self.entries.pop_front() {
+            let len = oldest.frame.bytes().len();
+            self.bytes -= len;
+            self.budget.shrank(len);
+        }
+    }
+
+    /// The seq of the oldest event held; the next event's where it holds none.
+    fn first(&self) -> Seq {
+        self.next - self.entries.len() as Seq
+    }
+
+    /// The events after `cursor`; `None` where the ring does not reach back so far.
+    pub fn after(&self, cursor: Seq) -> Option<impl Iterator<Item = &Entry>> {
+        let skip = (cursor + 1).checked_sub(self.first())?;
+        Some(self.entries.iter().skip(skip as usize))
+    }
+
+    /// About how many bytes stand after `cursor`: exact within the ring, by the ring's average beyond it.
+    pub fn bytes_after(&self, cursor: Seq) -> usize {
+        match self.after(cursor) {
+            Some(entries) => entries.map(|entry| entry.frame.bytes().len()).sum(),
+            None => {
+                let average = self.bytes / self.entries.len().max(1);
+                (self.next - 1 - cursor) as usize * average.max(1)
+            }
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.budget.shrank(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(seq: Seq, len: usize) -> Entry {
+        Entry { frame: Frame::of(format!("{seq}:{}", "x".repeat(len)).as_bytes()), is_message: true }
+    }
+
+    fn seq_of(entry: &Entry) -> Seq {
+        let body = entry.frame.body();
+        let text = std::str::from_utf8(&body).unwrap();
+        text.split(':').next().unwrap().parse().unwrap()
+    }
+
+    fn budget(events: usize, bytes: usize, all_bytes: usize) -> Arc<RingBudget> {
+        let rooms =
+            config::Rooms { ring_events: events, ring_bytes: bytes, rings_bytes: all_bytes, ..Default::default() };
+        RingBudget::new(&rooms, Arc::default())
+    }
+
+    proptest! {
+        /// Against a plain list of everything: what the ring gives after a cursor is exactly what the list gives, or the
+        /// ring says that it does not reach back; it never goes over its bounds but for the latest event.
+        #[test]
+        fn the_ring_agrees_with_a_list(
+            head in 0u64..100,
+            lens in prop::collection::vec(0usize..60, 1..80),
+            events in 1usize..20,
+            bytes in 1usize..600,
+        ) {
+            let budget = budget(events, bytes, usize::MAX);
+            let mut ring = Ring::new(head, budget.clone());
+            for (i, len) in lens.iter().enumerate() {
+                ring.push(entry(head + 1 + i as u64, *len));
+                prop_assert!(ring.entries.len() == 1 || (ring.entries.len() <= events && ring.bytes <= bytes));
+                prop_assert_eq!(budget.used.load(Relaxed), ring.bytes);
+            }
+            let last = head + lens.len() as u64;
+            for cursor in head..=last {
+                let want: Vec<Seq> = (cursor + 1..=last).collect();
+                match ring.after(cursor) {
+                    Some(got) => prop_assert_eq!(got.map(seq_of).collect::<Vec<_>>(), want),
+                    None => prop_assert!(cursor + 1 < ring.first()),
+                }
+            }
+            drop(ring);
+            prop_assert_eq!(budget.used.load(Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn all_rings_together_stay_within_their_budget() {
+        let budget = budget(1000, usize::MAX, 1000);
+        let mut rings: Vec<Ring> = (0..4).map(|_| Ring::new(0, budget.clone())).collect();
+        for seq in 1..=100 {
+            for ring in &mut rings {
+                ring.push(entry(seq, 50));
+            }
+        }
+        assert!(budget.used.load(Relaxed) <= 1000 + 4 * 60, "{}", budget.used.load(Relaxed));
+        assert!(rings.iter().all(|ring| !ring.entries.is_empty()));
+    }
+}

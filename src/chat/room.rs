@@ -1,0 +1,396 @@
+//! A room: the live end of its log, its members, and whoever follows it.
+//!
+//! It knows no sockets: it hands each [`Subscriber`] what is new, and a subscriber that cannot take it comes back and
+//! reads from its cursor. `writer.rs` is the only one to make the log grow.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use slab::Slab;
+
+use super::{
+    ChatError, Result,
+    ring::{Entry, Ring, RingBudget},
+    work::Pending,
+};
+use crate::{
+    protocol::Frame,
+    store::{Effect, MemberRecord, RoomRecord},
+    types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
+};
+
+/// Subscribers that are handed a burst before the fan-out lets other tasks run.
+const FAN_OUT_STEP: usize = 256;
+/// Up to so many subscribers a fan-out is not worth a task of its own.
+const FAN_OUT_INLINE: usize = 64;
+/// Bursts longer than this are not merged: readers take them in pieces of their own size.
+const MERGED_MAX: usize = 64 * 1024;
+
+/// Somebody's connection, as rooms see it. Called without any lock of the room held; must not block.
+pub trait Subscriber: Send + Sync {
+    fn user(&self) -> UserId;
+    fn session(&self) -> SessionId;
+    /// The room's log grew. `slot` is the subscriber's own name for the subscription; by now it may be another room's.
+    fn offer(&self, slot: u32, burst: &Burst);
+    /// The user is no member any more; nothing of the room may reach them from now on.
+    fn dropped(&self, slot: u32, room: RoomId);
+    /// Something that is not in the log. Where the connection is behind it may be left out, unless it `matters`.
+    fn notice(&self, frame: &Frame, matters: bool);
+    /// The login is over.
+    fn revoke(&self);
+}
+
+/// Some new events of a room, prepared once for all who are level with it.
+pub struct Burst {
+    pub room: RoomId,
+    pub first: Seq,
+    pub last: Seq,
+    /// All frames in one piece; `None` where that would be too long.
+    pub merged: Option<Bytes>,
+    pub only_messages: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Membership {
+    pub username: Arc<str>,
+    pub role: RoomRole,
+}
+
+struct Subscription {
+    subscriber: Arc<dyn Subscriber>,
+    slot: u32,
+}
+
+/// - `ring` ends with `head`, and holds nothing that is not durable.
+/// - `fanned ≤ head`: up to there every subscriber has been offered everything.
+/// - `writing` while a task takes from `pending`, `fanning` while one hands out bursts.
+pub(super) struct Live {
+    pub head: Seq,
+    pub messages: Ordinal,
+    pub last_sent_at: Timestamp,
+    pub name: Option<String>,
+    pub members: HashMap<UserId, Membership>,
+    pub pending: VecDeque<Pending>,
+    pub writing: bool,
+    /// The outcome of the last append is unknown: the log must be read before the next.
+    pub doubtful: bool,
+    ring: Ring,
+    subscribers: Slab<Subscription>,
+    fanned: Seq,
+    fanning: bool,
+    used: Instant,
+}
+
+pub struct Room {
+    pub(crate) id: RoomId,
+    pub(crate) kind: RoomKind,
+    pub(crate) epoch: String,
+    pub(super) live: Mutex<Live>,
+}
+
+/// The answer to a command, once it is durable. Of what is no message only `seq` and `sent_at` mean something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posted {
+    pub message_id: MessageId,
+    pub seq: Seq,
+    pub sent_at: Timestamp,
+    pub duplicate: bool,
+}
+
+/// Where a new subscription stands.
+pub struct Joined {
+    pub key: usize,
+    pub head: Seq,
+}
+
+/// What reading from a cursor gave.
+pub enum Pull {
+    /// The cursor is here now, after so many events; `level` with the head or not.
+    Moved { cursor: Seq, events: usize, level: bool },
+    /// The ring does not reach back so far: read from the store.
+    BehindRing,
+}
+
+/// An event on its way from the log into memory.
+pub(super) struct Advance {
+    pub seq: Seq,
+    pub ordinal: Ordinal,
+    pub sent_at: Timestamp,
+    pub entry: Entry,
+    pub effect: Effect,
+    /// The name of the user of a `Joined`.
+    pub username: Option<Arc<str>>,
+}
+
+impl Room {
+    pub(super) fn new(record: RoomRecord, members: Vec<MemberRecord>, budget: Arc<RingBudget>) -> Self {
+        let members = members
+            .into_iter()
+            .map(|m| (m.user_id, Membership { username: m.username.into(), role: m.role }))
+            .collect();
+        let live = Live {
+            head: record.head_seq,
+            messages: record.messages,
+            last_sent_at: record.active_at,
+            name: record.name,
+            members,
+            pending: VecDeque::new(),
+            writing: false,
+            doubtful: false,
+            ring: Ring::new(record.head_seq, budget),
+            subscribers: Slab::new(),
+            fanned: record.head_seq,
+            fanning: false,
+            used: Instant::now(),
+        };
+        Self { id: record.room_id, kind: record.kind, epoch: record.epoch, live: Mutex::new(live) }
+    }
+
+    pub fn role_of(&self, user: UserId) -> Option<RoomRole> {
+        self.live.lock().members.get(&user).map(|member| member.role)
+    }
+
+    /// The seq of the latest durable event.
+    pub fn head(&self) -> Seq {
+        self.live.lock().head
+    }
+
+    /// The head, and how many messages the log holds.
+    pub(super) fn head_and_messages(&self) -> (Seq, Ordinal) {
+        let live = self.live.lock();
+        (live.head, live.messages)
+    }
+
+    pub fn member_count(&self) -> usize {
+        self.live.lock().members.len()
+    }
+
+    pub(super) fn has_subscribers(&self) -> bool {
+        !self.live.lock().subscribers.is_empty()
+    }
+
+    /// Members' ids and names; large rooms give many.
+    pub(super) fn members_now(&self) -> Vec<(UserId, Arc<str>)> {
+        self.live.lock().members.iter().map(|(id, member)| (*id, member.username.clone())).collect()
+    }
+
+    pub(super) fn username_of(&self, user: UserId) -> Option<Arc<str>> {
+        self.live.lock().members.get(&user).map(|member| member.username.clone())
+    }
+
+    /// Nobody follows it, nobody writes, and nobody has asked for it for `secs`.
+    pub(super) fn is_idle(&self, now: Instant, secs: u64) -> bool {
+        let live = self.live.lock();
+        live.subscribers.is_empty() && !live.writing && now.saturating_duration_since(live.used).as_secs() >= secs
+    }
+
+    pub(super) fn touch(&self) {
+        self.live.lock().used = Instant::now();
+    }
+
+    /// Follows the log from now on: every event after the returned head will be offered. Refuses who is not a member.
+    pub fn subscribe(&self, subscriber: Arc<dyn Subscriber>, slot: u32) -> Result<Joined> {
+        let mut live = self.live.lock();
+        if !live.members.contains_key(&subscriber.user()) {
+            return Err(ChatError::NoSuchRoom);
+        }
+        let key = live.subscribers.insert(Subscription { subscriber, slot });
+        Ok(Joined { key, head: live.head })
+    }
+
+    /// Does nothing where the room dropped the subscription before. `subscriber` is told apart by where it is in memory.
+    pub fn unsubscribe(&self, key: usize, subscriber: *const (), slot: u32) {
+        let mut live = self.live.lock();
+        let is_mine = |s: &Subscription| s.slot == slot && std::ptr::addr_eq(Arc::as_ptr(&s.subscriber), subscriber);
+        let mine = live.subscribers.get(key).is_some_and(is_mine);
+        if mine {
+            live.subscribers.remove(key);
+            live.used = Instant::now();
+        }
+    }
+
+    /// Copies frames after `cursor` to `out` until it holds `max` bytes or more, at least one where there is one.
+    pub fn pull(&self, cursor: Seq, only_messages: bool, max: usize, out: &mut Vec<u8>) -> Pull {
+        let live = self.live.lock();
+        let Some(entries) = live.ring.after(cursor) else { return Pull::BehindRing };
+        let (mut at, mut events) = (cursor, 0);
+        for entry in entries {
+            if out.len() >= max {
+                return Pull::Moved { cursor: at, events, level: false };
+            }
+            at += 1;
+            if entry.is_message || !only_messages {
+                out.extend_from_slice(entry.frame.bytes());
+                events += 1;
+            }
+        }
+        Pull::Moved { cursor: at, events, level: true }
+    }
+
+    /// About how many bytes a reader at `cursor` has still to get.
+    pub fn bytes_behind(&self, cursor: Seq) -> usize {
+        let live = self.live.lock();
+        if cursor >= live.head { 0 } else { live.ring.bytes_after(cursor) }
+    }
+
+    /// Hands something that is not in the log to everyone who follows the room but `except`.
+    pub(super) fn notify(&self, frame: &Frame, except: Option<UserId>) {
+        let all: Vec<_> = {
+            let live = self.live.lock();
+            live.subscribers.iter().map(|(_, s)| s.subscriber.clone()).collect()
+        };
+        for subscriber in all.iter().filter(|s| Some(s.user()) != except) {
+            subscriber.notice(frame, false);
+        }
+    }
+
+    /// Takes durable events in, drops subscribers who are no members any more, and hands the news out.
+    pub(super) async fn advance(self: &Arc<Self>, events: Vec<Advance>) {
+        let (dropped, work) = {
+            let mut live = self.live.lock();
+            live.used = Instant::now();
+            let mut dropped = Vec::new();
+            for event in events {
+                live.take_in(event, &mut dropped);
+            }
+            (dropped, live.begin_fan_out())
+        };
+        for gone in dropped {
+            gone.subscriber.dropped(gone.slot, self.id);
+        }
+        match work {
+            Some(subscribers) if subscribers <= FAN_OUT_INLINE => self.clone().fan_out().await,
+            Some(_) => drop(tokio::spawn(self.clone().fan_out())),
+            None => {}
+        }
+    }
+
+    /// Offers bursts until everyone has been offered everything. What comes while it runs makes the next burst, so
+    /// under load bursts grow and every socket gets more frames a write.
+    async fn fan_out(self: Arc<Self>) {
+        let _running = FanOutGuard(&self);
+        let mut step = Vec::new();
+        while let Some(burst) = self.next_burst() {
+            let mut at = 0;
+            while let Some(next) = self.collect_step(at, &mut step) {
+                for (subscriber, slot) in step.drain(..) {
+                    subscriber.offer(slot, &burst);
+                }
+                at = next;
+                if at % FAN_OUT_STEP == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// What has not been handed out yet; `None`, and the fan-out is over, where there is nothing.
+    fn next_burst(&self) -> Option<Burst> {
+        let mut live = self.live.lock();
+        if live.fanned == live.head || live.subscribers.is_empty() {
+            live.fanned = live.head;
+            live.fanning = false;
+            return None;
+        }
+        let (first, last) = (live.fanned + 1, live.head);
+        live.fanned = last;
+        let burst = match live.ring.after(first - 1) {
+            Some(entries) => {
+                let entries: Vec<&Entry> = entries.collect();
+                let only_messages = entries.iter().all(|entry| entry.is_message);
+                Burst { room: self.id, first, last, merged: merge(&entries), only_messages }
+            }
+            None => Burst { room: self.id, first, last, merged: None, only_messages: false },
+        };
+        Some(burst)
+    }
+
+    /// The subscribers in the next slots from `at`; where to go on, or `None` at the end.
+    fn collect_step(&self, at: usize, to: &mut Vec<(Arc<dyn Subscriber>, u32)>) -> Option<usize> {
+        let live = self.live.lock();
+        let slots = live.subscribers.capacity();
+        if at >= slots {
+            return None;
+        }
+        let end = (at + FAN_OUT_STEP).min(slots);
+        to.extend((at..end).filter_map(|key| live.subscribers.get(key)).map(|s| (s.subscriber.clone(), s.slot)));
+        Some(end)
+    }
+}
+
+fn merge(entries: &[&Entry]) -> Option<Bytes> {
+    match entries {
+        [one] => Some(one.frame.bytes().clone()),
+        many => {
+            let len: usize = many.iter().map(|entry| entry.frame.bytes().len()).sum();
+            (len <= MERGED_MAX).then(|| {
+                let mut merged = Vec::with_capacity(len);
+                for entry in many {
+                    merged.extend_from_slice(entry.frame.bytes());
+                }
+                Bytes::from(merged)
+            })
+        }
+    }
+}
+
+/// A fan-out that ends early (its task was dropped or panicked) must not leave the room believing that one runs.
+struct FanOutGuard<'a>(&'a Arc<Room>);
+
+impl Drop for FanOutGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.live.lock().fanning = false;
+        }
+    }
+}
+
+impl Live {
+    /// What is in already is passed over, so that whoever read the log twice does no harm.
+    fn take_in(&mut self, event: Advance, dropped: &mut Vec<Subscription>) {
+        if event.seq != self.head + 1 {
+            return;
+        }
+        self.head = event.seq;
+        self.messages = event.ordinal;
+        self.last_sent_at = event.sent_at;
+        self.ring.push(event.entry);
+        match event.effect {
+            Effect::Message => {}
+            Effect::Joined { user, role } => {
+                let username = event.username.unwrap_or_else(|| "".into());
+                self.members.insert(user, Membership { username, role });
+            }
+            Effect::RoleSet { user, role } => {
+                if let Some(member) = self.members.get_mut(&user) {
+                    member.role = role;
+                }
+            }
+            Effect::Gone { user } => {
+                self.members.remove(&user);
+                let keys: Vec<usize> =
+                    self.subscribers.iter().filter(|(_, s)| s.subscriber.user() == user).map(|(key, _)| key).collect();
+                dropped.extend(keys.into_iter().map(|key| self.subscribers.remove(key)));
+            }
+            Effect::Renamed { name } => self.name = Some(name),
+        }
+    }
+
+    /// For how many subscribers a fan-out should start now; `None` where none should, or one runs.
+    fn begin_fan_out(&mut self) -> Option<usize> {
+        if self.subscribers.is_empty() {
+            self.fanned = self.head;
+            return None;
+        }
+        if self.fanning || self.fanned == self.head {
+            return None;
+        }
+        self.fanning = true;
+        Some(self.subscribers.len())
+    }
+}

@@ -1,0 +1,149 @@
+//! The table of the rooms in memory. A room is loaded when somebody asks for it and leaves when nobody has for a while.
+
+use std::{
+    collections::HashMap,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use super::{Chat, ChatError, Result, ring::RingBudget, room::Room};
+use crate::{config::Config, metrics::Metrics, types::RoomId};
+
+const SHARDS: usize = 64;
+const MEMBERS_PAGE: usize = 1_000;
+
+type Cell = Arc<OnceCell<Arc<Room>>>;
+
+/// - There is at most one `Room` in memory for an id: it is made inside its cell, and a cell leaves the table only while the
+///   table alone holds it and its room.
+/// - `count` is the number of cells, at most `max` but for rooms that are being asked for at the same moment.
+pub struct Rooms {
+    shards: Box<[Mutex<HashMap<RoomId, Cell>>]>,
+    hasher: std::hash::RandomState,
+    count: AtomicUsize,
+    max: usize,
+    pub(super) budget: Arc<RingBudget>,
+    metrics: Arc<Metrics>,
+}
+
+impl Rooms {
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: std::hash::RandomState::new(),
+            count: AtomicUsize::new(0),
+            max: config.rooms.live,
+            budget: RingBudget::new(&config.rooms, metrics.clone()),
+            metrics,
+        }
+    }
+
+    fn shard(&self, id: RoomId) -> &Mutex<HashMap<RoomId, Cell>> {
+        &self.shards[self.hasher.hash_one(id) as usize % SHARDS]
+    }
+
+    /// The room where it is in memory.
+    pub fn in_memory(&self, id: RoomId) -> Option<Arc<Room>> {
+        self.shard(id).lock().get(&id).and_then(|cell| cell.get().cloned())
+    }
+
+    fn cell(&self, id: RoomId) -> Result<Cell> {
+        if let Some(cell) = self.shard(id).lock().get(&id) {
+            return Ok(cell.clone());
+        }
+        if self.count.load(Relaxed) >= self.max {
+            self.evict(0);
+            if self.count.load(Relaxed) >= self.max {
+                self.metrics.bound_hit("rooms.live");
+                return Err(ChatError::Busy("rooms.live"));
+            }
+        }
+        let mut shard = self.shard(id).lock();
+        Ok(shard
+            .entry(id)
+            .or_insert_with(|| {
+                self.count.fetch_add(1, Relaxed);
+                self.metrics.rooms.inc();
+                Cell::default()
+            })
+            .clone())
+    }
+
+    /// Takes a cell out that holds no room and that nobody else waits for.
+    fn forget_empty(&self, id: RoomId, cell: Cell) {
+        let mut shard = self.shard(id).lock();
+        drop(cell);
+        if shard.get(&id).is_some_and(|cell| cell.get().is_none() && Arc::strong_count(cell) == 1) {
+            shard.remove(&id);
+            self.count.fetch_sub(1, Relaxed);
+            self.metrics.rooms.dec();
+        }
+    }
+
+    /// Lets go of rooms that nobody has used for so long.
+    pub fn evict(&self, idle_secs: u64) {
+        let now = Instant::now();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let before = shard.len();
+            shard.retain(|_, cell| {
+                let unused = Arc::strong_count(cell) == 1
+                    && cell.get().is_none_or(|room| Arc::strong_count(room) == 1 && room.is_idle(now, idle_secs));
+                !unused
+            });
+            let gone = before - shard.len();
+            self.count.fetch_sub(gone, Relaxed);
+            self.metrics.rooms.dec_by(gone as i64);
+        }
+    }
+
+    /// Every room in memory, a shard at a time.
+    pub fn each(&self, mut visit: impl FnMut(Arc<Room>)) {
+        for shard in &self.shards {
+            let rooms: Vec<_> = shard.lock().values().filter_map(|cell| cell.get().cloned()).collect();
+            rooms.into_iter().for_each(&mut visit);
+        }
+    }
+}
+
+impl Chat {
+    /// By id; refuses with `NoSuchRoom`. Loads the room into memory where needed.
+    pub async fn find_room(&self, id: RoomId) -> Result<Arc<Room>> {
+        let cell = self.rooms.cell(id)?;
+        match cell.get_or_try_init(|| self.load_room(id)).await {
+            Ok(room) => {
+                room.touch();
+                Ok(room.clone())
+            }
+            Err(error) => {
+                self.rooms.forget_empty(id, cell);
+                Err(error)
+            }
+        }
+    }
+
+    async fn load_room(&self, id: RoomId) -> Result<Arc<Room>> {
+        let record = self.store.room(id).await?.ok_or(ChatError::NoSuchRoom)?;
+        let head = record.head_seq;
+        let mut members = Vec::new();
+        loop {
+            let after = members.last().map(|member: &crate::store::MemberRecord| member.user_id);
+            let page = self.store.members(id, after, MEMBERS_PAGE).await?;
+            let last = page.len() < MEMBERS_PAGE;
+            members.extend(page);
+            if last {
+                break;
+            }
+        }
+        let room = Arc::new(Room::new(record, members, self.rooms.budget.clone()));
+        tracing::debug!(room = %id, head, "room loaded");
+        Ok(room)
+    }
+}

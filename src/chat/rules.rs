@@ -1,0 +1,66 @@
+//! Who may do what in a room, judged by the room as it is at that moment.
+
+use super::{
+    Chat, ChatError, Result,
+    room::Live,
+    work::{Actor, Work},
+};
+use crate::types::{RoomKind, RoomRole, UserId};
+
+pub(super) const REUSED: ChatError =
+    ChatError::Conflict("This client_id has been used for another message; give each message its own.");
+const OUTSIDER: ChatError = ChatError::Forbidden("Insufficient permissions");
+
+/// Whether the room, as it is now, allows it. A private room's two members are never changed.
+pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: &Chat) -> Result<()> {
+    let Some(mine) = live.members.get(&by.user).map(|member| member.role) else { return Err(OUTSIDER) };
+    let role_of = |user: &UserId| live.members.get(user).map(|member| member.role);
+    let last_owner = |user: &UserId| {
+        role_of(user) == Some(RoomRole::Owner)
+            && live.members.values().filter(|member| member.role == RoomRole::Owner).count() == 1
+    };
+    if kind == RoomKind::Private && !matches!(work, Work::Post { .. }) {
+        return Err(ChatError::Conflict("A private chat keeps its two members and has no name; make a group instead."));
+    }
+    match work {
+        Work::Post { .. } if mine.may_post() => Ok(()),
+        Work::Post { .. } => Err(ChatError::Forbidden("Readers cannot post in this chat.")),
+        Work::Rename { .. } if mine.may_moderate() => Ok(()),
+        Work::Rename { .. } => Err(ChatError::Forbidden("Only an owner or a moderator renames a chat.")),
+        Work::Invite { user, role, .. } => {
+            if !mine.may_moderate() {
+                Err(ChatError::Forbidden("Only an owner or a moderator invites to a chat."))
+            } else if mine == RoomRole::Moderator && role.may_moderate() {
+                Err(ChatError::Forbidden("Only an owner makes owners and moderators."))
+            } else if role_of(user).is_some() {
+                Err(ChatError::Conflict("They are a member of this chat already."))
+            } else if live.members.len() >= chat.config.limits.room_members {
+                chat.metrics.bound_hit("limits.room_members");
+                Err(ChatError::Conflict("This chat has as many members as it may have (limits.room_members)."))
+            } else {
+                Ok(())
+            }
+        }
+        Work::SetRole { user, username, role } => match role_of(user) {
+            _ if !mine.may_moderate() => Err(ChatError::Forbidden("Only an owner or a moderator changes roles.")),
+            None => Err(ChatError::NoSuchMember(username.to_string())),
+            Some(theirs) if mine == RoomRole::Moderator && (theirs.may_moderate() || role.may_moderate()) => {
+                Err(ChatError::Forbidden("Only an owner changes who is owner or moderator."))
+            }
+            Some(_) if *role != RoomRole::Owner && last_owner(user) => {
+                Err(ChatError::Conflict("They are the last owner; make somebody else owner first."))
+            }
+            Some(_) => Ok(()),
+        },
+        Work::Remove { user, username } => match role_of(user) {
+            None if !mine.may_moderate() => Err(ChatError::Forbidden("Only an owner or a moderator removes members.")),
+            None => Err(ChatError::NoSuchMember(username.to_string())),
+            Some(_) if last_owner(user) && live.members.len() > 1 => {
+                Err(ChatError::Conflict("They are the last owner; make somebody else owner first."))
+            }
+            Some(_) if *user == by.user || mine == RoomRole::Owner => Ok(()),
+            Some(theirs) if mine == RoomRole::Moderator && !theirs.may_moderate() => Ok(()),
+            Some(_) => Err(ChatError::Forbidden("Only an owner, or a moderator for those below, removes members.")),
+        },
+    }
+}

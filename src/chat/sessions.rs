@@ -1,0 +1,172 @@
+//! Logins: beginning, renewing and ending them.
+
+use std::sync::Arc;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+use sha2::{Digest, Sha256};
+
+use super::{Caller, Chat, ChatError, Result};
+use crate::{
+    auth::token::Claims,
+    bus::{Ended, Hint},
+    store::{RefreshHash, Rotation, SessionRecord, StoreError, UserRecord},
+    types::{SessionId, Timestamp, UserId},
+};
+
+/// A login just begun or renewed: the refresh token is shown once and stored hashed.
+pub struct Login {
+    pub user: Arc<UserRecord>,
+    pub session: SessionRecord,
+    pub refresh_token: String,
+}
+
+/// Scanners for leaked secrets know a token by its beginning.
+const REFRESH_PREFIX: &str = "nrt_";
+
+fn new_refresh_token() -> (String, RefreshHash) {
+    let token = format!("{REFRESH_PREFIX}{}", BASE64.encode(rand::random::<[u8; 32]>()));
+    let hash = refresh_hash(&token);
+    (token, hash)
+}
+
+/// The token has 256 bits of chance in it, so one round of SHA-256 is enough.
+fn refresh_hash(token: &str) -> RefreshHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// Logins forgotten in one write.
+const PURGED_AT_ONCE: usize = 1_000;
+
+impl Chat {
+    /// Begins a login of `user`, whose password was just compared. Refuses with `InvalidToken` where the record has
+    /// changed since in a way that ends logins: a new password must not be outrun by the old one.
+    pub async fn begin_session(&self, user: UserRecord) -> Result<Login> {
+        let now = Timestamp::now();
+        let session = SessionRecord {
+            session_id: SessionId::new(),
+            user_id: user.user_id,
+            created_at: now,
+            expires_at: now.plus_secs(self.login_secs()),
+        };
+        let (refresh_token, hash) = new_refresh_token();
+        let (store, bus, record) = (self.store.clone(), self.bus.clone(), session.clone());
+        let keep = self.config.auth.sessions_per_user;
+        let ended = to_its_end(async move {
+            let ended = store.create_session(record.clone(), hash, keep).await?;
+            for session in &ended {
+                bus.publish(Hint::LoginEnded { user: record.user_id, which: Ended::One(*session) });
+            }
+            Ok(ended)
+        })
+        .await?;
+        if !ended.is_empty() {
+            self.metrics.bound_hit("auth.sessions_per_user");
+        }
+        let user_now = self.store.user(user.user_id).await?;
+        match user_now {
+            Some(now)
+                if !now.disabled && now.token_epoch == user.token_epoch && now.password_hash == user.password_hash =>
+            {
+                Ok(Login { user: Arc::new(now), session, refresh_token })
+            }
+            _ => {
+                self.end_session(user.user_id, session.session_id).await?;
+                Err(ChatError::InvalidToken)
+            }
+        }
+    }
+
+    /// Replaces a refresh token. One that was replaced before is a copy in two hands: its login ends.
+    pub async fn refresh_session(&self, refresh_token: &str) -> Result<Login> {
+        let presented = refresh_hash(refresh_token);
+        let (next, next_hash) = new_refresh_token();
+        let now = Timestamp::now();
+        let expires_at = now.plus_secs(self.login_secs());
+        let (store, bus) = (self.store.clone(), self.bus.clone());
+        let session = to_its_end(async move {
+            match store.rotate_refresh(presented, next_hash, now, expires_at).await? {
+                Rotation::Rotated(session) => Ok(session),
+                Rotation::Reused(session) => {
+                    tracing::warn!(user_id = %session.user_id, session_id = %session.session_id,
+                        "a refresh token was used twice: its login is ended");
+                    let which = Ended::One(session.session_id);
+                    bus.publish(Hint::LoginEnded { user: session.user_id, which });
+                    Err(ChatError::InvalidToken)
+                }
+                Rotation::Unknown => Err(ChatError::InvalidToken),
+            }
+        })
+        .await?;
+        let user = self.store.user(session.user_id).await?.filter(|user| !user.disabled);
+        let user = Arc::new(user.ok_or(ChatError::InvalidToken)?);
+        Ok(Login { user, session, refresh_token: next })
+    }
+
+    /// Ends the login a refresh token belongs to.
+    pub async fn revoke_refresh(&self, refresh_token: &str) -> Result<()> {
+        let session = self.store.session_of_refresh(refresh_hash(refresh_token)).await?;
+        let session = session.ok_or(ChatError::InvalidToken)?;
+        self.end_session(session.user_id, session.session_id).await
+    }
+
+    /// Whether a token that is well signed and not expired is still good: its login stands, its user is enabled and has
+    /// the same token epoch.
+    ///
+    /// Whoever keeps the answer (a socket) must validate once more after it has begun to listen for hints, for a hint that
+    /// came in between was heard by nobody.
+    pub async fn validate(&self, claims: &Claims) -> Result<Caller> {
+        self.accounts.validate(&*self.store, claims, Timestamp::now()).await
+    }
+
+    /// As [`Chat::validate`], for a caller it was true of a moment ago.
+    pub async fn validate_again(&self, caller: &Caller) -> Result<()> {
+        let claims = Claims {
+            sub: caller.username.to_string(),
+            uid: caller.user_id,
+            sid: caller.session_id,
+            ver: caller.token_epoch,
+            iat: 0,
+            exp: caller.expires_at,
+        };
+        self.validate(&claims).await.map(drop)
+    }
+
+    /// A caller's own record, mostly from memory.
+    pub async fn account(&self, user: UserId) -> Result<Arc<UserRecord>> {
+        self.accounts.record(&*self.store, user).await?.ok_or(ChatError::InvalidToken)
+    }
+
+    /// Forgets logins that expired; to be called from time to time.
+    pub async fn purge(&self) -> Result<()> {
+        while self.store.purge_sessions(Timestamp::now(), PURGED_AT_ONCE).await? == PURGED_AT_ONCE {}
+        Ok(())
+    }
+
+    fn login_secs(&self) -> u64 {
+        self.config.auth.refresh_token_days.saturating_mul(86_400)
+    }
+}
+
+/// Runs work that must tell others what it did, also where whoever asked for it goes away meanwhile.
+pub(super) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ChatError::Store(StoreError::Unavailable("the server is stopping".into()))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refresh_tokens_are_recognisable_and_never_alike() {
+        let ((one, hash), (other, _)) = (new_refresh_token(), new_refresh_token());
+        assert!(one.starts_with("nrt_") && one.len() == 47, "{one}");
+        assert_ne!(one, other);
+        assert_eq!(hash, refresh_hash(&one));
+    }
+}

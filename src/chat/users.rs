@@ -1,0 +1,220 @@
+//! Accounts: registering, looking up, changing. Passwords arrive here hashed.
+
+use caseless::default_case_fold_str;
+use unicode_normalization::UnicodeNormalization;
+
+use super::{Chat, ChatError, Result, sessions::to_its_end};
+use crate::{
+    bus::{Ended, Hint},
+    store::{StoreError, UserChange, UserChanged, UserQuery, UserRecord},
+    types::{Role, SessionId, Timestamp, UserId},
+};
+
+const USERNAME_CHARS: usize = 64;
+
+/// A username as it is kept (NFKC) and as it is compared (case-folded).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Username {
+    pub shown: String,
+    pub folded: String,
+}
+
+impl Username {
+    pub fn parse(text: &str) -> Result<Self> {
+        let invalid = |msg: String| Err(ChatError::Invalid { field: "username", msg });
+        // NFKC makes no text much shorter: what is far too long need not be normalized first.
+        let too_long = || invalid(format!("Choose a username of at most {USERNAME_CHARS} characters."));
+        if text.len() > USERNAME_CHARS * 32 {
+            return too_long();
+        }
+        let shown: String = text.nfkc().collect();
+        if shown.is_empty() {
+            return invalid("A username has at least one character.".into());
+        }
+        if shown.chars().count() > USERNAME_CHARS {
+            return too_long();
+        }
+        if shown.chars().any(is_unseen) {
+            return invalid("A username cannot contain control, bidirectional or invisible characters.".into());
+        }
+        if shown.trim() != shown {
+            return invalid("A username cannot begin or end with a space.".into());
+        }
+        let folded = fold(&shown);
+        Ok(Self { shown, folded })
+    }
+}
+
+/// Text as it is compared: two names that fold alike are one name.
+pub fn fold(text: &str) -> String {
+    let normal: String = text.nfkc().collect();
+    default_case_fold_str(&normal).nfkc().collect()
+}
+
+/// Whether a one-line name may not contain this character: it breaks lines, turns the direction of what follows, or shows
+/// nothing and so makes two names look alike.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}')
+}
+
+impl Chat {
+    pub async fn register(&self, username: Username, password_hash: String, roles: &[Role]) -> Result<UserRecord> {
+        let mut roles = roles.to_vec();
+        roles.sort();
+        roles.dedup();
+        let user = UserRecord {
+            user_id: UserId::new(),
+            display_name: username.shown.clone(),
+            username: username.shown,
+            folded: username.folded,
+            password_hash,
+            roles,
+            created_at: Timestamp::now(),
+            disabled: false,
+            token_epoch: 0,
+        };
+        if self.store.create_user(user.clone()).await? { Ok(user) } else { Err(ChatError::UserExists) }
+    }
+
+    /// By any spelling of the name; `None` also for text that cannot be a username.
+    pub async fn user_named(&self, username: &str) -> Result<Option<UserRecord>> {
+        match Username::parse(username) {
+            Ok(name) => Ok(self.store.user_by_name(&name.folded).await?),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Like [`Chat::user_named`], and refuses with `NoSuchUser`.
+    pub async fn require_user(&self, username: &str) -> Result<UserRecord> {
+        self.user_named(username).await?.ok_or_else(|| ChatError::NoSuchUser(username.to_owned()))
+    }
+
+    /// In order of their folded names: those whose names begin with `prefix`, in any spelling.
+    pub async fn users(
+        &self,
+        prefix: &str,
+        after: Option<String>,
+        limit: usize,
+        with_disabled: bool,
+    ) -> Result<Vec<UserRecord>> {
+        Ok(self.store.users(UserQuery { prefix: fold(prefix), after, limit, with_disabled }).await?)
+    }
+
+    /// Applies the change, and tells every cache and socket that must know.
+    pub async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserRecord> {
+        let ended = match &change {
+            UserChange::Password { keep, .. } => Some(Ended::All { keep: *keep }),
+            UserChange::Disable | UserChange::EndLogins => Some(Ended::All { keep: None }),
+            UserChange::DisplayName(_) | UserChange::AddRole(_) | UserChange::RemoveRole(_) | UserChange::Enable => {
+                None
+            }
+        };
+        let (store, bus) = (self.store.clone(), self.bus.clone());
+        to_its_end(async move {
+            let changed = store.change_user(user, change).await;
+            match &changed {
+                Ok(UserChanged::Done(_)) => {
+                    bus.publish(Hint::UserChanged { user });
+                    if let Some(which) = ended {
+                        bus.publish(Hint::LoginEnded { user, which });
+                    }
+                }
+                // It may have happened: whoever believes the old record looks again.
+                Err(StoreError::Unavailable(_)) => bus.publish(Hint::UserChanged { user }),
+                Ok(UserChanged::NoSuchUser | UserChanged::LastAdmin) | Err(_) => {}
+            }
+            match changed? {
+                UserChanged::Done(user) => Ok(user),
+                UserChanged::NoSuchUser => Err(ChatError::NoSuchUser(user.to_string())),
+                UserChanged::LastAdmin => {
+                    Err(ChatError::Conflict("This is the last admin: make somebody else an admin first."))
+                }
+            }
+        })
+        .await
+    }
+
+    pub async fn end_session(&self, user: UserId, session: SessionId) -> Result<()> {
+        let (store, bus) = (self.store.clone(), self.bus.clone());
+        to_its_end(async move {
+            let ended = store.end_session(session).await;
+            // Also where it had ended before, or may have: a hint too many only costs a look.
+            bus.publish(Hint::LoginEnded { user, which: Ended::One(session) });
+            ended?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(text: &str) -> String {
+        Username::parse(text).unwrap().folded
+    }
+
+    #[test]
+    fn spellings_of_one_name_fold_alike() {
+        for (one, other) in [
+            ("Ann", "aNN"),
+            ("Straße", "STRASSE"),
+            ("Ａｎｎ", "ann"),
+            ("Σίσυφος", "ΣΊΣΥΦΟΣ"),
+            ("e\u{301}ric", "\u{c9}RIC"),
+            ("ﬁn", "FIN"),
+        ] {
+            assert_eq!(folded(one), folded(other), "{one} and {other}");
+        }
+        assert_ne!(folded("ann"), folded("anne"));
+    }
+
+    #[test]
+    fn folding_twice_changes_nothing() {
+        for text in ["Straße", "İstanbul", "ΐ", "ŉ", "Ｑ", "한국어", "ǅ", "\u{1e9e}", "\u{345}a"] {
+            assert_eq!(fold(&fold(text)), fold(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_kept_as_they_were_written() {
+        assert_eq!(Username::parse("Ann Lee").unwrap().shown, "Ann Lee");
+        assert_eq!(Username::parse("Ａｎｎ").unwrap().shown, "Ann", "after NFKC");
+    }
+
+    #[test]
+    fn names_have_rules() {
+        assert!(Username::parse(&"é".repeat(64)).is_ok());
+        assert!(Username::parse("👩\u{200d}🚀").is_ok(), "joiners belong to emoji and to some scripts");
+        let too_long = "x".repeat(65);
+        let huge = "x".repeat(100_000);
+        // One character that NFKC makes eighteen of.
+        let grows = "\u{fdfa}".repeat(4);
+        for bad in [
+            "",
+            " ",
+            " ann",
+            "ann ",
+            "\u{a0}ann",
+            "a\nb",
+            "a\0b",
+            "a\u{7f}",
+            "a\u{85}b",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            "a\u{200f}",
+            "\u{61c}a",
+            "a\u{200b}b",
+            "\u{feff}a",
+            "a\u{2028}b",
+            &too_long,
+            &huge,
+            &grows,
+        ] {
+            assert!(matches!(Username::parse(bad), Err(ChatError::Invalid { field: "username", .. })), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What is asked of a room's writer, and how it answers.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Result, room::Posted};
+use crate::{
+    store::StoreError,
+    types::{MessageId, RoomRole, UserId},
+};
+
+#[derive(Debug, Clone)]
+pub struct Actor {
+    pub user: UserId,
+    pub username: Arc<str>,
+}
+
+/// What somebody asks of a room's log.
+#[derive(Debug, Clone)]
+pub enum Work {
+    Post {
+        content: String,
+        client_id: Option<String>,
+    },
+    Invite {
+        user: UserId,
+        username: Arc<str>,
+        role: RoomRole,
+    },
+    SetRole {
+        user: UserId,
+        username: Arc<str>,
+        role: RoomRole,
+    },
+    /// Somebody else is removed; oneself leaves.
+    Remove {
+        user: UserId,
+        username: Arc<str>,
+    },
+    Rename {
+        name: String,
+    },
+}
+
+/// Called exactly once, without a lock held; when it is dropped uncalled it reports that the outcome is unknown.
+pub struct Reply(Option<Box<dyn FnOnce(Result<Posted>) + Send>>);
+
+impl Reply {
+    pub fn new(call: impl FnOnce(Result<Posted>) + Send + 'static) -> Self {
+        Self(Some(Box::new(call)))
+    }
+
+    pub(super) fn send(mut self, result: Result<Posted>) {
+        if let Some(call) = self.0.take() {
+            call(result);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call(Err(StoreError::Unavailable("the room's writer stopped".into()).into()));
+        }
+    }
+}
+
+pub struct Pending {
+    pub by: Actor,
+    pub work: Work,
+    pub reply: Reply,
+    /// Past this it is refused rather than begun.
+    pub until: Instant,
+}
+
+/// One event to be, and everyone who waits for it: the first asked, the others repeated it in the same batch.
+pub(super) struct Item {
+    pub by: Actor,
+    pub work: Work,
+    pub replies: Vec<Reply>,
+    /// Kept over renumbering, so that an append of unknown outcome can be recognised in the log.
+    pub event_id: MessageId,
+}

@@ -1,0 +1,136 @@
+//! `natter admin …` and `natter backup`: through the running server where there is one, on the store itself where not.
+
+use std::{
+    io::{self, BufRead},
+    path::Path,
+    sync::Arc,
+};
+
+use clap::Subcommand;
+use natter::{
+    auth::password::Passwords,
+    bus::local::LocalBus,
+    chat::Chat,
+    config::{Config, Log},
+    control::{Command, Operator, Reply, operate, socket},
+    logging,
+    metrics::Metrics,
+    store::{Store, sqlite::OpenError},
+};
+
+use super::data;
+
+#[derive(Subcommand)]
+pub enum AdminCommand {
+    /// Make a new account that is an admin; the password is asked for
+    Create {
+        #[arg(long, value_name = "NAME")]
+        username: String,
+        /// Read the password from standard input, one line
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List the admins
+    List,
+    /// Make an account an admin
+    Grant { username: String },
+    /// Make an admin an ordinary account
+    Revoke { username: String },
+    /// End an account's logins, and let it sign in no more
+    Disable { username: String },
+    /// Let a disabled account sign in again
+    Enable { username: String },
+    /// Give an account a new password, which is asked for, and end its logins
+    ResetPassword {
+        username: String,
+        /// Read the password from standard input, one line
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+pub fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
+    let command = match command {
+        AdminCommand::Create { username, password_stdin } => {
+            let password = password(&username, password_stdin)?;
+            return perform(config, Command::CreateAdmin { username, password }, Missing::IsMade);
+        }
+        AdminCommand::List => Command::ListAdmins,
+        AdminCommand::Grant { username } => Command::Grant { username },
+        AdminCommand::Revoke { username } => Command::Revoke { username },
+        AdminCommand::Disable { username } => Command::Disable { username },
+        AdminCommand::Enable { username } => Command::Enable { username },
+        AdminCommand::ResetPassword { username, password_stdin } => {
+            let password = password(&username, password_stdin)?;
+            Command::ResetPassword { username, password }
+        }
+    };
+    perform(config, command, Missing::IsRefused)
+}
+
+pub fn backup(config: &Config, file: &Path) -> Result<(), String> {
+    let file = std::path::absolute(file).map_err(|error| format!("{}: not a usable path ({error})", file.display()))?;
+    perform(config, Command::Backup { file }, Missing::IsRefused)
+}
+
+/// What to do where there is no database: only the first admin is a reason to make one.
+#[derive(PartialEq)]
+enum Missing {
+    IsMade,
+    IsRefused,
+}
+
+fn perform(config: &Config, command: Command, missing: Missing) -> Result<(), String> {
+    let database = data::database(&config.store)?;
+    if missing == Missing::IsRefused && !database.exists() {
+        return Err(format!("there is no database at {}; is `store.url` right?", database.display()));
+    }
+    logging::start(&Log { level: "warn".into(), ..config.log.clone() })?;
+    let metrics = Arc::new(Metrics::default());
+    let reply = match data::open(config, &database, metrics.clone()) {
+        Ok(store) => alone(config, metrics, store, command)?,
+        Err(owned @ OpenError::Owned { .. }) => {
+            socket::ask(data::folder(&database), &command).map_err(|error| match error {
+                socket::AskError::Refused(sentence) => sentence,
+                unreachable => format!("{owned}, and {unreachable}; stop it and try again"),
+            })?
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    println!("{reply}");
+    Ok(())
+}
+
+/// Does it without a server: the same parts, put together for one command.
+fn alone(config: &Config, metrics: Arc<Metrics>, store: Arc<dyn Store>, command: Command) -> Result<Reply, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the system gives no threads ({error})"))?;
+    runtime.block_on(async {
+        let config = Arc::new(config.clone());
+        let bus = Arc::new(LocalBus::default());
+        let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
+        let chat = Chat::start(config, metrics, store.clone(), bus);
+        let operator = Operator { chat, store, passwords };
+        let done = operate(&operator, command).await;
+        operator.chat.settle().await;
+        operator.store.close().await;
+        done
+    })
+}
+
+fn password(username: &str, from_stdin: bool) -> Result<String, String> {
+    if from_stdin {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map_err(|error| format!("no password on standard input ({error})"))?;
+        return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
+    }
+    let ask = |prompt: String| {
+        rpassword::prompt_password(prompt)
+            .map_err(|error| format!("there is no terminal to ask for the password ({error}); use --password-stdin"))
+    };
+    let password = ask(format!("Password for {username}: "))?;
+    if ask("Once more: ".into())? == password { Ok(password) } else { Err("the two passwords differ".into()) }
+}

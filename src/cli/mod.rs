@@ -1,0 +1,126 @@
+//! The command line: what can be asked for, and how an answer ends: exit code 0, 1 with sentences on standard error, or
+//! 2 when the command itself cannot be understood.
+
+mod admin;
+mod data;
+mod health;
+mod secret;
+mod serve;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use natter::config::{
+    load::{self, Inputs, Loaded},
+    show,
+    sources::Flag,
+};
+
+/// A real-time chat server in one binary.
+#[derive(Parser)]
+#[command(version, about, after_help = "Settings: config.toml documents every one of them.")]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct Settings {
+    /// Read settings from FILE [default: ./config.toml where it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen on ADDR, such as 0.0.0.0:8000 (server.bind)
+    #[arg(long, global = true, value_name = "ADDR")]
+    bind: Option<String>,
+    /// Keep data at URL, such as sqlite:data/natter.db (store.url)
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<String>,
+    /// Set any setting: --set limits.message_chars=2000 (repeatable)
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (also without any command)
+    Serve,
+    /// Print the settings in force, secrets masked, and where each comes from
+    CheckConfig,
+    /// Make and unmake admins, disable accounts, set passwords; the server may be running
+    Admin {
+        #[command(subcommand)]
+        command: admin::AdminCommand,
+    },
+    /// Copy everything into FILE, which must not exist; the server may be running
+    Backup { file: PathBuf },
+    /// Bring back what a backup holds; the server must be stopped
+    Restore {
+        file: PathBuf,
+        /// Replace data that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Ask a server whether it serves; exit code 0 says yes
+    Health {
+        /// The server's address [default: where the settings say that it listens]
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
+}
+
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = load::load(&inputs(cli.settings)).map_err(|problems| problems.0).and_then(|loaded| {
+        let one = |sentence: String| vec![sentence];
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::serve(loaded).map_err(one),
+            Command::CheckConfig => {
+                print!("{}", checked(&loaded).map_err(one)?);
+                Ok(())
+            }
+            Command::Admin { command } => admin::run(&loaded.config, command).map_err(one),
+            Command::Backup { file } => admin::backup(&loaded.config, &file).map_err(one),
+            Command::Restore { file, force } => data::restore(&loaded.config, &file, force).map_err(one),
+            Command::Health { url } => health::run(&loaded.config, url).map_err(one),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentences) => {
+            for sentence in sentences {
+                eprintln!("natter: {sentence}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn checked(loaded: &Loaded) -> Result<String, String> {
+    let weak = secret::check(&loaded.config.auth)?;
+    let warnings = loaded.warnings.iter().chain(&weak);
+    Ok(warnings.map(|warning| format!("# warning: {warning}\n")).collect::<String>() + &show::toml(loaded))
+}
+
+fn inputs(settings: Settings) -> Inputs {
+    let named = |name: &str, key: &str, value: Option<String>| {
+        value.map(|value| Flag { name: name.into(), key: key.into(), value })
+    };
+    let set = settings.set.into_iter().map(assignment);
+    let flags = set
+        .chain(named("--bind", "server.bind", settings.bind))
+        .chain(named("--store", "store.url", settings.store))
+        .collect();
+    Inputs { file: settings.config, folder: PathBuf::new(), environment: env::vars_os().collect(), flags }
+}
+
+/// Not clap's own parser of values: that repeats what it refuses, which may hold a secret.
+fn assignment(text: String) -> Flag {
+    match text.split_once('=') {
+        Some((key, value)) => Flag { name: "--set".into(), key: key.trim().into(), value: value.into() },
+        None => {
+            Cli::command().error(ErrorKind::ValueValidation, "--set takes SECTION.KEY=VALUE, and here is no `=`").exit()
+        }
+    }
+}

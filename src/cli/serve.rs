@@ -1,0 +1,163 @@
+//! `natter serve`: puts the parts together, tells where they are, and waits for a signal to take them apart.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use natter::{
+    app::App,
+    auth::{password::Passwords, token::Tokens},
+    bus::local::LocalBus,
+    chat::Chat,
+    config::{Config, load::Loaded},
+    control::{self, Operator, socket},
+    http::limits::Limiters,
+    logging,
+    metrics::Metrics,
+    server::{self, Server},
+    store::Store,
+    ws::Sockets,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use super::{data, secret};
+
+pub fn serve(loaded: Loaded) -> Result<(), String> {
+    logging::start(&loaded.config.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if loaded.config.server.threads > 0 {
+        threads.worker_threads(loaded.config.server.threads);
+    }
+    let runtime = threads
+        .enable_all()
+        .thread_name("natter")
+        .build()
+        .map_err(|error| format!("the system gives no threads ({error})"))?;
+    let done = runtime.block_on(run(loaded.config));
+    // Whatever still runs has had its time.
+    runtime.shutdown_background();
+    done
+}
+
+async fn run(config: Config) -> Result<(), String> {
+    let config = Arc::new(config);
+    let metrics = Arc::new(Metrics::default());
+    let mut signals = Signals::listen()?;
+
+    // The store first: it holds the lock on the folder that everything else is in.
+    let database = data::database(&config.store)?;
+    let folder = data::folder(&database);
+    let store: Arc<dyn Store> = data::open(&config, &database, metrics.clone()).map_err(|error| error.to_string())?;
+    let key = secret::signing_key(&config.auth, folder)?;
+    if let Some(warning) = key.warning {
+        tracing::warn!("{warning}");
+    }
+    let listener = listen(&config, "server.bind", config.server.bind)?;
+    let metrics_listener = match config.server.metrics_bind {
+        Some(address) => Some(listen(&config, "server.metrics_bind", address)?),
+        None => None,
+    };
+    if let Some(warning) = server::backlog_warning(config.server.backlog) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(note) = server::file_limit_note(config.sockets.connections) {
+        tracing::info!("{note}");
+    }
+
+    let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), Arc::new(LocalBus::default()));
+    let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
+    let app = Arc::new(App {
+        tokens: Tokens::new(&key.bytes, config.auth.algorithm, config.auth.access_token_minutes),
+        limiters: Limiters::new(&config, metrics.clone()),
+        sockets: Sockets::new(&config, metrics.clone()),
+        draining: AtomicBool::new(false),
+        passwords: passwords.clone(),
+        chat: chat.clone(),
+        metrics,
+        config,
+    });
+    let operator = Arc::new(Operator { chat, store: store.clone(), passwords });
+    let control = socket::listen(folder, operator).inspect_err(|sentence| tracing::warn!("{sentence}")).ok();
+
+    let told = tell(&listener, metrics_listener.as_ref(), folder, store.as_ref()).await?;
+    let server = Arc::new(Server::new(app));
+    server.accept(listener);
+    if let Some(listener) = metrics_listener {
+        server.accept_metrics(listener);
+    }
+    print(&told);
+
+    let first = signals.next().await;
+    tracing::info!(signal = first, "stopping; a second signal stops at once");
+    tokio::spawn(async move {
+        let second = signals.next().await;
+        tracing::warn!(signal = second, "stopped at once");
+        std::process::exit(if second == "SIGINT" { 130 } else { 143 });
+    });
+    drop(control);
+    server.drain(store.as_ref()).await;
+    Ok(())
+}
+
+fn listen(config: &Config, setting: &str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
+    server::listen(address, config.server.backlog).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!("{address} is in use by another process; choose another `{setting}`"),
+        _ => format!("cannot listen on {address} ({error}); check `{setting}`"),
+    })
+}
+
+/// What an operator wants to know first.
+async fn tell(
+    listener: &TcpListener,
+    metrics: Option<&TcpListener>,
+    folder: &Path,
+    store: &dyn Store,
+) -> Result<String, String> {
+    let at =
+        |listener: &TcpListener| listener.local_addr().map_err(|error| format!("a listener has no address ({error})"));
+    let mut told = format!("natter {}\n", env!("CARGO_PKG_VERSION"));
+    told += &format!("listening on http://{}\n", at(listener)?);
+    if let Some(metrics) = metrics {
+        told += &format!("metrics on http://{}/metrics\n", at(metrics)?);
+    }
+    told += &format!("data in {}\n", folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).display());
+    if !control::has_admin(store).await? {
+        told += "no admin yet: natter admin create --username NAME\n";
+    }
+    Ok(told)
+}
+
+/// A server whose standard output is closed serves all the same.
+fn print(told: &str) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(told.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody reads standard output");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be heard ({error})"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

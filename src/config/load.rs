@@ -1,0 +1,241 @@
+//! Puts the settings together: defaults < `config.toml` < `.env` < environment < flags.
+//!
+//! Everything that is wrong is told at once, each as a sentence that names the source, the key and what would be right.
+//! A secret is never part of a sentence. The result remembers where each value came from.
+
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf};
+
+use figment::{
+    Figment, Metadata, Profile, Provider,
+    error::{Actual, Kind},
+    providers::Serialized,
+    value::{Dict, Map, Value},
+};
+
+use super::{
+    Config, check,
+    sources::{self, Flag, Given, Origin, Said},
+};
+
+/// Where settings are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// `--config`: must exist. Without it, `config.toml` in `folder` is read where it exists.
+    pub file: Option<PathBuf>,
+    /// The working directory: where `config.toml` and `.env` are.
+    pub folder: PathBuf,
+    pub environment: Vec<(OsString, OsString)>,
+    /// Later ones win.
+    pub flags: Vec<Flag>,
+}
+
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Which source the value of a key came from; keys that no source gives are not in it.
+    pub origins: BTreeMap<String, Origin>,
+    /// What an operator should know and what does not stop the start.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is wrong with the settings, a sentence each. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
+    let mut problems = Vec::new();
+    let given = read(inputs, &mut problems);
+    let schema = Schema::new();
+
+    let mut figment = schema.defaults.clone();
+    let mut origins = BTreeMap::new();
+    for given in given {
+        if schema.is_empty_section(&given) {
+            continue;
+        }
+        match schema.accept(&given) {
+            Ok(value) => {
+                figment = figment.merge(One { key: &given.key, value, origin: &given.origin });
+                origins.insert(given.key, given.origin);
+            }
+            Err(sentence) => problems.push(format!("{}: {sentence}", given.origin)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let config: Config = figment.extract().map_err(|error| Problems(vec![error.kind.to_string()]))?;
+    let wrong = check::problems(&config, &schema.keys, &|key| origins.contains_key(key));
+    if !wrong.is_empty() {
+        let name = |(key, sentence): (String, String)| match origins.get(&key) {
+            Some(origin) => format!("{origin}: `{key}` {sentence}"),
+            None => format!("`{key}` {sentence}"),
+        };
+        return Err(Problems(wrong.into_iter().map(name).collect()));
+    }
+    let warnings = check::warnings(&config);
+    Ok(Loaded { config, origins, warnings })
+}
+
+/// What every source gives, from weakest to strongest.
+fn read(inputs: &Inputs, problems: &mut Vec<String>) -> Vec<Given> {
+    let mut given = Vec::new();
+    let usual = PathBuf::from("config.toml");
+    let file = match &inputs.file {
+        Some(file) => Some(inputs.folder.join(file)),
+        None if inputs.folder.join(&usual).exists() => Some(inputs.folder.join(&usual)),
+        None => None,
+    };
+    let one = |result: Result<Vec<Given>, String>| result.map_err(|problem| vec![problem]);
+    let sources = [
+        file.map_or(Ok(Vec::new()), |file| one(sources::file(&file))),
+        one(sources::dotenv(&inputs.folder)),
+        sources::environment(&inputs.environment),
+        Ok(sources::flags(&inputs.flags)),
+    ];
+    for source in sources {
+        match source {
+            Ok(some) => given.extend(some),
+            Err(some) => problems.extend(some),
+        }
+    }
+    given
+}
+
+/// Every key with its default value, which also says its type.
+struct Schema {
+    defaults: Figment,
+    keys: BTreeMap<String, Value>,
+}
+
+impl Schema {
+    fn new() -> Self {
+        let keys = flatten(&Config::default());
+        Self { defaults: Figment::from(Serialized::defaults(Config::default())), keys }
+    }
+
+    fn is_section(&self, key: &str) -> bool {
+        self.keys.keys().any(|known| known.split_once('.').is_some_and(|(section, _)| section == key))
+    }
+
+    /// A known section with nothing in it, as in a `config.toml` whose keys are all comments.
+    fn is_empty_section(&self, given: &Given) -> bool {
+        matches!(&given.said, Said::Value(Value::Dict(_, keys)) if keys.is_empty()) && self.is_section(&given.key)
+    }
+
+    /// The value in its setting's type, or what is wrong with it.
+    fn accept(&self, given: &Given) -> Result<Value, String> {
+        let key = &given.key;
+        let Some(default) = self.keys.get(key) else {
+            return Err(self.unknown(given));
+        };
+        let value = match &given.said {
+            Said::Value(value) => value.clone(),
+            Said::Text(text) => typed(default, text),
+        };
+        match self.misfit(key, &value, &given.origin) {
+            None => Ok(value),
+            Some(kind) => Err(self.ill_typed(key, default, kind, &given.origin)),
+        }
+    }
+
+    fn unknown(&self, given: &Given) -> String {
+        let key = &given.key;
+        if self.is_section(key) {
+            return format!("`{key}` is a section, not a setting; write its keys as `{key}.<key>`");
+        }
+        let nearest = check::nearest(key, self.keys.keys().map(String::as_str));
+        match &given.origin {
+            Origin::Dotenv(_) | Origin::Environment(_) => {
+                let variable = sources::variable_of(nearest);
+                format!("there is no setting `{key}`; the nearest is `{nearest}` ({variable})")
+            }
+            _ => format!("there is no setting `{key}`; the nearest is `{nearest}`"),
+        }
+    }
+
+    /// Why the settings' types do not take the value.
+    fn misfit(&self, key: &str, value: &Value, origin: &Origin) -> Option<Kind> {
+        let one = One { key, value: value.clone(), origin };
+        self.defaults.clone().merge(one).extract::<Config>().err().map(|error| error.kind)
+    }
+
+    fn ill_typed(&self, key: &str, default: &Value, kind: Kind, origin: &Origin) -> String {
+        let choices = match self.misfit(key, &Value::from("\0"), origin) {
+            Some(Kind::UnknownVariant(_, choices)) => Some(choices),
+            _ => None,
+        };
+        let wanted = check::wanted(key, default, choices, &kind);
+        let found = match kind {
+            Kind::InvalidType(actual, _) | Kind::InvalidValue(actual, _) | Kind::Unsupported(actual) => tell(&actual),
+            Kind::UnknownVariant(found, _) => format!("`{found}`"),
+            _ => String::new(),
+        };
+        if found.is_empty() || check::is_secret(key) {
+            format!("`{key}` must be {wanted}")
+        } else {
+            format!("`{key}` must be {wanted}, not {found}")
+        }
+    }
+}
+
+fn tell(actual: &Actual) -> String {
+    match actual {
+        Actual::Str(text) => format!("`{text}`"),
+        Actual::Bool(value) => format!("`{value}`"),
+        Actual::Unsigned(value) => format!("`{value}`"),
+        Actual::Signed(value) => format!("`{value}`"),
+        Actual::Float(value) => format!("`{value}`"),
+        Actual::Seq => "a list".into(),
+        Actual::Map => "a section".into(),
+        _ => String::new(),
+    }
+}
+
+/// Text in the type of its setting. What does not fit stays text and is refused with it.
+fn typed(default: &Value, text: &str) -> Value {
+    let as_text = || Value::from(text);
+    match default {
+        Value::Array(..) if text.trim().is_empty() => Value::from(Vec::<String>::new()),
+        Value::Array(..) | Value::Bool(..) | Value::Num(..) => text.parse().unwrap_or_else(|_| as_text()),
+        _ => as_text(),
+    }
+}
+
+/// Every key of the settings with its value: `server.bind`, and so on.
+pub(super) fn flatten(config: &Config) -> BTreeMap<String, Value> {
+    let sections = Value::serialize(config).expect("settings are plain values");
+    let sections = sections.into_dict().expect("settings are sections");
+    let keys = |(section, keys): (String, Value)| {
+        let keys = keys.into_dict().expect("a section is keys");
+        keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
+    };
+    sections.into_iter().flat_map(keys).collect()
+}
+
+/// One value as a figment provider, so that figment merges and types it, and knows its source.
+struct One<'a> {
+    key: &'a str,
+    value: Value,
+    origin: &'a Origin,
+}
+
+impl Provider for One<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.to_string())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let (section, key) = self.key.split_once('.').expect("a known key has a section");
+        let section_of_one = Value::from(Dict::from([(key.to_owned(), self.value.clone())]));
+        Ok(Profile::Default.collect(Dict::from([(section.to_owned(), section_of_one)])))
+    }
+}

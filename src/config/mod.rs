@@ -1,0 +1,403 @@
+//! Every setting, its default and what it means. Nothing in this file knows where a value came from.
+//!
+//! - `load.rs` puts the sources together: defaults < `config.toml` < `.env` < environment < flags.
+//! - `sources.rs` reads each of them; `check.rs` says what is wrong with a value, as sentences.
+//! - `show.rs` writes the result down for `natter check-config`.
+//!
+//! `config.toml` at the top of the repository documents the same keys for operators; a test holds the two together.
+
+pub mod check;
+pub mod load;
+pub mod log_filter;
+pub mod show;
+pub mod sources;
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub server: Server,
+    pub auth: Auth,
+    pub store: Store,
+    pub bus: Bus,
+    pub rooms: Rooms,
+    pub sockets: Sockets,
+    pub presence: Presence,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    pub bind: SocketAddr,
+    /// `/metrics` moves here when set; written as an empty text where it is not.
+    #[serde(with = "optional_address")]
+    pub metrics_bind: Option<SocketAddr>,
+    /// `https://chat.example.org`; never `*`.
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// From SIGTERM to exit, at most.
+    pub drain_secs: u64,
+    /// Connections that the kernel may hold before they are accepted.
+    pub backlog: u32,
+    /// Worker threads; 0 is one per core.
+    pub threads: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Signs access tokens. Empty: a key is made at the first start and kept in the data folder.
+    pub secret_key: String,
+    pub allow_weak_secret: bool,
+    pub algorithm: Algorithm,
+    pub access_token_minutes: u64,
+    /// A login that is not refreshed for so long is over.
+    pub refresh_token_days: u64,
+    pub signup: Signup,
+    pub password_min_length: usize,
+    pub bcrypt_cost: u32,
+    /// Threads that hash passwords; 0 is half of the cores, at least one.
+    pub password_threads: usize,
+    /// Sign-ins that may wait for one of them; the next is answered 429.
+    pub password_queue: usize,
+    /// The oldest login of a user ends when there would be more.
+    pub sessions_per_user: usize,
+    /// Users and logins kept in memory, so that a request needs no look-up.
+    pub cached_users: usize,
+    /// How long a cached user or login is believed without asking the store.
+    pub cache_secs: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signup {
+    Open,
+    Closed,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// `sqlite:<path>`; the folder of that path is the data folder.
+    pub url: String,
+    /// The database's name where the store has named ones.
+    pub db_name: String,
+    /// SQLite connections that read.
+    pub readers: usize,
+    /// Reads that may wait for one of them.
+    pub read_queue: usize,
+    /// Writes that may wait for the next commit.
+    pub write_queue: usize,
+    /// Writes in one commit.
+    pub commit_ops: usize,
+    /// The database may not grow past this; 0 is no limit but the disk's.
+    pub max_bytes: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// Empty: one machine.
+    pub url: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rooms {
+    /// Rooms in memory at once.
+    pub live: usize,
+    /// A room without readers leaves memory after so long.
+    pub idle_secs: u64,
+    /// Recent events a room keeps in memory: by count, by bytes, and by bytes in all rooms together.
+    pub ring_events: usize,
+    pub ring_bytes: usize,
+    pub rings_bytes: usize,
+    /// Posts that may wait in one room; the next is answered 429.
+    pub pending_posts: usize,
+    /// Events in one batch of a room.
+    pub batch_events: usize,
+    /// Seconds until a post that the store has not confirmed is answered 503.
+    pub post_secs: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sockets {
+    pub connections: usize,
+    pub connections_per_user: usize,
+    pub subscriptions: usize,
+    /// A client frame or message may not be longer.
+    pub frame_bytes: usize,
+    /// Frames a client may have waiting for an answer; reading pauses at so many.
+    pub in_flight: usize,
+    /// Answers and notices that may wait in one connection.
+    pub outbox_bytes: usize,
+    /// One write to a socket, at most.
+    pub write_bytes: usize,
+    pub ping_secs: u64,
+    pub pong_secs: u64,
+    /// A reader more than `behind_bytes` behind for longer than `behind_secs` is closed with 1013.
+    pub behind_bytes: usize,
+    pub behind_secs: u64,
+    /// How long a closing socket may take to read its close frame.
+    pub close_secs: u64,
+    /// Frames that are not JSON, before the connection is closed with 1008.
+    pub bad_frames: u32,
+    /// Events read from the store at once for a reader that is behind the ring.
+    pub replay_events: usize,
+    /// Readers that may be reading from the store at once.
+    pub replays: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Presence {
+    pub enabled: bool,
+    /// Changes are gathered for so long before they are told.
+    pub batch_millis: u64,
+    /// Somebody whose last connection is gone counts as online for so long.
+    pub ttl_secs: u64,
+    /// Rooms with more members than this are told how many are online, not who.
+    pub names_up_to: usize,
+    /// One `typing` of a user in a room is passed on in so long.
+    pub typing_millis: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Every request rate at once; size limits stay.
+    pub rates: Rates,
+    pub message_chars: usize,
+    pub client_id_chars: usize,
+    pub display_name_chars: usize,
+    pub room_name_chars: usize,
+    pub room_members: usize,
+    pub rooms_per_user: usize,
+    /// Names that a room in a list of rooms shows at most.
+    pub listed_members: usize,
+    pub page_default: usize,
+    pub page_max: usize,
+    pub uri_bytes: usize,
+    pub headers: usize,
+    pub header_bytes: usize,
+    pub header_secs: u64,
+    pub body_bytes: usize,
+    pub body_secs: u64,
+    pub json_depth: usize,
+    /// A request that takes longer is answered 503.
+    pub request_secs: u64,
+    /// HTTP connections at once, sockets not counted.
+    pub http_connections: usize,
+    /// An idle keep-alive connection is closed after so long.
+    pub idle_secs: u64,
+    /// Requests a second and at once, per user (per address where nobody is signed in).
+    pub requests_per_sec: u32,
+    pub requests_burst: u32,
+    /// Posts a second and at once, per user, over REST and sockets together.
+    pub posts_per_sec: u32,
+    pub posts_burst: u32,
+    /// Frames a second and at once, per socket; past it the socket is closed with 4429.
+    pub frames_per_sec: u32,
+    pub frames_burst: u32,
+    /// Sign-ups a minute and at once, per address.
+    pub signups_per_minute: u32,
+    pub signups_burst: u32,
+    /// Failed sign-ins that may follow each other, and how long one counts; per account and per address.
+    pub failed_logins_per_account: u32,
+    pub failed_logins_per_address: u32,
+    pub failed_login_secs: u64,
+    /// Users and addresses whose rates are remembered.
+    pub rate_keys: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rates {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub format: LogFormat,
+    /// `info`, or per module as in `natter=debug,hyper=warn`.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// An address that may be missing, as text: TOML and the environment have no word for nothing but the empty text.
+mod optional_address {
+    use std::net::SocketAddr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(address: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
+        match address {
+            Some(address) => to.collect_str(address),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            metrics_bind: None,
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            drain_secs: 20,
+            backlog: 65_535,
+            threads: 0,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            secret_key: String::new(),
+            allow_weak_secret: false,
+            algorithm: Algorithm::HS256,
+            access_token_minutes: 30,
+            refresh_token_days: 30,
+            signup: Signup::Open,
+            password_min_length: 8,
+            bcrypt_cost: 12,
+            password_threads: 0,
+            password_queue: 64,
+            sessions_per_user: 100,
+            cached_users: 200_000,
+            cache_secs: 60,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:data/natter.db".into(),
+            db_name: "natter".into(),
+            readers: 4,
+            read_queue: 10_000,
+            write_queue: 20_000,
+            commit_ops: 4_096,
+            max_bytes: 0,
+        }
+    }
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            live: 200_000,
+            idle_secs: 300,
+            ring_events: 1_024,
+            ring_bytes: 512 * 1024,
+            rings_bytes: 512 * 1024 * 1024,
+            pending_posts: 10_000,
+            batch_events: 1_000,
+            post_secs: 10,
+        }
+    }
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self {
+            connections: 1_000_000,
+            connections_per_user: 100,
+            subscriptions: 10_000,
+            frame_bytes: 64 * 1024,
+            in_flight: 256,
+            outbox_bytes: 1024 * 1024,
+            write_bytes: 64 * 1024,
+            ping_secs: 30,
+            pong_secs: 20,
+            behind_bytes: 1024 * 1024,
+            behind_secs: 10,
+            close_secs: 3,
+            bad_frames: 10,
+            replay_events: 200,
+            replays: 64,
+        }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { enabled: true, batch_millis: 500, ttl_secs: 5, names_up_to: 100, typing_millis: 2_000 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rates: Rates::On,
+            message_chars: 4_000,
+            client_id_chars: 128,
+            display_name_chars: 100,
+            room_name_chars: 100,
+            room_members: 10_000,
+            rooms_per_user: 10_000,
+            listed_members: 50,
+            page_default: 50,
+            page_max: 500,
+            uri_bytes: 8 * 1024,
+            headers: 100,
+            header_bytes: 32 * 1024,
+            header_secs: 10,
+            body_bytes: 256 * 1024,
+            body_secs: 15,
+            json_depth: 32,
+            request_secs: 30,
+            http_connections: 50_000,
+            idle_secs: 75,
+            requests_per_sec: 100,
+            requests_burst: 300,
+            posts_per_sec: 20,
+            posts_burst: 100,
+            frames_per_sec: 50,
+            frames_burst: 300,
+            signups_per_minute: 30,
+            signups_burst: 30,
+            failed_logins_per_account: 10,
+            failed_logins_per_address: 50,
+            failed_login_secs: 300,
+            rate_keys: 100_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}

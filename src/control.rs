@@ -1,0 +1,248 @@
+//! What an operator does from the command line: admins, accounts, backups.
+//!
+//! [`operate`] is the one place that does it. A running server runs it for whoever connects to the control socket in its
+//! data folder (`socket.rs`), so that caches and live sockets know at once; without a server the command line opens the
+//! store and runs it itself. Both ways give the same replies.
+
+pub mod socket;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    auth::password::Passwords,
+    chat::{Chat, ChatError, users::Username},
+    store::{Store, UserChange, UserQuery, UserRecord},
+    types::{Role, Timestamp},
+};
+
+/// Users read from the store at once.
+const PAGE: usize = 500;
+
+/// One line of JSON on the control socket. It has no `Debug`, because some hold a password.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    CreateAdmin {
+        username: String,
+        password: String,
+    },
+    ListAdmins,
+    Grant {
+        username: String,
+    },
+    Revoke {
+        username: String,
+    },
+    Disable {
+        username: String,
+    },
+    Enable {
+        username: String,
+    },
+    ResetPassword {
+        username: String,
+        password: String,
+    },
+    /// An absolute path, as the server's working directory is not the caller's.
+    Backup {
+        file: PathBuf,
+    },
+}
+
+impl Command {
+    /// For logs: what, and to whom, and no secret.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::CreateAdmin { .. } => "admin create",
+            Command::ListAdmins => "admin list",
+            Command::Grant { .. } => "admin grant",
+            Command::Revoke { .. } => "admin revoke",
+            Command::Disable { .. } => "admin disable",
+            Command::Enable { .. } => "admin enable",
+            Command::ResetPassword { .. } => "admin reset-password",
+            Command::Backup { .. } => "backup",
+        }
+    }
+
+    pub fn username(&self) -> Option<&str> {
+        match self {
+            Command::CreateAdmin { username, .. }
+            | Command::Grant { username }
+            | Command::Revoke { username }
+            | Command::Disable { username }
+            | Command::Enable { username }
+            | Command::ResetPassword { username, .. } => Some(username),
+            Command::ListAdmins | Command::Backup { .. } => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done, in a sentence.
+    Done(String),
+    Admins(Vec<Admin>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admin {
+    pub username: String,
+    pub display_name: String,
+    pub created_at: String,
+    pub disabled: bool,
+}
+
+/// What the command line prints.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let admins = match self {
+            Reply::Done(sentence) => return f.write_str(sentence),
+            Reply::Admins(admins) if admins.is_empty() => {
+                return f.write_str("no admin yet: natter admin create --username NAME");
+            }
+            Reply::Admins(admins) => admins,
+        };
+        let width = admins.iter().map(|admin| admin.username.chars().count()).max().unwrap_or(0).max("username".len());
+        write!(f, "{:width$}  {:24}  display name", "username", "created")?;
+        for admin in admins {
+            let mark = if admin.disabled { "  (disabled)" } else { "" };
+            write!(f, "\n{:width$}  {:24}  {}{mark}", admin.username, admin.created_at, admin.display_name)?;
+        }
+        Ok(())
+    }
+}
+
+/// What [`operate`] works with; a server has all of it, and the command line puts it together.
+pub struct Operator {
+    pub chat: Arc<Chat>,
+    pub store: Arc<dyn Store>,
+    pub passwords: Arc<Passwords>,
+}
+
+/// Does what a command says. An error is a sentence that says what to do instead.
+pub async fn operate(operator: &Operator, command: Command) -> Result<Reply, String> {
+    match command {
+        Command::CreateAdmin { username, password } => create_admin(operator, &username, password).await,
+        Command::ListAdmins => Ok(Reply::Admins(admins(operator.store.as_ref()).await?)),
+        Command::Grant { username } => {
+            let user = change(operator, &username, UserChange::AddRole(Role::Admin)).await?;
+            let note = if user.disabled { "; the account is disabled: natter admin enable" } else { "" };
+            done(format!("{} is an admin{note}", user.username))
+        }
+        Command::Revoke { username } => {
+            let user = change(operator, &username, UserChange::RemoveRole(Role::Admin)).await?;
+            done(format!("{} is no admin any more", user.username))
+        }
+        Command::Disable { username } => {
+            let user = change(operator, &username, UserChange::Disable).await?;
+            done(format!("{} is disabled, and every login of theirs has ended", user.username))
+        }
+        Command::Enable { username } => {
+            let user = change(operator, &username, UserChange::Enable).await?;
+            done(format!("{} is enabled and may sign in", user.username))
+        }
+        Command::ResetPassword { username, password } => {
+            let hash = hash(operator, password).await?;
+            let user = change(operator, &username, UserChange::Password { hash, keep: None }).await?;
+            done(format!("{} has the new password, and every login of theirs has ended", user.username))
+        }
+        Command::Backup { file } => {
+            if !file.is_absolute() {
+                return Err(format!("{} is not an absolute path", file.display()));
+            }
+            operator.store.backup(&file).await.map_err(|error| error.to_string())?;
+            done(format!("everything up to now is in {}", file.display()))
+        }
+    }
+}
+
+/// Whether somebody who may sign in is an admin.
+pub async fn has_admin(store: &dyn Store) -> Result<bool, String> {
+    let mut after = None;
+    loop {
+        let page = users_after(store, after, false).await?;
+        if page.iter().any(|user| user.roles.contains(&Role::Admin)) {
+            return Ok(true);
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.folded.clone()),
+            _ => return Ok(false),
+        }
+    }
+}
+
+async fn admins(store: &dyn Store) -> Result<Vec<Admin>, String> {
+    let mut admins = Vec::new();
+    let mut after = None;
+    loop {
+        let page = users_after(store, after, true).await?;
+        let more = (page.len() == PAGE).then(|| page.last().map(|last| last.folded.clone())).flatten();
+        admins.extend(page.into_iter().filter(|user| user.roles.contains(&Role::Admin)).map(|user| Admin {
+            username: user.username,
+            display_name: user.display_name,
+            created_at: Timestamp::to_string(&user.created_at),
+            disabled: user.disabled,
+        }));
+        match more {
+            Some(last) => after = Some(last),
+            None => return Ok(admins),
+        }
+    }
+}
+
+async fn users_after(store: &dyn Store, after: Option<String>, with_disabled: bool) -> Result<Vec<UserRecord>, String> {
+    let query = UserQuery { prefix: String::new(), after, limit: PAGE, with_disabled };
+    store.users(query).await.map_err(|error| error.to_string())
+}
+
+async fn create_admin(operator: &Operator, username: &str, password: String) -> Result<Reply, String> {
+    let name = Username::parse(username).map_err(|error| error.to_string())?;
+    let exists = || format!("{} exists already; to make them an admin: natter admin grant {}", name.shown, name.shown);
+    if operator.chat.user_named(username).await.map_err(|error| error.to_string())?.is_some() {
+        return Err(exists());
+    }
+    let hash = hash(operator, password).await?;
+    match operator.chat.register(name.clone(), hash, &[Role::Admin, Role::BasicUser]).await {
+        Ok(user) => done(format!("{} is an admin and may sign in", user.username)),
+        Err(ChatError::UserExists) => Err(exists()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn change(operator: &Operator, username: &str, change: UserChange) -> Result<UserRecord, String> {
+    let user = operator.chat.user_named(username).await.map_err(|error| error.to_string())?;
+    let user = user.ok_or_else(|| ChatError::NoSuchUser(username.to_owned()).to_string())?;
+    operator.chat.change_user(user.user_id, change).await.map_err(|error| error.to_string())
+}
+
+async fn hash(operator: &Operator, password: String) -> Result<String, String> {
+    operator.passwords.check_new(&password).map_err(|error| error.to_string())?;
+    operator.passwords.hash(password).await.map_err(|error| error.to_string())
+}
+
+fn done(sentence: String) -> Result<Reply, String> {
+    Ok(Reply::Done(sentence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admins_are_listed_in_a_table_that_marks_the_disabled() {
+        let admin = |username: &str, disabled| Admin {
+            username: username.into(),
+            display_name: "A name".into(),
+            created_at: "2026-01-02T03:04:05.678Z".into(),
+            disabled,
+        };
+        let table = Reply::Admins(vec![admin("ann", false), admin("bartholomew", true)]).to_string();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "username     created                   display name");
+        assert_eq!(lines[1], "ann          2026-01-02T03:04:05.678Z  A name");
+        assert_eq!(lines[2], "bartholomew  2026-01-02T03:04:05.678Z  A name  (disabled)");
+    }
+}

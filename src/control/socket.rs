@@ -1,0 +1,162 @@
+//! `natter.sock` in the data folder: how the command line talks to a running server.
+//!
+//! One connection is one line of JSON each way: a [`Command`], and `{"ok": Reply}` or `{"error": "sentence"}`. The file
+//! is readable by its owner alone, and that is the whole of its authentication. Whoever listens holds the folder's lock,
+//! so a socket found there belongs to a process that is gone.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+    sync::Semaphore,
+};
+
+use super::{Command, Operator, Reply, operate};
+
+const NAME: &str = "natter.sock";
+
+/// Unix allows 107 bytes; a suffix is needed while the socket is made.
+const MOST_PATH_BYTES: usize = 100;
+
+/// An operator has no use for more at once; the next waits for one to end.
+const COMMANDS: usize = 8;
+const LINE_BYTES: u64 = 64 * 1024;
+const LINE_SECS: u64 = 10;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Ok(Reply),
+    Error(String),
+}
+
+pub fn path_in(folder: &Path) -> PathBuf {
+    folder.join(NAME)
+}
+
+/// The socket of a running server. Dropping it ends its task and removes the file.
+pub struct Control {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "the control socket was gone already");
+        }
+    }
+}
+
+/// Listens in `folder` for as long as the result lives. Fails with a sentence; a server without the socket serves all
+/// the same, but its admin commands need it stopped.
+pub fn listen(folder: &Path, operator: Arc<Operator>) -> Result<Control, String> {
+    let path = path_in(folder);
+    let bytes = path.as_os_str().as_bytes().len();
+    if bytes > MOST_PATH_BYTES {
+        return Err(format!(
+            "{} is {bytes} bytes long and a socket's path may have {MOST_PATH_BYTES}: admin and backup commands work only \
+             while the server is stopped, until the data folder has a shorter path",
+            path.display()
+        ));
+    }
+    let listener = bind(&path).map_err(|error| format!("{} cannot be made ({error})", path.display()))?;
+    let task = tokio::spawn(serve(listener, operator));
+    Ok(Control { path, task })
+}
+
+/// Under its final name the socket has its final permissions from the beginning.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let fresh = path.with_extension("new");
+    if let Err(error) = fs::remove_file(&fresh)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+async fn serve(listener: UnixListener, operator: Arc<Operator>) {
+    let permits = Arc::new(Semaphore::new(COMMANDS));
+    loop {
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let operator = operator.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = converse(stream, &operator).await {
+                        tracing::debug!(%error, "an admin command was given up");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an admin command could not be accepted");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: tokio::net::UnixStream, operator: &Operator) -> io::Result<()> {
+    let (from, mut to) = stream.split();
+    let mut line = Vec::new();
+    let mut from = tokio::io::BufReader::new(from.take(LINE_BYTES));
+    tokio::time::timeout(Duration::from_secs(LINE_SECS), from.read_until(b'\n', &mut line)).await??;
+    let answer = match serde_json::from_slice::<Command>(&line) {
+        Ok(command) => {
+            let (what, whom) = (command.name(), command.username().unwrap_or_default().to_owned());
+            let done = operate(operator, command).await;
+            match &done {
+                Ok(_) => tracing::info!(command = what, username = whom, "admin command"),
+                Err(error) => tracing::warn!(command = what, username = whom, %error, "admin command refused"),
+            }
+            done.map_or_else(Answer::Error, Answer::Ok)
+        }
+        // serde's message may quote the line, and the line may hold a password.
+        Err(_) => Answer::Error("the running server does not know this command; is it another version?".into()),
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    to.write_all(&text).await?;
+    to.shutdown().await
+}
+
+/// Why a running server could not be asked, or what it answered.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("the server does not answer at its control socket ({0})")]
+    Unreachable(io::Error),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Has the server that owns `folder` run a command, and waits for as long as that takes.
+pub fn ask(folder: &Path, command: &Command) -> Result<Reply, AskError> {
+    let converse = || -> io::Result<Answer> {
+        let mut stream = UnixStream::connect(path_in(folder))?;
+        let mut line = serde_json::to_vec(command)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
+    };
+    match converse().map_err(AskError::Unreachable)? {
+        Answer::Ok(reply) => Ok(reply),
+        Answer::Error(sentence) => Err(AskError::Refused(sentence)),
+    }
+}

@@ -1,0 +1,14 @@
+//! From bytes to a granted request and back. `routes.rs` is the one table; `pipeline.rs` runs a request through it.
+
+pub mod address;
+pub mod authenticate;
+pub mod authorize;
+pub mod cors;
+pub mod form;
+pub mod json;
+pub mod limits;
+pub mod pipeline;
+pub mod request;
+pub mod respond;
+pub mod routes;
+pub mod throttle;

@@ -1,0 +1,240 @@
+//! The way of a request, from top to bottom: id, sizes, route, who asks, rate, what they may, handler.
+//!
+//! [`answer`] cannot fail and sees to everything an answer owes: id, CORS, HEAD, the log and the metrics. [`run`] is the
+//! way itself, and leaves it at the first refusal. Neither logs a token, a query or a body.
+
+use std::{
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    body::{Body, Incoming},
+    header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
+};
+use uuid::Uuid;
+
+use super::{
+    address::{self, Network},
+    authenticate::{Via, authenticate},
+    authorize,
+    cors::Cors,
+    limits::{self, Who},
+    request::Request,
+    respond::{self, Rejection, Response},
+    routes::{self, Found, Handler, PathEntry, Route},
+};
+use crate::{app::App, chat::Caller, metrics::Answer};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers one request, whatever happens. `peer` is the other end of the connection.
+pub async fn answer(app: Arc<App>, inner: hyper::Request<Incoming>, peer: IpAddr) -> Response {
+    let started = Instant::now();
+    let id = request_id(inner.headers());
+    let method = inner.method().clone();
+    let cors = Cors::of(&app.config.server.allowed_origins, &method, inner.headers());
+    let found = routes::find(inner.uri());
+    let path = match &found {
+        Found::Path(entry, _) => Some(*entry),
+        Found::Redirect(_) | Found::Nothing => None,
+    };
+
+    let request = Request {
+        peer: address::client_address(&app.config.server, peer, inner.headers()),
+        inner,
+        id: id.clone(),
+        params: Vec::new(),
+        config: app.config.clone(),
+        metrics: app.metrics.clone(),
+    };
+    let mut response = match guarded(&app, request, found).await {
+        Ok(response) => response,
+        Err(rejection) => {
+            log_cause(&rejection, &id, path);
+            rejection.into_response(&id)
+        }
+    };
+
+    if method == Method::HEAD {
+        drop_body(&mut response);
+    }
+    let headers = response.headers_mut();
+    cors.apply(headers, path.map(|path| &path.allow));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_REQUEST_ID, HeaderValue::try_from(&id).expect("an id is checked or made to be header text"));
+    record(&app, &method, path, response.status(), started, &id);
+    response
+}
+
+/// Runs the request with a time limit, and turns a panic into one 500.
+async fn guarded(app: &Arc<App>, request: Request, found: Found) -> Result<Response, Rejection> {
+    let (id, most) = (request.id.clone(), app.config.limits.request_secs);
+    let whole = AssertUnwindSafe(run(app, request, found)).catch_unwind();
+    match tokio::time::timeout(Duration::from_secs(most), whole).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => {
+            // The panic hook has said what and where; this says in which request.
+            app.metrics.panics.inc();
+            tracing::error!(request_id = %id, "a handler panicked");
+            Err(Rejection::defect())
+        }
+        Err(_) => {
+            app.metrics.bound_hit("limits.request_secs");
+            let detail = format!("The server could not answer within {most} s; what was asked may still happen.");
+            Err(Rejection::unavailable("timeout", &detail))
+        }
+    }
+}
+
+async fn run(app: &Arc<App>, mut request: Request, found: Found) -> Result<Response, Rejection> {
+    limits::check_head(&app.config.limits, request.inner.uri(), request.inner.headers(), &app.metrics)?;
+    let method = request.inner.method();
+    match found {
+        Found::Path(path, params) => match path.route(method) {
+            Some(route) => {
+                request.params = params;
+                serve(app, route, request).await
+            }
+            None => {
+                admit_address(app, &request)?;
+                if method == Method::OPTIONS {
+                    Ok(respond::options(&path.allow))
+                } else {
+                    Err(Rejection::method_not_allowed(&path.allow))
+                }
+            }
+        },
+        Found::Redirect(location) => {
+            admit_address(app, &request)?;
+            Ok(redirect(location))
+        }
+        Found::Nothing => {
+            admit_address(app, &request)?;
+            Err(Rejection::not_found())
+        }
+    }
+}
+
+/// Asks for what the route needs, and hands it to the handler.
+async fn serve(app: &Arc<App>, route: &'static Route, request: Request) -> Result<Response, Rejection> {
+    if let Handler::Probe(handler) = &route.handler {
+        return handler(app, request).await;
+    }
+    if app.draining.load(Ordering::Relaxed) {
+        let detail = "The server is stopping; try again in a moment.";
+        return Err(Rejection::unavailable("draining", detail).closing());
+    }
+    match &route.handler {
+        Handler::Probe(handler) | Handler::Anyone(handler) => {
+            admit_address(app, &request)?;
+            handler(app, request).await
+        }
+        Handler::SignedIn(via, handler) => {
+            let caller = caller(app, &request, *via).await?;
+            handler(app, caller, request).await
+        }
+        Handler::Holder(role, handler) => {
+            let caller = caller(app, &request, Via::Rest).await?;
+            authorize::role(&caller, *role)?;
+            handler(app, caller, request).await
+        }
+        Handler::Member(via, need, outsider, handler) => {
+            let caller = caller(app, &request, *via).await?;
+            let grant = authorize::room(app, caller, request.param("chat_id"), *need, *outsider).await?;
+            handler(app, grant, request).await
+        }
+    }
+}
+
+/// Who asks, counted: a user for themselves, everybody else for their address.
+async fn caller(app: &App, request: &Request, via: Via) -> Result<Caller, Rejection> {
+    match authenticate(app, request, via).await {
+        Ok(caller) => {
+            app.limiters.request(Who::User(caller.user_id))?;
+            Ok(caller)
+        }
+        Err(rejection) => {
+            admit_address(app, request)?;
+            Err(rejection)
+        }
+    }
+}
+
+fn admit_address(app: &App, request: &Request) -> Result<(), Rejection> {
+    Ok(app.limiters.request(Who::Address(Network::of(request.peer)))?)
+}
+
+fn redirect(location: HeaderValue) -> Response {
+    let mut response = respond::empty(StatusCode::TEMPORARY_REDIRECT);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// HEAD: everything of the answer but its body.
+fn drop_body(response: &mut Response) {
+    let length = response.body().size_hint().exact().unwrap_or_default();
+    *response.body_mut() = Default::default();
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+}
+
+/// The caller's own where it is fit to be logged, or else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let fit = |id: &&str| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fit);
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn log_cause(rejection: &Rejection, id: &str, path: Option<&PathEntry>) {
+    let Some(cause) = &rejection.cause else { return };
+    let route = path.map_or("none", |path| path.path);
+    if rejection.status.is_server_error() {
+        tracing::warn!(request_id = %id, route, code = rejection.code, cause, "a request could not be served");
+    } else {
+        tracing::debug!(request_id = %id, route, code = rejection.code, cause, "a request was refused");
+    }
+}
+
+fn record(app: &App, method: &Method, path: Option<&PathEntry>, status: StatusCode, started: Instant, id: &str) {
+    let (route, elapsed) = (path.map_or("none", |path| path.path), started.elapsed());
+    let labels = Answer { route, method: known(method), status: status.as_u16() };
+    app.metrics.requests.get_or_create(&labels).inc();
+    app.metrics.request_seconds.observe(elapsed.as_secs_f64());
+    tracing::debug!(request_id = %id, %method, route, status = status.as_u16(), micros = elapsed.as_micros() as u64,
+        "answered");
+}
+
+/// A client can make up methods; a label must not.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+    KNOWN.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_request_id_is_kept_and_others_are_replaced() {
+        let id_of = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_REQUEST_ID, given.parse().unwrap());
+            request_id(&headers)
+        };
+        let longest = "x".repeat(128);
+        for fit in ["a", "Req-1.2_3", &longest] {
+            assert_eq!(id_of(fit), fit);
+        }
+        for unfit in ["", "a b", "a\tb", "a/b", "<script>", &"x".repeat(129)] {
+            assert_eq!(id_of(unfit).len(), 36, "{unfit:?}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}

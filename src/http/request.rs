@@ -1,0 +1,135 @@
+//! A request as handlers see it: found, admitted, its body not read yet.
+
+use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    StatusCode,
+    body::{Body, Incoming},
+    header::CONTENT_TYPE,
+};
+use serde::de::DeserializeOwned;
+
+use super::{form::Form, json, respond::Rejection};
+use crate::{config::Config, metrics::Metrics, types::Seq};
+
+pub struct Request {
+    /// hyper's own, body included.
+    pub(crate) inner: hyper::Request<Incoming>,
+    /// The client's address (behind a trusted proxy: the one it tells).
+    pub(crate) peer: IpAddr,
+    /// `x-request-id`.
+    pub(crate) id: String,
+    /// What the route's `{…}` matched, in order, percent-decoded.
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Request {
+    /// What the route's `{name}` matched. Bytes that are not UTF-8 have become U+FFFD, which no name contains.
+    pub fn param(&self, name: &str) -> &str {
+        let found = self.params.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).expect("handlers ask for what their route's path names")
+    }
+
+    /// A header as text; `None` also where it is not text.
+    pub fn header(&self, name: impl hyper::header::AsHeaderName) -> Option<&str> {
+        self.inner.headers().get(name)?.to_str().ok()
+    }
+
+    /// The last `name=…` of the query, decoded.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let pairs = form_urlencoded::parse(self.inner.uri().query()?.as_bytes());
+        pairs.filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
+    }
+
+    /// As [`Request::query`], and 422 where the value is not a `T`; `expected` says what one is.
+    pub fn query_as<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, Rejection> {
+        let Some(text) = self.query(name) else { return Ok(None) };
+        let value = text.parse().map_err(|_| Rejection::invalid("value_error", &["query", name], expected))?;
+        Ok(Some(value))
+    }
+
+    pub fn query_seq(&self, name: &str) -> Result<Option<Seq>, Rejection> {
+        self.query_as(name, "Input should be a sequence number, 0 or more")
+    }
+
+    /// `?limit=`: how many entries a page may have.
+    pub fn page_limit(&self) -> Result<usize, Rejection> {
+        let limits = &self.config.limits;
+        let expected = format!("Input should be a number from 1 to {}", limits.page_max);
+        match self.query_as::<usize>("limit", &expected)? {
+            None => Ok(limits.page_default.min(limits.page_max)),
+            Some(limit) if (1..=limits.page_max).contains(&limit) => Ok(limit),
+            Some(_) => Err(Rejection::invalid("value_error", &["query", "limit"], expected)),
+        }
+    }
+
+    /// The body as a JSON object. Refuses with 415, 413, 408 and 422.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Rejection> {
+        if let Some(kind) = self.content_type()
+            && kind != "application/json"
+            && !kind.ends_with("+json")
+        {
+            return Err(unsupported("Send JSON, with Content-Type: application/json."));
+        }
+        json::object(&self.body().await?, self.config.limits.json_depth)
+    }
+
+    /// The body as a form, urlencoded or multipart. Refuses with 415, 413, 408 and 422.
+    pub async fn form(&mut self) -> Result<Form, Rejection> {
+        match self.content_type().as_deref() {
+            None | Some("application/x-www-form-urlencoded") => Ok(Form::urlencoded(&self.body().await?)),
+            Some("multipart/form-data") => {
+                let boundary = self.header(CONTENT_TYPE).and_then(|kind| multer::parse_boundary(kind).ok());
+                let bad = || Rejection::invalid("form_invalid", &["body"], "The multipart form is not well-formed.");
+                let boundary = boundary.ok_or_else(bad)?;
+                Form::multipart(self.body().await?, boundary).await.map_err(|_| bad())
+            }
+            Some(_) => Err(unsupported("Send a form: application/x-www-form-urlencoded or multipart/form-data.")),
+        }
+    }
+
+    /// The media type without its parameters, in lower case.
+    fn content_type(&self) -> Option<String> {
+        let value = self.inner.headers().get(CONTENT_TYPE)?;
+        let kind = value.to_str().unwrap_or("?").split(';').next().unwrap_or_default();
+        Some(kind.trim().to_ascii_lowercase())
+    }
+
+    /// The whole body, no larger than `limits.body_bytes` and within `limits.body_secs`.
+    async fn body(&mut self) -> Result<Bytes, Rejection> {
+        let limits = &self.config.limits;
+        let body = self.inner.body_mut();
+        // What the client announces is refused before a byte of it is read.
+        if body.size_hint().lower() > limits.body_bytes as u64 {
+            return Err(too_large(limits.body_bytes, &self.metrics));
+        }
+        let whole = Limited::new(body, limits.body_bytes).collect();
+        match tokio::time::timeout(Duration::from_secs(limits.body_secs), whole).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits.body_bytes, &self.metrics)),
+            Ok(Err(error)) => {
+                let detail = "The body of this request is not whole.";
+                Err(Rejection::new(StatusCode::BAD_REQUEST, "bad_request", detail).closing().because(error))
+            }
+            Err(_) => {
+                self.metrics.bound_hit("limits.body_secs");
+                let detail = format!("The body of this request took more than {} s to arrive.", limits.body_secs);
+                Err(Rejection::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).closing())
+            }
+        }
+    }
+}
+
+fn too_large(most: usize, metrics: &Metrics) -> Rejection {
+    metrics.bound_hit("limits.body_bytes");
+    let detail = format!("The body of this request has more than {most} bytes (limits.body_bytes).");
+    Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).closing()
+}
+
+fn unsupported(detail: &str) -> Rejection {
+    Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+}

@@ -1,0 +1,287 @@
+//! Every route: method, path, who may, handler. What a path allows, OPTIONS, HEAD and redirects are read from here.
+//!
+//! Who may and the handler are one value, so a handler is given exactly what was granted and cannot forget to ask.
+
+use std::{borrow::Cow, future::Future, pin::Pin, sync::Arc, sync::LazyLock};
+
+use hyper::{Method, Uri, header::HeaderValue};
+use percent_encoding::percent_decode_str;
+
+use super::{
+    authenticate::Via,
+    authorize::{
+        Need::{self, Moderate, Post, Read},
+        Outsider::{self, NotTold, Told},
+        RoomGrant,
+    },
+    request::Request,
+    respond::{Rejection, Response},
+};
+use crate::{
+    api::{accounts, chats, members, messages, service, users},
+    app::App,
+    chat::Caller,
+    types::Role::{self, Admin},
+    ws::upgrade,
+};
+use Handler::{Anyone, Holder, Member, Probe, SignedIn};
+
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Rejection>> + Send + 'a>>;
+type ForAnyone = for<'a> fn(&'a Arc<App>, Request) -> Answer<'a>;
+type ForCaller = for<'a> fn(&'a Arc<App>, Caller, Request) -> Answer<'a>;
+type ForMember = for<'a> fn(&'a Arc<App>, RoomGrant, Request) -> Answer<'a>;
+
+/// Who may, and what they get.
+pub enum Handler {
+    /// Monitors: open, without rates, and answered also while the server drains.
+    Probe(ForAnyone),
+    Anyone(ForAnyone),
+    SignedIn(Via, ForCaller),
+    /// Somebody who has this role of the server.
+    Holder(Role, ForCaller),
+    /// A member of the room that `{chat_id}` names.
+    Member(Via, Need, Outsider, ForMember),
+}
+
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub handler: Handler,
+}
+
+const REST: Via = Via::Rest;
+const SOCKET: Via = Via::Socket;
+
+pub const ROUTES: &[Route] = &[
+    route(Method::POST, "/token", Anyone(|a, r| Box::pin(accounts::sign_in(a, r)))),
+    route(Method::POST, "/token/refresh", Anyone(|a, r| Box::pin(accounts::refresh(a, r)))),
+    route(Method::POST, "/token/revoke", Anyone(|a, r| Box::pin(accounts::revoke(a, r)))),
+    route(Method::POST, "/users/register", Anyone(|a, r| Box::pin(accounts::register(a, r)))),
+    route(Method::GET, "/users/me", SignedIn(REST, |a, c, r| Box::pin(accounts::me(a, c, r)))),
+    route(Method::PATCH, "/users/me", SignedIn(REST, |a, c, r| Box::pin(accounts::change_me(a, c, r)))),
+    route(Method::GET, "/users/users", SignedIn(REST, |a, c, r| Box::pin(users::names(a, c, r)))),
+    route(Method::GET, "/users/", Holder(Admin, |a, c, r| Box::pin(users::list(a, c, r)))),
+    route(Method::POST, "/users/add-role", Holder(Admin, |a, c, r| Box::pin(users::add_role(a, c, r)))),
+    route(Method::POST, "/users/remove-role", Holder(Admin, |a, c, r| Box::pin(users::remove_role(a, c, r)))),
+    route(Method::POST, "/users/{username}/disable", Holder(Admin, |a, c, r| Box::pin(users::disable(a, c, r)))),
+    route(Method::POST, "/users/{username}/enable", Holder(Admin, |a, c, r| Box::pin(users::enable(a, c, r)))),
+    route(Method::POST, "/users/{username}/logout", Holder(Admin, |a, c, r| Box::pin(users::logout(a, c, r)))),
+    route(Method::POST, "/chat/new", SignedIn(REST, |a, c, r| Box::pin(chats::create(a, c, r)))),
+    route(Method::GET, "/chat/my-chats", SignedIn(REST, |a, c, r| Box::pin(chats::mine(a, c, r)))),
+    route(Method::GET, "/chat/{chat_id}", Member(REST, Read, Told, |a, g, r| Box::pin(messages::history(a, g, r)))),
+    route(Method::POST, "/chat/{chat_id}", Member(REST, Post, Told, |a, g, r| Box::pin(messages::post(a, g, r)))),
+    route(
+        Method::PATCH,
+        "/chat/{chat_id}",
+        Member(REST, Moderate, NotTold, |a, g, r| Box::pin(chats::rename(a, g, r))),
+    ),
+    route(
+        Method::GET,
+        "/chat/{chat_id}/events",
+        Member(REST, Read, NotTold, |a, g, r| Box::pin(messages::events(a, g, r))),
+    ),
+    route(
+        Method::POST,
+        "/chat/{chat_id}/read",
+        Member(REST, Read, NotTold, |a, g, r| Box::pin(messages::mark_read(a, g, r))),
+    ),
+    route(
+        Method::GET,
+        "/chat/{chat_id}/members",
+        Member(REST, Read, NotTold, |a, g, r| Box::pin(members::list(a, g, r))),
+    ),
+    route(
+        Method::POST,
+        "/chat/{chat_id}/members",
+        Member(REST, Moderate, NotTold, |a, g, r| Box::pin(members::invite(a, g, r))),
+    ),
+    route(
+        Method::PATCH,
+        "/chat/{chat_id}/members/{username}",
+        Member(REST, Moderate, NotTold, |a, g, r| Box::pin(members::set_role(a, g, r))),
+    ),
+    // Everybody may leave; whom one may remove depends on both roles, which the room compares.
+    route(
+        Method::DELETE,
+        "/chat/{chat_id}/members/{username}",
+        Member(REST, Read, NotTold, |a, g, r| Box::pin(members::remove(a, g, r))),
+    ),
+    route(Method::GET, "/ws", SignedIn(SOCKET, |a, c, r| Box::pin(upgrade::all_rooms(a, c, r)))),
+    route(
+        Method::GET,
+        "/ws/chat/{chat_id}",
+        Member(SOCKET, Read, NotTold, |a, g, r| Box::pin(upgrade::one_room(a, g, r))),
+    ),
+    route(Method::GET, "/healthz", Probe(|a, r| Box::pin(service::healthz(a, r)))),
+    route(Method::GET, "/readyz", Probe(|a, r| Box::pin(service::readyz(a, r)))),
+    route(Method::GET, "/metrics", Probe(|a, r| Box::pin(service::metrics(a, r)))),
+];
+
+const fn route(method: Method, path: &'static str, handler: Handler) -> Route {
+    Route { method, path, handler }
+}
+
+/// Method, path and who may, of every route.
+pub fn listing() -> impl Iterator<Item = (&'static Method, &'static str, &'static str)> {
+    TABLE.paths.iter().flat_map(|path| &path.routes).map(|route| (&route.method, route.path, route.handler.who()))
+}
+
+impl Handler {
+    pub fn who(&self) -> &'static str {
+        match self {
+            Handler::Probe(_) | Handler::Anyone(_) => "anyone",
+            Handler::SignedIn(..) => "signed in",
+            Handler::Holder(role, _) => role.name(),
+            Handler::Member(_, Need::Read, ..) => "member",
+            Handler::Member(_, Need::Post, ..) => "member who may post",
+            Handler::Member(_, Need::Moderate, ..) => "owner or moderator",
+        }
+    }
+}
+
+/// All routes of one path.
+pub struct PathEntry {
+    pub path: &'static str,
+    routes: Vec<&'static Route>,
+    /// For `Allow`: with HEAD wherever GET is, and OPTIONS.
+    pub allow: HeaderValue,
+}
+
+struct Table {
+    paths: Vec<PathEntry>,
+    /// Into `paths`.
+    router: matchit::Router<usize>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    static ALL: &[Route] = ROUTES;
+    let mut paths: Vec<PathEntry> = Vec::new();
+    let mut router = matchit::Router::new();
+    for route in ALL {
+        match paths.iter_mut().find(|entry| entry.path == route.path) {
+            Some(entry) => entry.routes.push(route),
+            None => {
+                router.insert(route.path, paths.len()).expect("the table's paths are well-formed and differ");
+                paths.push(PathEntry {
+                    path: route.path,
+                    routes: vec![route],
+                    allow: HeaderValue::from_static("OPTIONS"),
+                });
+            }
+        }
+    }
+    for entry in &mut paths {
+        let mut methods: Vec<&str> = entry.routes.iter().map(|route| route.method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.push("OPTIONS");
+        methods.sort_unstable();
+        entry.allow = methods.join(", ").parse().expect("method names are header text");
+    }
+    Table { paths, router }
+});
+
+pub type Params = Vec<(String, String)>;
+
+/// What the table has for a path.
+pub enum Found {
+    Path(&'static PathEntry, Params),
+    /// The same path with or without its trailing slash is in the table; query kept.
+    Redirect(HeaderValue),
+    Nothing,
+}
+
+pub fn find(uri: &Uri) -> Found {
+    let path = uri.path();
+    if let Ok(matched) = TABLE.router.at(path) {
+        let decode = |value| percent_decode_str(value).decode_utf8_lossy().into_owned();
+        let params = matched.params.iter().map(|(name, value)| (name.to_owned(), decode(value))).collect();
+        return Found::Path(&TABLE.paths[*matched.value], params);
+    }
+    let other: Cow<'_, str> = match path.strip_suffix('/') {
+        Some(shorter) => shorter.into(),
+        None => format!("{path}/").into(),
+    };
+    if TABLE.router.at(&other).is_err() {
+        return Found::Nothing;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    // What a URI holds is header text; the table's paths begin with one slash, so this stays on this host.
+    HeaderValue::try_from(format!("{other}{query}")).map_or(Found::Nothing, Found::Redirect)
+}
+
+impl PathEntry {
+    /// The route of a method; HEAD is served by GET.
+    pub fn route(&self, method: &Method) -> Option<&'static Route> {
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        self.routes.iter().find(|route| route.method == *wanted).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(uri: &str) -> String {
+        match find(&uri.parse().unwrap()) {
+            Found::Path(entry, params) => {
+                params.iter().fold(entry.path.to_owned(), |text, (_, value)| format!("{text} {value}"))
+            }
+            Found::Redirect(location) => format!("→ {}", location.to_str().unwrap()),
+            Found::Nothing => "nothing".into(),
+        }
+    }
+
+    #[test]
+    fn paths_are_found() {
+        for (uri, expected) in [
+            ("/users/me", "/users/me"),
+            ("/users/", "/users/"),
+            ("/users?q=a&limit=2", "→ /users/?q=a&limit=2"),
+            ("/users/users", "/users/users"),
+            ("/users/users/", "→ /users/users"),
+            ("/users/users/disable", "/users/{username}/disable users"),
+            ("/users/me/logout", "/users/{username}/logout me"),
+            ("/users/add-role/enable", "/users/{username}/enable add-role"),
+            ("/users/a%2Fb%20%C3%A9/disable", "/users/{username}/disable a/b é"),
+            ("/users//disable", "nothing"),
+            ("/users/ann", "nothing"),
+            ("/chat/new", "/chat/new"),
+            ("/chat/newer", "/chat/{chat_id} newer"),
+            ("/chat/new/events", "/chat/{chat_id}/events new"),
+            ("/chat/x/", "→ /chat/x"),
+            ("/chat/x/members/%E2%98%83", "/chat/{chat_id}/members/{username} x ☃"),
+            ("/ws/", "→ /ws"),
+            ("/ws/chat/x", "/ws/chat/{chat_id} x"),
+            ("/", "nothing"),
+            ("//users/me", "nothing"),
+            ("//evil.example/users/", "nothing"),
+            ("/token//", "nothing"),
+            ("/Token", "nothing"),
+        ] {
+            assert_eq!(found(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_path_tells_its_methods() {
+        let allow = |uri: &str| match find(&uri.parse().unwrap()) {
+            Found::Path(entry, _) => entry.allow.to_str().unwrap().to_owned(),
+            _ => panic!("{uri} is in the table"),
+        };
+        assert_eq!(allow("/users/me"), "GET, HEAD, OPTIONS, PATCH");
+        assert_eq!(allow("/token"), "OPTIONS, POST");
+        assert_eq!(allow("/chat/x"), "GET, HEAD, OPTIONS, PATCH, POST");
+        assert_eq!(allow("/chat/new"), "OPTIONS, POST");
+    }
+
+    #[test]
+    fn the_listing_holds_every_route_once() {
+        let mut all: Vec<_> = listing().map(|(method, path, _)| (method.as_str(), path)).collect();
+        assert_eq!(all.len(), ROUTES.len());
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), ROUTES.len());
+    }
+}

@@ -1,0 +1,60 @@
+//! natter: a real-time chat server in one binary. This page is the map of the house.
+//!
+//! **A room is a log; a connection is a cursor.** Everything hard in chat (order, no loss, no duplicates, reconnects, slow
+//! readers) follows from keeping these two sentences true.
+//!
+//! # The rooms of the house
+//!
+//! Imports point down this list only:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `main`, `cli` (the program) | the command line: serve, check-config, admin, backup, restore, health |
+//! | [`server`] | listening, accepting, connections, the drain |
+//! | [`control`] | what an operator does, through a running server's control socket or without one |
+//! | [`http`] | from bytes to a granted request and back: `routes` is the one table, `pipeline` runs a request through it |
+//! | [`api`] | what each route does, one file per resource |
+//! | [`ws`] | sockets: the upgrade, frames, cursors, pings |
+//! | [`app`] | the parts, put together once and shared by all of the above |
+//! | [`chat`] | the domain: rooms, users, logins, presence. Knows neither HTTP nor sockets |
+//! | [`auth`] | passwords and tokens: mechanisms that know no users |
+//! | [`store`] | where everything that must survive lives: a contract, and SQLite |
+//! | [`bus`] | how nodes tell each other that something changed: a contract, and one node alone |
+//! | [`metrics`], [`logging`] | what an operator sees |
+//! | [`config`] | every setting, its default, and where its value came from |
+//! | [`types`] | the words everyone shares: ids, roles, times |
+//!
+//! # The way of a message
+//!
+//! `POST /chat/{id}` → route table → limits → authenticate → authorize → `api::messages` → `chat` → the room's pending
+//! posts → one writer at a time takes them all as a batch and gives them their seqs → `store.append` → the room's ring gets
+//! each frame, encoded once → subscribers are woken → acknowledgements. While a commit is in flight the next batch gathers;
+//! that is the whole of group commit, and there is no timer in it. A socket's `post` frame joins at `chat`.
+//!
+//! # The way of a connection
+//!
+//! `GET /ws` → the same pipeline as any request → 101 → the upgraded connection is taken back to its bare socket, and
+//! nothing of the request or of the HTTP library stays → the connection's task reads frames and follows its cursors: from
+//! the ring while it keeps up, from the store when it has fallen behind.
+//!
+//! # The way down
+//!
+//! SIGTERM → no new connections → requests in flight finish, sockets are told and closed → posts are stored → the store is
+//! closed → exit 0 ([`server`]).
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub(crate) mod bounded;
+pub mod bus;
+pub mod chat;
+pub mod config;
+pub mod control;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod protocol;
+pub mod server;
+pub mod store;
+pub mod types;
+pub mod ws;

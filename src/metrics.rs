@@ -1,0 +1,170 @@
+//! What an operator sees at `/metrics`. Every bound of the server has a counter here that moves when it is hit.
+//!
+//! The metrics are plain atomics in one struct; whoever has something to count holds the struct.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Bound {
+    /// The setting that was hit, as in `config.toml`: `sockets.connections`.
+    pub setting: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CloseCode {
+    pub code: u16,
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Answer {
+    /// The route as the table writes it, so that ids make no new series.
+    pub route: &'static str,
+    pub method: &'static str,
+    pub status: u16,
+}
+
+pub struct Metrics {
+    registry: Registry,
+    pub requests: Family<Answer, Counter>,
+    pub request_seconds: Histogram,
+    pub http_connections: Gauge,
+    pub panics: Counter,
+    pub connections: Gauge,
+    pub connections_opened: Counter,
+    pub closes: Family<CloseCode, Counter>,
+    pub subscriptions: Gauge,
+    pub frames_received: Counter,
+    pub deliveries: Counter,
+    pub delivered_bytes: Counter,
+    pub socket_writes: Counter,
+    pub replayed_events: Counter,
+    pub rooms: Gauge,
+    pub ring_bytes: Gauge<i64, AtomicI64>,
+    pub posts: Counter,
+    pub duplicate_posts: Counter,
+    pub pending_posts: Gauge,
+    pub batch_events: Histogram,
+    pub append_seconds: Histogram,
+    pub commit_ops: Histogram,
+    pub commit_seconds: Histogram,
+    pub write_queue: Gauge,
+    pub read_queue: Gauge,
+    pub store_errors: Counter,
+    pub password_queue: Gauge,
+    pub logins: Counter,
+    pub failed_logins: Counter,
+    pub users_online: Gauge,
+    pub bounds: Family<Bound, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = || exponential_buckets(0.000_1, 2.0, 18);
+        let counts = || exponential_buckets(1.0, 2.0, 14);
+        let mut metrics = Self {
+            registry: Registry::with_prefix("natter"),
+            requests: Family::default(),
+            request_seconds: Histogram::new(seconds()),
+            http_connections: Gauge::default(),
+            panics: Counter::default(),
+            connections: Gauge::default(),
+            connections_opened: Counter::default(),
+            closes: Family::default(),
+            subscriptions: Gauge::default(),
+            frames_received: Counter::default(),
+            deliveries: Counter::default(),
+            delivered_bytes: Counter::default(),
+            socket_writes: Counter::default(),
+            replayed_events: Counter::default(),
+            rooms: Gauge::default(),
+            ring_bytes: Gauge::default(),
+            posts: Counter::default(),
+            duplicate_posts: Counter::default(),
+            pending_posts: Gauge::default(),
+            batch_events: Histogram::new(counts()),
+            append_seconds: Histogram::new(seconds()),
+            commit_ops: Histogram::new(counts()),
+            commit_seconds: Histogram::new(seconds()),
+            write_queue: Gauge::default(),
+            read_queue: Gauge::default(),
+            store_errors: Counter::default(),
+            password_queue: Gauge::default(),
+            logins: Counter::default(),
+            failed_logins: Counter::default(),
+            users_online: Gauge::default(),
+            bounds: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Counts that a bound was hit; `setting` is its name in `config.toml`.
+    pub fn bound_hit(&self, setting: &'static str) {
+        self.bounds.get_or_create(&Bound { setting }).inc();
+    }
+
+    /// Everything, as Prometheus text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("http_requests", "HTTP requests answered", self.requests.clone());
+        r.register_with_unit(
+            "http_request",
+            "From request head to answer",
+            Unit::Seconds,
+            self.request_seconds.clone(),
+        );
+        r.register("http_connections", "HTTP connections open, sockets not counted", self.http_connections.clone());
+        r.register("handler_panics", "Handlers that panicked (each was one 500)", self.panics.clone());
+        r.register("connections", "Sockets open", self.connections.clone());
+        r.register("connections_opened", "Sockets opened", self.connections_opened.clone());
+        r.register("closes", "Sockets closed, by code and reason", self.closes.clone());
+        r.register("subscriptions", "Rooms followed, over all sockets", self.subscriptions.clone());
+        r.register("frames_received", "Frames from clients", self.frames_received.clone());
+        r.register("deliveries", "Events delivered to sockets", self.deliveries.clone());
+        r.register("delivered_bytes", "Bytes written to sockets", self.delivered_bytes.clone());
+        r.register("socket_writes", "Writes to sockets", self.socket_writes.clone());
+        r.register("replayed_events", "Events read from the store for readers behind", self.replayed_events.clone());
+        r.register("rooms", "Rooms in memory", self.rooms.clone());
+        r.register("ring_bytes", "Recent events in memory, in bytes", self.ring_bytes.clone());
+        r.register("posts", "Messages stored", self.posts.clone());
+        r.register("duplicate_posts", "Retries answered with the first message", self.duplicate_posts.clone());
+        r.register("pending_posts", "Posts waiting for a commit", self.pending_posts.clone());
+        r.register("batch_events", "Events in one batch of a room", self.batch_events.clone());
+        r.register_with_unit(
+            "append",
+            "From a room's batch to its durability",
+            Unit::Seconds,
+            self.append_seconds.clone(),
+        );
+        r.register("commit_ops", "Writes in one commit of the store", self.commit_ops.clone());
+        r.register_with_unit("commit", "One commit of the store", Unit::Seconds, self.commit_seconds.clone());
+        r.register("store_write_queue", "Writes waiting for the store", self.write_queue.clone());
+        r.register("store_read_queue", "Reads waiting for the store", self.read_queue.clone());
+        r.register("store_errors", "Requests the store could not serve", self.store_errors.clone());
+        r.register("password_queue", "Passwords waiting to be hashed", self.password_queue.clone());
+        r.register("logins", "Sign-ins", self.logins.clone());
+        r.register("failed_logins", "Sign-ins refused", self.failed_logins.clone());
+        r.register("users_online", "Users with at least one socket", self.users_online.clone());
+        r.register("bound_hits", "Times a configured bound was hit", self.bounds.clone());
+    }
+}

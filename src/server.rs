@@ -1,0 +1,242 @@
+//! From the listening socket to requests, and down again.
+//!
+//! One task accepts; each connection is a task of its own, which ends when the client leaves, when it has been idle for
+//! too long, or when it becomes a WebSocket: then the socket belongs to `ws`, and nothing of hyper is left.
+//! `stop` ends the accepting and every idle connection; `open` counts the connection tasks, so that a drain can wait for
+//! the requests in flight. This file knows no routes: what a request means is `http::pipeline`'s.
+
+mod drain;
+mod head_timer;
+mod metrics;
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::head_timer::HeadTimer;
+use crate::{app::App, config::Limits, http::pipeline};
+
+/// Connections past `limits.http_connections` that are told so at once; those past this many as well are just closed.
+const REFUSALS: usize = 256;
+const REFUSAL_SECS: u64 = 2;
+
+/// hyper wants room for a request's head even where `limits.header_bytes` is tiny.
+const LEAST_READ_BUFFER: usize = 64 * 1024;
+
+/// How long accepting rests when the process has no file left for a connection.
+const REST: Duration = Duration::from_millis(50);
+
+pub struct Server {
+    app: Arc<App>,
+    /// Cancelled: no new connections, and the open ones end with the request they are at.
+    stop: CancellationToken,
+    open: TaskTracker,
+    connections: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+}
+
+/// Binds with a backlog that a storm of reconnecting clients fits in.
+pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A sentence when the kernel keeps a shorter queue than `server.backlog` asks for.
+pub fn backlog_warning(backlog: u32) -> Option<String> {
+    let somaxconn: u32 = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()?;
+    (somaxconn < backlog).then(|| {
+        format!(
+            "the kernel queues {somaxconn} new connections and server.backlog is {backlog}: when many clients reconnect at \
+             once, some wait longer; `sysctl net.core.somaxconn={backlog}` changes that"
+        )
+    })
+}
+
+/// A sentence when the process may open fewer files than `connections` needs: every connection is one.
+pub fn file_limit_note(connections: usize) -> Option<String> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let files: usize = line.split_whitespace().next()?.parse().ok()?;
+    (files < connections).then(|| {
+        format!(
+            "this process may open {files} files and every connection is one, fewer than sockets.connections \
+             ({connections}); `ulimit -n` or LimitNOFILE= of systemd changes that"
+        )
+    })
+}
+
+impl Server {
+    pub fn new(app: Arc<App>) -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            open: TaskTracker::new(),
+            connections: Arc::new(Semaphore::new(app.config.limits.http_connections)),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            app,
+        }
+    }
+
+    /// Begins to accept; a task of the server's own goes on until the drain.
+    pub fn accept(self: &Arc<Self>, listener: TcpListener) {
+        let server = self.clone();
+        self.open.spawn(async move {
+            let mut full = Rarely::default();
+            while let Some(accepted) = server.stop.run_until_cancelled(listener.accept()).await {
+                match accepted {
+                    Ok((stream, peer)) => server.admit(stream, peer),
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => {
+                        if full.now() {
+                            tracing::error!(%error, "new connections wait: the system has no room for one");
+                        }
+                        tokio::time::sleep(REST).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Serves `/metrics` on a listener of its own, until the process ends.
+    pub fn accept_metrics(&self, listener: TcpListener) {
+        tokio::spawn(metrics::serve(self.app.metrics.clone(), listener, self.app.config.limits.header_secs));
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        match self.connections.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let server = self.clone();
+                self.open.spawn(async move {
+                    let _counted = Counted::new(&server.app);
+                    server.converse(stream, peer).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => {
+                self.app.metrics.bound_hit("limits.http_connections");
+                if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+                    self.open.spawn(async move {
+                        refuse(stream).await;
+                        drop(permit);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Answers the requests of one connection, one after the other.
+    async fn converse(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone before it began");
+            return;
+        }
+        let address = peer.ip().to_canonical();
+        let service = service_fn(|request| {
+            let app = self.app.clone();
+            async move { Ok::<_, Infallible>(pipeline::answer(app, request, address).await) }
+        });
+        let connection = http1(&self.app.config.limits).serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let ended = match self.stop.run_until_cancelled(&mut connection).await {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// hyper's bounds are wider than ours, so that a request past ours still gets our answer; one past hyper's gets a bare one.
+fn http1(limits: &Limits) -> http1::Builder {
+    let head = Duration::from_secs(limits.header_secs);
+    let mut http = http1::Builder::new();
+    http.timer(HeadTimer::new(head, Duration::from_secs(limits.idle_secs)))
+        .header_read_timeout(head)
+        .max_buf_size((limits.header_bytes.saturating_add(limits.uri_bytes)).saturating_mul(2).max(LEAST_READ_BUFFER))
+        .max_headers(limits.headers.saturating_mul(2));
+    http
+}
+
+/// Whether accepting failed because of the connection accepted, and not for want of room.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Tells a client that there is no room. What it sent is read (and thrown away), because closing a socket with unread
+/// bytes would take the answer back.
+async fn refuse(mut stream: TcpStream) {
+    let id = uuid::Uuid::now_v7();
+    let body = format!(
+        r#"{{"detail":"The server has all the connections it takes; try again in a moment.","code":"busy","request_id":"{id}"}}"#
+    );
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\n\
+         connection: close\r\nx-request-id: {id}\r\n\r\n{body}",
+        body.len()
+    );
+    let tell = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(REFUSAL_SECS), tell).await {
+        tracing::debug!(%error, "a refused connection left before it was told");
+    }
+}
+
+/// Counts a connection for as long as it lives, also when its task panics.
+struct Counted<'a>(&'a App);
+
+impl<'a> Counted<'a> {
+    fn new(app: &'a App) -> Self {
+        app.metrics.http_connections.inc();
+        Self(app)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.http_connections.dec();
+    }
+}
+
+/// Says yes once in ten seconds, for log lines about what happens in a loop.
+#[derive(Default)]
+struct Rarely(Option<Instant>);
+
+impl Rarely {
+    fn now(&mut self) -> bool {
+        let due = self.0.is_none_or(|last| last.elapsed() >= Duration::from_secs(10));
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
+    }
+}

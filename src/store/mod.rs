@@ -1,0 +1,346 @@
+//! Where everything that must survive lives: users, logins, rooms and their logs.
+//!
+//! [`Store`] is the contract, and one suite of tests (`tests/it/store.rs`) holds every implementation to it.
+//! A store knows no HTTP, no sockets and no live rooms: it makes records durable and gives them back.
+//!
+//! The log of a room is its truth. `head_seq`, `messages`, members, names and read marks are projections of it that a
+//! store keeps beside the log so that reading is cheap, and that it could rebuild.
+
+pub mod sqlite;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId};
+
+/// Why a store could not do what was asked. None of these is the caller's fault; all answer 503 at the edge.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing is known to have happened: the work may be on disk or may not. Settle it by reading back.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// The disk (or the configured maximum size) is full. Nothing of the request was kept.
+    #[error("the store's disk is full: {0}")]
+    Full(String),
+    /// The data is damaged, or written by a newer natter. Nothing of the request was kept.
+    #[error("the store's data is damaged: {0}")]
+    Damaged(String),
+    /// More requests wait than `store.*_queue` allows. Nothing of the request was kept.
+    #[error("the store is too busy")]
+    Busy,
+    /// This kind of store cannot do that.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl StoreError {
+    /// The word for it on the wire.
+    pub fn code(&self) -> &'static str {
+        match self {
+            StoreError::Unavailable(_) => "store_unavailable",
+            StoreError::Full(_) => "store_full",
+            StoreError::Damaged(_) => "store_damaged",
+            StoreError::Busy => "store_busy",
+            StoreError::Unsupported(_) => "store_unsupported",
+        }
+    }
+}
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    pub user_id: UserId,
+    /// As its owner wrote it, after NFKC.
+    pub username: String,
+    /// The case-folded form, unique.
+    pub folded: String,
+    pub display_name: String,
+    /// bcrypt, `$2b$…`. Never leaves the server.
+    pub password_hash: String,
+    /// Sorted, without repeats.
+    pub roles: Vec<Role>,
+    pub created_at: Timestamp,
+    pub disabled: bool,
+    /// Part of every access token (`ver`): raising it ends them all.
+    pub token_epoch: u64,
+}
+
+/// A change of one user, applied as a whole or not at all.
+#[derive(Debug, Clone)]
+pub enum UserChange {
+    DisplayName(String),
+    /// Ends every login but `keep`.
+    Password {
+        hash: String,
+        keep: Option<SessionId>,
+    },
+    AddRole(Role),
+    /// Refused with [`UserChanged::LastAdmin`] when nobody enabled would be admin any more.
+    RemoveRole(Role),
+    /// Raises the token epoch and ends every login; refused for the last enabled admin.
+    Disable,
+    Enable,
+    /// Raises the token epoch and ends every login.
+    EndLogins,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserChanged {
+    /// The user as it is now (also when the change changed nothing).
+    Done(UserRecord),
+    NoSuchUser,
+    LastAdmin,
+}
+
+/// Users in order of their folded name.
+#[derive(Debug, Clone, Default)]
+pub struct UserQuery {
+    /// Only folded names that start with this.
+    pub prefix: String,
+    /// Only folded names after this one.
+    pub after: Option<String>,
+    pub limit: usize,
+    pub with_disabled: bool,
+}
+
+/// One login. Access tokens name it (`sid`) and live no longer than it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    pub session_id: SessionId,
+    pub user_id: UserId,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// SHA-256 of a refresh token: the token itself is never stored.
+pub type RefreshHash = [u8; 32];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    Rotated(SessionRecord),
+    /// The presented token had been rotated away before: somebody holds a stolen copy. The login is ended now.
+    Reused(SessionRecord),
+    /// No such token, or its login has ended or expired.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomRecord {
+    pub room_id: RoomId,
+    pub kind: RoomKind,
+    /// Groups only.
+    pub name: Option<String>,
+    /// Names this life of the log. A restored log gets a new one, and cursors of another epoch are worth nothing.
+    pub epoch: String,
+    pub head_seq: Seq,
+    /// How many messages the log holds: the ordinal of its head.
+    pub messages: Ordinal,
+    pub created_at: Timestamp,
+    /// `sent_at` of the head.
+    pub active_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRecord {
+    pub user_id: UserId,
+    pub username: String,
+    pub role: RoomRole,
+    pub read: ReadMark,
+}
+
+/// How far a member has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadMark {
+    pub seq: Seq,
+    /// The ordinal of the event at `seq`; unread = the room's `messages` - this.
+    pub ordinal: Ordinal,
+}
+
+/// An event on its way into the log, encoded already.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    pub seq: Seq,
+    /// Messages in the log up to and with this event.
+    pub ordinal: Ordinal,
+    /// Who did it: the sender of a message, the `by` of other events.
+    pub sender: UserId,
+    /// Messages only. `(room, sender, client_id)` is one message for ever.
+    pub client_id: Option<String>,
+    /// The `message_id` of a message; of other events known to the store alone. Unique.
+    pub event_id: MessageId,
+    pub sent_at: Timestamp,
+    /// The JSON object exactly as history, replay and live delivery give it.
+    pub body: Bytes,
+    pub effect: Effect,
+}
+
+/// What an event changes in the projections. Applied with the event; applying it twice changes nothing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Moves the sender's own read mark to it: nobody has their own message unread.
+    Message,
+    /// A member who joins has read everything up to the event that adds them.
+    Joined {
+        user: UserId,
+        role: RoomRole,
+    },
+    /// Removed by somebody, or left.
+    Gone {
+        user: UserId,
+    },
+    RoleSet {
+        user: UserId,
+        role: RoomRole,
+    },
+    Renamed {
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub seq: Seq,
+    pub ordinal: Ordinal,
+    pub sender: UserId,
+    pub client_id: Option<String>,
+    pub event_id: MessageId,
+    pub sent_at: Timestamp,
+    pub body: Bytes,
+    pub effect: Effect,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewRoom {
+    pub room_id: RoomId,
+    pub kind: RoomKind,
+    pub epoch: String,
+    pub created_at: Timestamp,
+    /// Private rooms only: the same text for the same two people, whoever asks. Unique.
+    pub pair: Option<String>,
+    /// The first events of the log, from seq 1: its name (groups), then a `Joined` for each member.
+    pub events: Vec<NewEvent>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomCreated {
+    Created,
+    /// The pair has this room already; nothing was made.
+    Exists(RoomId),
+}
+
+/// How much of a batch became durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The first so many events are on disk, and nothing of the others is.
+    pub stored: usize,
+    /// Why it stopped before the end; `None` when everything was stored.
+    pub stopped: Option<Stopped>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    /// Another writer holds the next seq: read the log from there and try again.
+    SeqTaken,
+    /// The next event's `(room, sender, client_id)` is in the log already, as this.
+    Duplicate(StoredEvent),
+    /// There is no such room.
+    NoSuchRoom,
+}
+
+/// A stretch of a log. At most one of `after` and `before` is given; with neither, the latest.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// The first `limit` events with a greater seq.
+    pub after: Option<Seq>,
+    /// The last `limit` events with a smaller seq.
+    pub before: Option<Seq>,
+    pub limit: usize,
+    pub messages_only: bool,
+}
+
+/// A room as its member sees it in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSummary {
+    pub room: RoomRecord,
+    pub role: RoomRole,
+    pub read: ReadMark,
+    /// The body of the latest message.
+    pub last_message: Option<Bytes>,
+    /// In order of joining, at most as many as were asked for.
+    pub usernames: Vec<String>,
+}
+
+/// Where a list of rooms, latest activity first, goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomCursor {
+    pub active_at: Timestamp,
+    pub room_id: RoomId,
+}
+
+/// Every method is atomic and durable when it returns `Ok`. Methods may be called from any task at once; what many of
+/// them write at once shares commits.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Fails when the store could not serve a write now.
+    async fn ready(&self) -> Result<()>;
+
+    /// Writes a consistent copy of everything to `file`, which must not exist, while the store serves.
+    async fn backup(&self, file: &Path) -> Result<()>;
+
+    /// Finishes what is queued and lets go of the data. Later calls fail with `Unavailable`.
+    async fn close(&self);
+
+    /// `false`: the folded name is taken, nothing was made.
+    async fn create_user(&self, user: UserRecord) -> Result<bool>;
+    async fn user(&self, user: UserId) -> Result<Option<UserRecord>>;
+    async fn user_by_name(&self, folded: &str) -> Result<Option<UserRecord>>;
+    async fn users(&self, query: UserQuery) -> Result<Vec<UserRecord>>;
+    async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged>;
+
+    /// Begins a login; where the user has more than `keep` then, the oldest are ended and returned.
+    async fn create_session(&self, session: SessionRecord, refresh: RefreshHash, keep: usize)
+    -> Result<Vec<SessionId>>;
+    /// `None` once it has ended. Expiry is the caller's to compare.
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>>;
+    /// Replaces a refresh token by the next one and moves the login's expiry.
+    async fn rotate_refresh(
+        &self,
+        presented: RefreshHash,
+        next: RefreshHash,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Rotation>;
+    /// The login a refresh token (used or not) belongs to.
+    async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>>;
+    /// `false`: it had ended before.
+    async fn end_session(&self, session: SessionId) -> Result<bool>;
+    /// Forgets logins that expired before `now`, at most `limit`; returns how many.
+    async fn purge_sessions(&self, now: Timestamp, limit: usize) -> Result<usize>;
+
+    async fn create_room(&self, room: NewRoom) -> Result<RoomCreated>;
+    async fn room(&self, room: RoomId) -> Result<Option<RoomRecord>>;
+    /// Members in order of joining: the first `limit` after `after`.
+    async fn members(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<MemberRecord>>;
+    async fn member(&self, room: RoomId, user: UserId) -> Result<Option<MemberRecord>>;
+    /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with their effects.
+    /// Never leaves a hole, never stores a second event for one (room, sender, client_id).
+    async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended>;
+    /// Always ascending by seq.
+    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>>;
+    /// Moves a read mark forward to `min(seq, head)`, never back; `None` for somebody who is not a member.
+    async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>>;
+    /// A member's rooms, latest activity first, with up to `usernames` names each.
+    async fn rooms_of(
+        &self,
+        user: UserId,
+        after: Option<RoomCursor>,
+        limit: usize,
+        usernames: usize,
+    ) -> Result<Vec<RoomSummary>>;
+    async fn room_count_of(&self, user: UserId) -> Result<usize>;
+    /// Just the ids, ascending, after `after`.
+    async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>>;
+}

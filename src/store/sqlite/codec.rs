@@ -1,0 +1,245 @@
+//! How our words look as SQLite values, and SQLite's errors as ours.
+//!
+//! The numbers here are on disk: they may be added to, never changed.
+
+use bytes::Bytes;
+use rusqlite::{ErrorCode, Row, types::Type};
+use uuid::Uuid;
+
+use crate::{
+    store::{Effect, StoreError, StoredEvent},
+    types::{MessageId, Role, RoomId, RoomKind, RoomRole, SessionId, Timestamp, UserId},
+};
+
+/// SQLite counts to `i64::MAX`; a limit or cursor past it means "all there is".
+pub(super) fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// A number that is never negative.
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    row.get::<_, [u8; 16]>(column).map(Uuid::from_bytes)
+}
+
+pub(super) fn user_id(row: &Row<'_>, column: usize) -> rusqlite::Result<UserId> {
+    uuid(row, column).map(UserId)
+}
+
+pub(super) fn room_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RoomId> {
+    uuid(row, column).map(RoomId)
+}
+
+pub(super) fn session_id(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionId> {
+    uuid(row, column).map(SessionId)
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp)
+}
+
+fn role_bit(role: Role) -> i64 {
+    match role {
+        Role::Admin => 1,
+        Role::BasicUser => 2,
+    }
+}
+
+/// A set of roles as bits.
+pub(super) fn roles_to_bits(roles: &[Role]) -> i64 {
+    roles.iter().fold(0, |bits, role| bits | role_bit(*role))
+}
+
+pub(super) fn roles_from_bits(bits: i64) -> Vec<Role> {
+    Role::ALL.into_iter().filter(|role| bits & role_bit(*role) != 0).collect()
+}
+
+pub(super) fn room_role_to_int(role: RoomRole) -> u8 {
+    match role {
+        RoomRole::Owner => 0,
+        RoomRole::Moderator => 1,
+        RoomRole::Member => 2,
+        RoomRole::Reader => 3,
+    }
+}
+
+fn room_role_from_int(number: u8) -> Option<RoomRole> {
+    RoomRole::ALL.into_iter().find(|role| room_role_to_int(*role) == number)
+}
+
+pub(super) fn room_role(row: &Row<'_>, column: usize) -> rusqlite::Result<RoomRole> {
+    room_role_from_int(row.get(column)?).ok_or_else(|| unreadable(column, Type::Integer, "a room role"))
+}
+
+pub(super) fn kind_to_int(kind: RoomKind) -> u8 {
+    match kind {
+        RoomKind::Private => 0,
+        RoomKind::Group => 1,
+    }
+}
+
+pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<RoomKind> {
+    match row.get::<_, i64>(column)? {
+        0 => Ok(RoomKind::Private),
+        1 => Ok(RoomKind::Group),
+        _ => Err(unreadable(column, Type::Integer, "a kind of room")),
+    }
+}
+
+const JOINED: u8 = 1;
+const GONE: u8 = 2;
+const ROLE_SET: u8 = 3;
+const RENAMED: u8 = 4;
+
+/// A tag, the user's 16 bytes, then the role; or a tag and the name. Messages are `NULL`.
+pub(super) fn effect_to_blob(effect: &Effect) -> Option<Vec<u8>> {
+    let with_user =
+        |tag: u8, user: &UserId, role: Option<u8>| [&[tag][..], user.0.as_bytes(), role.as_slice()].concat();
+    match effect {
+        Effect::Message => None,
+        Effect::Joined { user, role } => Some(with_user(JOINED, user, Some(room_role_to_int(*role)))),
+        Effect::Gone { user } => Some(with_user(GONE, user, None)),
+        Effect::RoleSet { user, role } => Some(with_user(ROLE_SET, user, Some(room_role_to_int(*role)))),
+        Effect::Renamed { name } => Some([&[RENAMED], name.as_bytes()].concat()),
+    }
+}
+
+/// Every `Joined` of this user, whatever the role, lies in this range of blobs.
+pub(super) fn joined_range(user: UserId) -> (Vec<u8>, Vec<u8>) {
+    let start = [&[JOINED], user.0.as_bytes().as_slice()].concat();
+    let end = [start.as_slice(), &[u8::MAX]].concat();
+    (start, end)
+}
+
+fn effect_from_blob(blob: &[u8]) -> Option<Effect> {
+    let (tag, rest) = blob.split_first()?;
+    if *tag == RENAMED {
+        return Some(Effect::Renamed { name: String::from_utf8(rest.to_vec()).ok()? });
+    }
+    let (user, rest) = rest.split_at_checked(16)?;
+    let user = UserId(Uuid::from_slice(user).ok()?);
+    match (*tag, rest) {
+        (JOINED, [role]) => Some(Effect::Joined { user, role: room_role_from_int(*role)? }),
+        (ROLE_SET, [role]) => Some(Effect::RoleSet { user, role: room_role_from_int(*role)? }),
+        (GONE, []) => Some(Effect::Gone { user }),
+        _ => None,
+    }
+}
+
+/// The columns that [`event`] reads, in its order.
+pub(super) const EVENT_COLUMNS: &str = "seq, ordinal, sender, client_id, event_id, sent_at, effect, body";
+
+pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+    let effect = match row.get_ref(6)?.as_blob_or_null()? {
+        None => Effect::Message,
+        Some(blob) => effect_from_blob(blob).ok_or_else(|| unreadable(6, Type::Blob, "the effect of an event"))?,
+    };
+    Ok(StoredEvent {
+        seq: count(row, 0)?,
+        ordinal: count(row, 1)?,
+        sender: user_id(row, 2)?,
+        client_id: row.get(3)?,
+        event_id: MessageId(Uuid::from_bytes(row.get(4)?)),
+        sent_at: time(row, 5)?,
+        effect,
+        body: Bytes::copy_from_slice(row.get_ref(7)?.as_blob()?),
+    })
+}
+
+fn unreadable(column: usize, kind: Type, what: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, format!("this is not {what}").into())
+}
+
+/// What an error of SQLite means to whoever asked the store.
+pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
+    let text = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full(text),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(text),
+        Some(_) => StoreError::Unavailable(text),
+        None => match error {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..) => StoreError::Damaged(text),
+            _ => StoreError::Unavailable(text),
+        },
+    }
+}
+
+/// The environment failed, not the one request: everything in the same transaction shares its fate.
+pub(super) fn is_of_the_environment(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::OutOfMemory
+        )
+    )
+}
+
+/// A connection that has seen this may hold a wrong picture of the file: open a new one.
+pub(super) fn wants_a_new_connection(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::FileLockingProtocolFailed
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_effect_comes_back_as_it_was() {
+        let user = UserId::new();
+        let mut effects = vec![Effect::Gone { user }, Effect::Renamed { name: "tea ☕".into() }];
+        for role in RoomRole::ALL {
+            effects.push(Effect::Joined { user, role });
+            effects.push(Effect::RoleSet { user, role });
+        }
+        for effect in effects {
+            let blob = effect_to_blob(&effect).expect("only messages are NULL");
+            assert_eq!(effect_from_blob(&blob), Some(effect));
+        }
+    }
+
+    #[test]
+    fn a_joined_effect_lies_in_its_users_range() {
+        let user = UserId::new();
+        let (start, end) = joined_range(user);
+        for role in RoomRole::ALL {
+            let blob = effect_to_blob(&Effect::Joined { user, role }).expect("a blob");
+            assert!(start < blob && blob < end);
+        }
+        let other = effect_to_blob(&Effect::Joined { user: UserId::new(), role: RoomRole::Owner }).expect("a blob");
+        assert!(!(start < other && other < end));
+    }
+
+    #[test]
+    fn every_set_of_roles_comes_back_sorted() {
+        assert_eq!(roles_from_bits(roles_to_bits(&[Role::BasicUser, Role::Admin])), vec![Role::Admin, Role::BasicUser]);
+        assert_eq!(roles_from_bits(roles_to_bits(&[])), vec![]);
+    }
+}

@@ -1,0 +1,141 @@
+//! The logs of rooms: appending, which is the hot path of the whole server, and reading a stretch.
+//!
+//! Appending reads the room's row once, inserts a row per event, and then brings the projections up to date once per
+//! call (and per sender), not once per event.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::codec::{EVENT_COLUMNS, count, effect_to_blob, event, int, room_role_to_int};
+use crate::{
+    store::{Appended, Effect, NewEvent, Page, ReadMark, Stopped, StoredEvent},
+    types::{RoomId, Seq, UserId},
+};
+
+pub(super) fn append(db: &Connection, room: RoomId, events: &[NewEvent]) -> rusqlite::Result<Appended> {
+    let head = db
+        .prepare_cached("SELECT head_seq FROM rooms WHERE room_id = ?")?
+        .query_row([room.0.as_bytes()], |row| count(row, 0))
+        .optional()?;
+    let Some(head) = head else { return Ok(Appended { stored: 0, stopped: Some(Stopped::NoSuchRoom) }) };
+    let appended = insert(db, room, head, events)?;
+    project(db, room, &events[..appended.stored])?;
+    Ok(appended)
+}
+
+/// Inserts events as long as each is the next one and new.
+fn insert(db: &Connection, room: RoomId, head: Seq, events: &[NewEvent]) -> rusqlite::Result<Appended> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO events (room_id, seq, ordinal, sender, client_id, event_id, sent_at, effect, body)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )?;
+    for (stored, new) in events.iter().enumerate() {
+        if new.seq != head + 1 + stored as Seq {
+            return Ok(Appended { stored, stopped: Some(Stopped::SeqTaken) });
+        }
+        let inserted = insert.execute(params![
+            room.0.as_bytes(),
+            int(new.seq),
+            int(new.ordinal),
+            new.sender.0.as_bytes(),
+            new.client_id,
+            new.event_id.0.as_bytes().as_slice(),
+            new.sent_at.0,
+            effect_to_blob(&new.effect),
+            &*new.body,
+        ])?;
+        if inserted == 0 {
+            let stopped = duplicate_of(db, room, new)?.map_or(Stopped::SeqTaken, Stopped::Duplicate);
+            return Ok(Appended { stored, stopped: Some(stopped) });
+        }
+    }
+    Ok(Appended { stored: events.len(), stopped: None })
+}
+
+fn duplicate_of(db: &Connection, room: RoomId, new: &NewEvent) -> rusqlite::Result<Option<StoredEvent>> {
+    let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE room_id = ? AND sender = ? AND client_id = ?");
+    db.prepare_cached(&sql)?
+        .query_row(params![room.0.as_bytes(), new.sender.0.as_bytes(), new.client_id], event)
+        .optional()
+}
+
+/// Brings the room's row, its members and their read marks up to these events, which have just been inserted.
+fn project(db: &Connection, room: RoomId, events: &[NewEvent]) -> rusqlite::Result<()> {
+    let Some(head) = events.last() else { return Ok(()) };
+    let mut read: HashMap<UserId, ReadMark> = HashMap::new();
+    let mut last_message = None;
+    for new in events {
+        let mark = ReadMark { seq: new.seq, ordinal: new.ordinal };
+        match &new.effect {
+            Effect::Message => {
+                last_message = Some(int(new.seq));
+                read.insert(new.sender, mark);
+            }
+            Effect::Joined { user, role } => {
+                // What they wrote in an earlier stay says nothing about this one.
+                read.remove(user);
+                join(db, room, *user, room_role_to_int(*role), mark)?;
+            }
+            Effect::Gone { user } => {
+                db.prepare_cached("DELETE FROM members WHERE room_id = ? AND user_id = ?")?
+                    .execute([room.0.as_bytes(), user.0.as_bytes()])?;
+            }
+            Effect::RoleSet { user, role } => {
+                db.prepare_cached("UPDATE members SET role = ? WHERE room_id = ? AND user_id = ?")?
+                    .execute(params![room_role_to_int(*role), room.0.as_bytes(), user.0.as_bytes()])?;
+            }
+            Effect::Renamed { name } => {
+                db.prepare_cached("UPDATE rooms SET name = ? WHERE room_id = ?")?
+                    .execute(params![name, room.0.as_bytes()])?;
+            }
+        }
+    }
+    for (user, mark) in read {
+        advance(db, room, user, mark)?;
+    }
+    db.prepare_cached(
+        "UPDATE rooms SET head_seq = ?, messages = ?, active_at = ?, last_message_seq = coalesce(?, last_message_seq)
+         WHERE room_id = ?",
+    )?
+    .execute(params![int(head.seq), int(head.ordinal), head.sent_at.0, last_message, room.0.as_bytes()])
+    .map(drop)
+}
+
+fn join(db: &Connection, room: RoomId, user: UserId, role: u8, mark: ReadMark) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO members (room_id, user_id, role, joined_seq, read_seq, read_ordinal)
+         VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+         ON CONFLICT DO UPDATE SET role = ?3, joined_seq = ?4, read_seq = ?4, read_ordinal = ?5 WHERE joined_seq < ?4",
+    )?
+    .execute(params![room.0.as_bytes(), user.0.as_bytes(), role, int(mark.seq), int(mark.ordinal)])
+    .map(drop)
+}
+
+/// Moves a member's read mark forward, never back.
+pub(super) fn advance(db: &Connection, room: RoomId, user: UserId, mark: ReadMark) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE members SET read_seq = ?3, read_ordinal = ?4 WHERE room_id = ?1 AND user_id = ?2 AND read_seq < ?3",
+    )?
+    .execute(params![room.0.as_bytes(), user.0.as_bytes(), int(mark.seq), int(mark.ordinal)])
+    .map(drop)
+}
+
+pub(super) fn page(db: &Connection, room: RoomId, page: Page) -> rusqlite::Result<Vec<StoredEvent>> {
+    let (side, order, seq) = match (page.after, page.before) {
+        (Some(after), _) => (">", "ASC", int(after)),
+        (None, before) => ("<", "DESC", before.map_or(i64::MAX, int)),
+    };
+    let only = if page.messages_only { "AND effect IS NULL" } else { "" };
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE room_id = ? AND seq {side} ? {only} ORDER BY seq {order} LIMIT ?"
+    );
+    let mut events: Vec<StoredEvent> = db
+        .prepare_cached(&sql)?
+        .query_map(params![room.0.as_bytes(), seq, int(page.limit as u64)], event)?
+        .collect::<rusqlite::Result<_>>()?;
+    if page.after.is_none() {
+        events.reverse();
+    }
+    Ok(events)
+}

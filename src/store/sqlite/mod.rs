@@ -1,0 +1,240 @@
+//! The embedded store: one SQLite database that belongs to one process.
+//!
+//! - `writer.rs` is the one thread that writes, in group commits; `readers.rs` the pool that reads.
+//! - `users.rs`, `sessions.rs`, `rooms.rs` and `log.rs` are plain functions on a connection: what each method does.
+//! - `schema.rs` holds the tables and their migrations, `codec.rs` how our words look as values on disk.
+//! - `lock.rs` keeps a second process away; `backup.rs` and `restore.rs` copy everything out and back in.
+//!
+//! Every commit is on disk (`synchronous=FULL`) before anybody hears of it.
+
+mod backup;
+mod codec;
+mod connection;
+mod lock;
+mod log;
+mod open;
+mod readers;
+mod restore;
+mod rooms;
+mod schema;
+mod sessions;
+mod users;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::Mutex;
+
+use self::{lock::FolderLock, readers::Readers, writer::Writer};
+use super::{
+    Appended, MemberRecord, NewEvent, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
+    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, StoredEvent, UserChange, UserChanged,
+    UserQuery, UserRecord,
+};
+use crate::{
+    config,
+    metrics::Metrics,
+    types::{RoomId, Seq, SessionId, Timestamp, UserId},
+};
+
+pub use self::{
+    open::{OpenError, path_of},
+    restore::{RestoreError, RestoreReport, restore},
+};
+
+pub struct SqliteStore {
+    path: PathBuf,
+    readers: Readers,
+    /// Shared with the blocking thread that waits for it on closing.
+    writer: Arc<Writer>,
+    /// Taken by the first `close`, which waits for a backup that holds it. `None` once closed.
+    lock: Arc<Mutex<Option<FolderLock>>>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, or makes it and its folder. Blocks: it may recover a log or run migrations.
+    pub fn open(path: &Path, config: &config::Store, metrics: Arc<Metrics>) -> Result<SqliteStore, OpenError> {
+        let path = std::path::absolute(path).map_err(|error| OpenError::Folder { folder: path.into(), error })?;
+        let lock = open::prepare(&path)?;
+        let (file, max_bytes) = (path.clone(), config.max_bytes);
+        let reopen = Box::new(move || connection::open_writer(&file, max_bytes));
+        let db = reopen().map_err(|error| OpenError::of(&path, error))?;
+        let writer = Writer::start(db, reopen, config, metrics.clone()).map_err(OpenError::Thread)?;
+        let readers = Readers::new(path.clone(), config, metrics);
+        Ok(Self { path, readers, writer: Arc::new(writer), lock: Arc::new(Mutex::new(Some(lock))) })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.write(op).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.readers.read(read).await
+    }
+}
+
+/// The lock goes after the writer, also where nobody called `close`.
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.writer.stop();
+    }
+}
+
+/// Writes something small, and says whether the configured size leaves room for something larger.
+fn probe(db: &Connection) -> rusqlite::Result<bool> {
+    /// Enough for the largest event and the pages of its indexes.
+    const PAGES: i64 = 16;
+    db.prepare_cached("UPDATE probe SET beats = beats + 1")?.execute([])?;
+    let pragma = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let room = pragma("PRAGMA max_page_count")? - pragma("PRAGMA page_count")? + pragma("PRAGMA freelist_count")?;
+    Ok(room >= PAGES)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ready(&self) -> Result<()> {
+        match self.write(probe).await? {
+            true => Ok(()),
+            false => Err(StoreError::Full("it has reached store.max_bytes".into())),
+        }
+    }
+
+    async fn backup(&self, file: &Path) -> Result<()> {
+        // Goes along, so that closing waits for the copy also where nobody waits for it any more.
+        let lock = self.lock.clone().lock_owned().await;
+        if lock.is_none() {
+            return Err(StoreError::Unavailable("it is closed".into()));
+        }
+        let (database, file) = (self.path.clone(), file.to_owned());
+        let copying = tokio::task::spawn_blocking(move || {
+            let result = backup::backup(&database, &file);
+            drop(lock);
+            result
+        });
+        copying.await.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("the backup was cut off: {error}"))))
+    }
+
+    async fn close(&self) {
+        let mut lock = self.lock.lock().await;
+        let Some(held) = lock.take() else { return };
+        self.readers.close().await;
+        let writer = self.writer.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || writer.stop()).await {
+            tracing::error!(%error, "closing the store was cut off");
+        }
+        drop(held);
+    }
+
+    async fn create_user(&self, user: UserRecord) -> Result<bool> {
+        self.write(move |db| users::create(db, &user)).await
+    }
+
+    async fn user(&self, user: UserId) -> Result<Option<UserRecord>> {
+        self.read(move |db| users::by_id(db, user)).await
+    }
+
+    async fn user_by_name(&self, folded: &str) -> Result<Option<UserRecord>> {
+        let folded = folded.to_owned();
+        self.read(move |db| users::by_name(db, &folded)).await
+    }
+
+    async fn users(&self, query: UserQuery) -> Result<Vec<UserRecord>> {
+        self.read(move |db| users::list(db, &query)).await
+    }
+
+    async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged> {
+        self.write(move |db| users::change(db, user, &change)).await
+    }
+
+    async fn create_session(
+        &self,
+        session: SessionRecord,
+        refresh: RefreshHash,
+        keep: usize,
+    ) -> Result<Vec<SessionId>> {
+        self.write(move |db| sessions::create(db, &session, &refresh, keep)).await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
+        self.read(move |db| sessions::by_id(db, session)).await
+    }
+
+    async fn rotate_refresh(
+        &self,
+        presented: RefreshHash,
+        next: RefreshHash,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Rotation> {
+        self.write(move |db| sessions::rotate(db, &presented, &next, now, expires_at)).await
+    }
+
+    async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>> {
+        self.read(move |db| Ok(sessions::by_token(db, &presented)?.map(|(session, _used)| session))).await
+    }
+
+    async fn end_session(&self, session: SessionId) -> Result<bool> {
+        self.write(move |db| sessions::end(db, session)).await
+    }
+
+    async fn purge_sessions(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        self.write(move |db| sessions::purge(db, now, limit)).await
+    }
+
+    async fn create_room(&self, room: NewRoom) -> Result<RoomCreated> {
+        self.write(move |db| rooms::create(db, &room)).await
+    }
+
+    async fn room(&self, room: RoomId) -> Result<Option<RoomRecord>> {
+        self.read(move |db| rooms::by_id(db, room)).await
+    }
+
+    async fn members(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<MemberRecord>> {
+        self.read(move |db| rooms::members(db, room, after, limit)).await
+    }
+
+    async fn member(&self, room: RoomId, user: UserId) -> Result<Option<MemberRecord>> {
+        self.read(move |db| rooms::member(db, room, user)).await
+    }
+
+    async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended> {
+        self.write(move |db| log::append(db, room, &events)).await
+    }
+
+    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>> {
+        self.read(move |db| log::page(db, room, page)).await
+    }
+
+    async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>> {
+        self.write(move |db| rooms::set_read(db, room, user, seq)).await
+    }
+
+    async fn rooms_of(
+        &self,
+        user: UserId,
+        after: Option<RoomCursor>,
+        limit: usize,
+        usernames: usize,
+    ) -> Result<Vec<RoomSummary>> {
+        self.read(move |db| rooms::list_of(db, user, after, limit, usernames)).await
+    }
+
+    async fn room_count_of(&self, user: UserId) -> Result<usize> {
+        self.read(move |db| rooms::count_of(db, user)).await
+    }
+
+    async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>> {
+        self.read(move |db| rooms::ids_of(db, user, after, limit)).await
+    }
+}

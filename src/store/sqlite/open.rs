@@ -1,0 +1,143 @@
+//! What happens before the first connection may serve: the folder, its lock, and a look at what the file is.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{
+    backup::folder_of,
+    connection::open_plain,
+    lock::FolderLock,
+    schema::{self, Kind},
+};
+
+/// Why the store cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("The data folder belongs to {by}. Stop that one first, or give this one a folder of its own (store.url).")]
+    Owned { by: String },
+    #[error("The data folder {} cannot be used: {error}. Create it for the user that natter runs as, or set store.url.",
+        folder.display())]
+    Folder { folder: PathBuf, error: io::Error },
+    #[error("{} was written by a newer natter (schema {found}, this one knows {known}). Run that version, or restore a \
+        backup made by this one.", file.display())]
+    Newer { file: PathBuf, found: usize, known: usize },
+    #[error("{} is not a natter database. Name another file in store.url.", file.display())]
+    Foreign { file: PathBuf },
+    #[error("{} is damaged: {error}. Restore a backup: natter restore FILE --force", file.display())]
+    Damaged { file: PathBuf, error: rusqlite::Error },
+    #[error("{} cannot keep a write-ahead log here. Put the data folder on a local disk: network file systems lack the \
+        locks that it needs.", file.display())]
+    NoLog { file: PathBuf },
+    #[error("{} cannot be opened: {error}. Check that the disk has room and that natter may write there.",
+        file.display())]
+    Database { file: PathBuf, error: rusqlite::Error },
+    #[error("The store's writer thread cannot be started: {0}. Check the limit on processes (ulimit -u).")]
+    Thread(io::Error),
+}
+
+impl OpenError {
+    pub(super) fn of(file: &Path, error: rusqlite::Error) -> Self {
+        let file = file.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => OpenError::Foreign { file },
+            Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { file, error },
+            _ => OpenError::Database { file, error },
+        }
+    }
+}
+
+/// The path in `sqlite:<path>`; `sqlite:///abs/path` is taken too.
+pub fn path_of(url: &str) -> Result<PathBuf, String> {
+    if url.starts_with("mongodb://") || url.starts_with("mongodb+srv://") {
+        return Err("MongoDB comes with a later version of natter; use sqlite:<path> for now, as in \
+                    sqlite:data/natter.db"
+            .into());
+    }
+    let wrong = || format!("{url:?} names no store; write sqlite:<path>, as in sqlite:data/natter.db");
+    let path = url.strip_prefix("sqlite:").ok_or_else(wrong)?;
+    let path = match path.strip_prefix("//") {
+        // What stands between `//` and the next `/` would be a machine, and a file has none.
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        Some(_) => return Err(wrong()),
+        None => path,
+    };
+    if path.is_empty() || path.ends_with('/') || path == ":memory:" {
+        return Err(wrong());
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Takes the folder and leaves a database of the newest schema in it.
+pub(super) fn prepare(path: &Path) -> Result<FolderLock, OpenError> {
+    let lock = take_folder(path)?;
+    let mut db = look(path)?;
+    let version = match schema::kind(&db).map_err(|error| OpenError::of(path, error))? {
+        Kind::Empty => 0,
+        Kind::Natter(version) => version,
+        Kind::Newer(found) => return Err(OpenError::Newer { file: path.into(), found, known: schema::VERSION }),
+        Kind::Foreign => return Err(OpenError::Foreign { file: path.into() }),
+    };
+    bring_up(&mut db, path, version)
+        .map_err(|error| OpenError::of(path, error))?
+        .then_some(lock)
+        .ok_or_else(|| OpenError::NoLog { file: path.into() })
+}
+
+/// Makes the folder (0700) where there is none, and locks it.
+pub(super) fn take_folder(path: &Path) -> Result<FolderLock, OpenError> {
+    let folder = folder_of(path);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| OpenError::Folder { folder: folder.into(), error })?;
+    FolderLock::take(folder)
+}
+
+fn look(path: &Path) -> Result<Connection, OpenError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| OpenError::Folder { folder: folder_of(path).into(), error })?;
+    open_plain(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| OpenError::of(path, error))
+}
+
+/// `false` where the file system cannot do WAL.
+fn bring_up(db: &mut Connection, path: &Path, version: usize) -> rusqlite::Result<bool> {
+    db.execute_batch("PRAGMA synchronous = FULL")?;
+    let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if version < schema::VERSION {
+        tracing::info!(file = %path.display(), from = version, to = schema::VERSION, "bringing the database up to date");
+        schema::migrate(db, version)?;
+    }
+    Ok(mode == "wal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_from_its_url() {
+        assert_eq!(path_of("sqlite:data/natter.db"), Ok("data/natter.db".into()));
+        assert_eq!(path_of("sqlite:/var/lib/natter.db"), Ok("/var/lib/natter.db".into()));
+        assert_eq!(path_of("sqlite:///var/lib/natter.db"), Ok("/var/lib/natter.db".into()));
+    }
+
+    #[test]
+    fn a_url_of_no_store_is_refused_with_a_sentence() {
+        for url in ["", "sqlite:", "sqlite://host/file", "sqlite:data/", "sqlite::memory:", "postgres://x", "data.db"] {
+            assert!(path_of(url).expect_err(url).contains("sqlite:<path>"), "{url}");
+        }
+        assert!(path_of("mongodb://localhost").expect_err("not yet").contains("later version"));
+    }
+}

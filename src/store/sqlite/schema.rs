@@ -1,0 +1,130 @@
+//! The tables, as a list of numbered steps that only ever grows at its end.
+//!
+//! A database says which steps it has seen in `PRAGMA user_version`, and that it is natter's in `application_id`.
+//! Ids are 16-byte BLOBs, times milliseconds, roles the small numbers of `codec.rs`.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// "natt": set in every database of ours and in no other.
+pub(super) const APPLICATION_ID: i64 = 0x6e61_7474;
+
+/// The version this binary writes.
+pub(super) const VERSION: usize = MIGRATIONS.len();
+
+/// Step `n` leads from version `n` to `n + 1`. A released step is never edited: add one after it.
+const MIGRATIONS: &[&str] = &[
+    // 1: users, logins, rooms, members, the logs.
+    "
+    CREATE TABLE users (
+        user_id       BLOB NOT NULL PRIMARY KEY,
+        folded        TEXT NOT NULL UNIQUE,
+        username      TEXT NOT NULL,
+        display_name  TEXT NOT NULL,
+        password_hash TEXT NOT NULL,
+        roles         INTEGER NOT NULL,
+        created_at    INTEGER NOT NULL,
+        disabled      INTEGER NOT NULL,
+        token_epoch   INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Who could be the last admin. Bit 1 of `roles` is admin.
+    CREATE INDEX users_admins ON users (user_id) WHERE roles & 1 AND NOT disabled;
+
+    CREATE TABLE sessions (
+        session_id BLOB NOT NULL PRIMARY KEY,
+        user_id    BLOB NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX sessions_of_user ON sessions (user_id, created_at, session_id);
+    CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+
+    -- Tokens that were rotated away stay, used, as long as their login: presenting one again betrays a stolen copy.
+    CREATE TABLE refresh_tokens (
+        hash       BLOB NOT NULL PRIMARY KEY,
+        session_id BLOB NOT NULL REFERENCES sessions ON DELETE CASCADE,
+        used       INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX refresh_tokens_of_session ON refresh_tokens (session_id);
+
+    CREATE TABLE rooms (
+        room_id          BLOB NOT NULL PRIMARY KEY,
+        kind             INTEGER NOT NULL,
+        name             TEXT,
+        pair             TEXT UNIQUE,
+        epoch            TEXT NOT NULL,
+        head_seq         INTEGER NOT NULL,
+        messages         INTEGER NOT NULL,
+        last_message_seq INTEGER NOT NULL,
+        created_at       INTEGER NOT NULL,
+        active_at        INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE members (
+        room_id      BLOB NOT NULL,
+        user_id      BLOB NOT NULL,
+        role         INTEGER NOT NULL,
+        joined_seq   INTEGER NOT NULL,
+        read_seq     INTEGER NOT NULL,
+        read_ordinal INTEGER NOT NULL,
+        PRIMARY KEY (room_id, user_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX members_in_order ON members (room_id, joined_seq, user_id);
+    CREATE INDEX members_of_user ON members (user_id, room_id);
+
+    -- `effect` is NULL for a message, which changes nothing but the counters.
+    CREATE TABLE events (
+        room_id    BLOB NOT NULL,
+        seq        INTEGER NOT NULL,
+        ordinal    INTEGER NOT NULL,
+        sender     BLOB NOT NULL,
+        client_id  TEXT,
+        event_id   BLOB NOT NULL,
+        sent_at    INTEGER NOT NULL,
+        effect     BLOB,
+        body       BLOB NOT NULL,
+        PRIMARY KEY (room_id, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX events_once ON events (room_id, sender, client_id) WHERE client_id IS NOT NULL;
+    -- Who joined when, also of those who left: few entries, and none for a message.
+    CREATE INDEX events_effects ON events (room_id, effect) WHERE effect IS NOT NULL;
+
+    -- One row that `ready` writes, to see that writing works.
+    CREATE TABLE probe (id INTEGER NOT NULL PRIMARY KEY, beats INTEGER NOT NULL) STRICT;
+    INSERT INTO probe VALUES (1, 0);
+    ",
+];
+
+/// What kind of database a file turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Empty,
+    /// Ours, at this version.
+    Natter(usize),
+    /// Ours, of a version that this binary does not know.
+    Newer(usize),
+    Foreign,
+}
+
+pub(super) fn kind(db: &Connection) -> rusqlite::Result<Kind> {
+    let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(match (application, usize::try_from(version)) {
+        (APPLICATION_ID, Ok(version)) if version > VERSION => Kind::Newer(version),
+        (APPLICATION_ID, Ok(version)) => Kind::Natter(version),
+        (0, Ok(0)) if tables == 0 => Kind::Empty,
+        _ => Kind::Foreign,
+    })
+}
+
+/// Brings an empty database or one of ours to [`VERSION`], each step in a transaction of its own.
+pub(super) fn migrate(db: &mut Connection, from: usize) -> rusqlite::Result<()> {
+    for (done, step) in MIGRATIONS.iter().enumerate().skip(from) {
+        let step_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        step_tx.execute_batch(step)?;
+        step_tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        step_tx.pragma_update(None, "user_version", (done + 1) as i64)?;
+        step_tx.commit()?;
+    }
+    Ok(())
+}

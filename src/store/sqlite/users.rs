@@ -1,0 +1,175 @@
+//! Users: one row each, unique by folded name.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, named_params, params, types::Value};
+
+use super::{
+    codec::{count, int, roles_from_bits, roles_to_bits, time, user_id},
+    sessions,
+};
+use crate::{
+    store::{UserChange, UserChanged, UserQuery, UserRecord},
+    types::{Role, UserId},
+};
+
+const COLUMNS: &str =
+    "user_id, username, folded, display_name, password_hash, roles, created_at, disabled, token_epoch";
+
+fn record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
+    Ok(UserRecord {
+        user_id: user_id(row, 0)?,
+        username: row.get(1)?,
+        folded: row.get(2)?,
+        display_name: row.get(3)?,
+        password_hash: row.get(4)?,
+        roles: roles_from_bits(row.get(5)?),
+        created_at: time(row, 6)?,
+        disabled: row.get(7)?,
+        token_epoch: count(row, 8)?,
+    })
+}
+
+fn select<'a>(db: &'a Connection, rest: &str) -> rusqlite::Result<CachedStatement<'a>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM users {rest}"))
+}
+
+pub(super) fn create(db: &Connection, user: &UserRecord) -> rusqlite::Result<bool> {
+    let made = db
+        .prepare_cached(&format!("INSERT INTO users ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"))?
+        .execute(params![
+            user.user_id.0.as_bytes(),
+            user.username,
+            user.folded,
+            user.display_name,
+            user.password_hash,
+            roles_to_bits(&user.roles),
+            user.created_at.0,
+            user.disabled,
+            int(user.token_epoch),
+        ])?;
+    Ok(made == 1)
+}
+
+pub(super) fn by_id(db: &Connection, user: UserId) -> rusqlite::Result<Option<UserRecord>> {
+    select(db, "WHERE user_id = ?")?.query_row([user.0.as_bytes()], record).optional()
+}
+
+pub(super) fn by_name(db: &Connection, folded: &str) -> rusqlite::Result<Option<UserRecord>> {
+    select(db, "WHERE folded = ?")?.query_row([folded], record).optional()
+}
+
+/// A range of the index on `folded`, so that `%` and `_` in a prefix are themselves and a page costs what it shows.
+pub(super) fn list(db: &Connection, query: &UserQuery) -> rusqlite::Result<Vec<UserRecord>> {
+    let after = query.after.as_deref().unwrap_or("");
+    // Any BLOB is greater than every TEXT, so an empty one is "no end".
+    let end = end_of_prefix(&query.prefix).map_or(Value::Blob(Vec::new()), Value::Text);
+    select(
+        db,
+        "WHERE folded >= :from AND folded < :end AND +folded <> :after AND (:with_disabled OR NOT disabled)
+         ORDER BY folded LIMIT :limit",
+    )?
+    .query_map(
+        named_params! {
+            ":from": query.prefix.as_str().max(after),
+            ":end": end,
+            ":after": after,
+            ":with_disabled": query.with_disabled,
+            ":limit": int(query.limit as u64),
+        },
+        record,
+    )?
+    .collect()
+}
+
+/// The least text greater than all that begin with `prefix`; `None` when there is none.
+fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        let next = match last {
+            '\u{d7ff}' => Some('\u{e000}'),
+            last => char::from_u32(last as u32 + 1),
+        };
+        if let Some(next) = next {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
+}
+
+pub(super) fn change(db: &Connection, user: UserId, change: &UserChange) -> rusqlite::Result<UserChanged> {
+    let Some(mut record) = by_id(db, user)? else { return Ok(UserChanged::NoSuchUser) };
+    match change {
+        UserChange::DisplayName(name) => record.display_name.clone_from(name),
+        UserChange::Password { hash, keep } => {
+            record.password_hash.clone_from(hash);
+            sessions::end_all(db, user, *keep)?;
+        }
+        UserChange::AddRole(role) => {
+            record.roles.push(*role);
+            record.roles.sort_unstable();
+            record.roles.dedup();
+        }
+        UserChange::RemoveRole(role) => {
+            if *role == Role::Admin && is_last_admin(db, &record)? {
+                return Ok(UserChanged::LastAdmin);
+            }
+            record.roles.retain(|held| held != role);
+        }
+        UserChange::Disable => {
+            if is_last_admin(db, &record)? {
+                return Ok(UserChanged::LastAdmin);
+            }
+            record.disabled = true;
+            end_logins(db, &mut record)?;
+        }
+        UserChange::Enable => record.disabled = false,
+        UserChange::EndLogins => end_logins(db, &mut record)?,
+    }
+    update(db, &record)?;
+    Ok(UserChanged::Done(record))
+}
+
+fn end_logins(db: &Connection, record: &mut UserRecord) -> rusqlite::Result<()> {
+    record.token_epoch += 1;
+    sessions::end_all(db, record.user_id, None)
+}
+
+/// Without this one nobody would be admin who may also sign in.
+fn is_last_admin(db: &Connection, record: &UserRecord) -> rusqlite::Result<bool> {
+    if record.disabled || !record.roles.contains(&Role::Admin) {
+        return Ok(false);
+    }
+    let another = db
+        .prepare_cached("SELECT 1 FROM users WHERE roles & 1 AND NOT disabled AND user_id <> ? LIMIT 1")?
+        .exists([record.user_id.0.as_bytes()])?;
+    Ok(!another)
+}
+
+fn update(db: &Connection, record: &UserRecord) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE users SET display_name = ?, password_hash = ?, roles = ?, disabled = ?, token_epoch = ? WHERE user_id = ?",
+    )?
+    .execute(params![
+        record.display_name,
+        record.password_hash,
+        roles_to_bits(&record.roles),
+        record.disabled,
+        int(record.token_epoch),
+        record.user_id.0.as_bytes(),
+    ])
+    .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of_prefix;
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_next_text_that_does_not_begin_with_it() {
+        assert_eq!(end_of_prefix(""), None);
+        assert_eq!(end_of_prefix("an").as_deref(), Some("ao"));
+        assert_eq!(end_of_prefix("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(end_of_prefix("\u{10ffff}"), None);
+        assert_eq!(end_of_prefix("\u{d7ff}").as_deref(), Some("\u{e000}"));
+    }
+}

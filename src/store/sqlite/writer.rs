@@ -1,0 +1,431 @@
+//! The one thread that writes. It takes whatever has gathered, runs it in one transaction, commits, and answers all.
+//!
+//! While a commit waits for the disk the next batch gathers: that is the whole of group commit, and there is no timer.
+//!
+//! - Nobody is answered before the commit that holds their work, and a failed commit leaves nothing of anybody's.
+//! - An op that fails by itself (a panic, a constraint) is alone with it: the batch runs again, each op in a savepoint.
+//!   That is why ops are `Fn`: they may run twice, and must change nothing but the database.
+//! - After trouble with the disk the next batch begins with a new connection, so that service comes back by itself.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::codec::{is_of_the_environment, store_error, wants_a_new_connection};
+use crate::{
+    config,
+    metrics::Metrics,
+    store::{Result, StoreError},
+};
+
+/// So many pages (16 MB) in the write-ahead log, and they are moved into the database.
+const CHECKPOINT_PAGES: i64 = 4_096;
+
+/// So many, because readers held every checkpoint back, and writing waits for them a moment.
+const OVERGROWN_PAGES: i64 = 16 * CHECKPOINT_PAGES;
+const OVERGROWN_WAIT: Duration = Duration::from_millis(200);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the writer's connection anew.
+pub(super) type Reopen = Box<dyn Fn() -> rusqlite::Result<Connection> + Send>;
+
+/// The sending end: any task may hold it.
+pub(super) struct Writer {
+    /// `None` once closed.
+    queue: RwLock<Option<SyncSender<Box<dyn Job>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        db: Connection,
+        reopen: Reopen,
+        config: &config::Store,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel(config.write_queue.max(1));
+        let thread = Thread {
+            db: Some(db),
+            reopen,
+            jobs,
+            commit_ops: config.commit_ops.max(1),
+            failing: false,
+            metrics: metrics.clone(),
+        };
+        let thread = thread::Builder::new().name("natter-store".into()).spawn(move || thread.run())?;
+        Ok(Self { queue: RwLock::new(Some(queue)), thread: Mutex::new(Some(thread)), metrics })
+    }
+
+    /// Runs `op` in the next commit and returns once that is on disk. `op` may run twice; it is the second run that counts.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Box::new(Op { work: op, outcome: None, reply }))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn submit(&self, job: Box<dyn Job>) -> Result<()> {
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = &*queue else { return Err(closed()) };
+        self.metrics.write_queue.inc();
+        queue.try_send(job).map_err(|error| {
+            self.metrics.write_queue.dec();
+            self.metrics.store_errors.inc();
+            match error {
+                TrySendError::Full(_) => {
+                    self.metrics.bound_hit("store.write_queue");
+                    StoreError::Busy
+                }
+                TrySendError::Disconnected(_) => closed(),
+            }
+        })
+    }
+
+    /// Takes no more, finishes what is queued, and waits for that. Blocks; the second call finds nothing to do.
+    pub(super) fn stop(&self) {
+        drop(self.queue.write().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer ended with a panic");
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".into())
+}
+
+/// A write of any type, as the thread sees it.
+trait Job: Send {
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
+    /// This job alone has failed.
+    fn fail(&mut self, error: StoreError);
+    /// Tells who waits; `false` when what they hear is an error.
+    fn answer(self: Box<Self>, committed: &Result<()>) -> bool;
+}
+
+struct Op<F, T> {
+    work: F,
+    outcome: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Job for Op<F, T>
+where
+    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.outcome = Some(Ok((self.work)(db)?));
+        Ok(())
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        self.outcome = Some(Err(error));
+    }
+
+    fn answer(self: Box<Self>, committed: &Result<()>) -> bool {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => Err(closed()),
+            (Err(error), _) => Err(error.clone()),
+        };
+        let fine = answer.is_ok();
+        // Whoever asked may have gone; what they asked for is done all the same.
+        drop(self.reply.send(answer));
+        fine
+    }
+}
+
+/// Why a transaction came to nothing.
+enum Trouble {
+    /// One job failed by itself; the others may go on without it.
+    OfOne,
+    OfAll(rusqlite::Error),
+}
+
+struct Thread {
+    /// `None` after trouble with the disk, until the next batch.
+    db: Option<Connection>,
+    reopen: Reopen,
+    jobs: Receiver<Box<dyn Job>>,
+    commit_ops: usize,
+    /// The last commit failed: the log has it, and the next failure is no news.
+    failing: bool,
+    metrics: Arc<Metrics>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        while let Ok(first) = self.jobs.recv() {
+            let mut batch = vec![first];
+            while batch.len() < self.commit_ops
+                && let Ok(job) = self.jobs.try_recv()
+            {
+                batch.push(job);
+            }
+            self.metrics.write_queue.dec_by(batch.len() as i64);
+            self.serve(batch);
+        }
+        if let Some(db) = self.db.take()
+            && let Err(error) = checkpoint(&db, "TRUNCATE")
+        {
+            tracing::warn!(%error, "the last checkpoint failed; the next start does it");
+        }
+    }
+
+    fn serve(&mut self, mut batch: Vec<Box<dyn Job>>) {
+        let began = Instant::now();
+        let committed = self.commit(&mut batch);
+        self.tell(&committed);
+        self.metrics.commit_ops.observe(batch.len() as f64);
+        self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        for job in batch {
+            if !job.answer(&committed) {
+                self.metrics.store_errors.inc();
+            }
+        }
+        if committed.is_ok() {
+            self.keep_the_log_short();
+        }
+    }
+
+    fn tell(&mut self, committed: &Result<()>) {
+        match committed {
+            Err(error) if !self.failing => tracing::error!(%error, "a commit failed, and nothing of it is kept"),
+            Ok(()) if self.failing => tracing::info!("the store commits again"),
+            _ => {}
+        }
+        self.failing = committed.is_err();
+    }
+
+    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<()> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => (self.reopen)().map_err(|error| store_error(&error))?,
+        };
+        let result = match transaction(&db, batch, false) {
+            Err(Trouble::OfOne) => transaction(&db, batch, true),
+            other => other,
+        };
+        match result {
+            Ok(()) => {
+                self.db = Some(db);
+                Ok(())
+            }
+            Err(Trouble::OfOne) => Err(StoreError::Unavailable("a write failed".into())),
+            Err(Trouble::OfAll(error)) => {
+                if !wants_a_new_connection(&error) && db.is_autocommit() {
+                    self.db = Some(db);
+                }
+                Err(store_error(&error))
+            }
+        }
+    }
+
+    /// After the answers, so that nobody waits for it who is not writing just then.
+    fn keep_the_log_short(&mut self) {
+        let Some(db) = &self.db else { return };
+        let result = checkpoint(db, "NOOP").and_then(|(pages, done)| {
+            if pages - done < CHECKPOINT_PAGES {
+                return Ok((pages, done));
+            }
+            if pages < OVERGROWN_PAGES {
+                return checkpoint(db, "PASSIVE");
+            }
+            db.busy_timeout(OVERGROWN_WAIT)?;
+            let result = checkpoint(db, "TRUNCATE");
+            db.busy_timeout(BUSY_TIMEOUT)?;
+            result
+        });
+        if let Err(error) = result {
+            tracing::warn!(%error, "a checkpoint failed; it is tried again after the next commit");
+            if wants_a_new_connection(&error) {
+                self.db = None;
+            }
+        }
+    }
+}
+
+/// One transaction for all of them; `each_alone` keeps the failure of one from the others.
+fn transaction(db: &Connection, batch: &mut [Box<dyn Job>], each_alone: bool) -> Result<(), Trouble> {
+    execute(db, "BEGIN IMMEDIATE").map_err(Trouble::OfAll)?;
+    let mut result = batch.iter_mut().try_for_each(|job| run(db, job.as_mut(), each_alone));
+    if result.is_ok() {
+        result = execute(db, "COMMIT").map_err(Trouble::OfAll);
+    }
+    if result.is_err()
+        && !db.is_autocommit()
+        && let Err(error) = execute(db, "ROLLBACK")
+    {
+        return Err(Trouble::OfAll(error));
+    }
+    result
+}
+
+fn run(db: &Connection, job: &mut dyn Job, alone: bool) -> Result<(), Trouble> {
+    if alone {
+        execute(db, "SAVEPOINT job").map_err(Trouble::OfAll)?;
+    }
+    let error = match catch_unwind(AssertUnwindSafe(|| job.run(db))) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) if is_of_the_environment(&error) || db.is_autocommit() => return Err(Trouble::OfAll(error)),
+        Ok(Err(error)) => Some(store_error(&error)),
+        Err(panic) => Some(StoreError::Unavailable(format!("a write panicked: {}", words_of(&*panic)))),
+    };
+    match error {
+        None if alone => execute(db, "RELEASE job").map_err(Trouble::OfAll),
+        None => Ok(()),
+        Some(_) if !alone => Err(Trouble::OfOne),
+        Some(error) => {
+            tracing::error!(%error, "a write failed by itself; nothing of it is kept");
+            job.fail(error);
+            execute(db, "ROLLBACK TO job").and_then(|()| execute(db, "RELEASE job")).map_err(Trouble::OfAll)
+        }
+    }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
+}
+
+fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// Pages in the write-ahead log, and how many of them are in the database already.
+fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
+    db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A writer on a database with one table, and the folder it lives in.
+    fn writer(write_queue: usize) -> (tempfile::TempDir, Arc<Writer>, Arc<Metrics>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("test.db");
+        let db = Connection::open(&file).expect("a database");
+        db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n INTEGER PRIMARY KEY)").expect("a table");
+        let metrics = Arc::new(Metrics::default());
+        let config = config::Store { write_queue, ..Default::default() };
+        let reopen = Box::new(move || Connection::open(&file));
+        let writer = Writer::start(db, reopen, &config, metrics.clone()).expect("a thread");
+        (folder, Arc::new(writer), metrics)
+    }
+
+    fn insert(n: i64) -> impl Fn(&Connection) -> rusqlite::Result<usize> + Send + 'static {
+        move |db| db.execute("INSERT INTO t VALUES (?)", [n])
+    }
+
+    fn all(db: &Connection) -> rusqlite::Result<Vec<i64>> {
+        db.prepare("SELECT n FROM t ORDER BY n")?.query_map([], |row| row.get(0))?.collect()
+    }
+
+    /// Stops the thread inside an op; it goes on when the sender is dropped.
+    async fn hold(writer: &Arc<Writer>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<()>>) {
+        let (go, wait) = mpsc::channel::<()>();
+        let (inside, is_inside) = oneshot::channel();
+        let (wait, inside) = (Mutex::new(wait), Mutex::new(Some(inside)));
+        let writer = writer.clone();
+        let held = tokio::spawn(async move {
+            let op = move |_: &Connection| {
+                if let Some(inside) = inside.lock().expect("no panic").take() {
+                    inside.send(()).expect("the test waits");
+                }
+                wait.lock().expect("no panic").recv().expect_err("the sender is dropped, never used");
+                Ok(())
+            };
+            writer.write(op).await
+        });
+        is_inside.await.expect("the op runs");
+        (go, held)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_op_that_panics_or_fails_is_alone_with_it() {
+        let (_folder, writer, metrics) = writer(100);
+        let (go, held) = hold(&writer).await;
+        let panics = writer.write(|db| {
+            insert(1)(db)?;
+            if true { panic!("oh") } else { Ok(()) }
+        });
+        let fails = writer.write(|db| {
+            insert(2)(db)?;
+            insert(2)(db)
+        });
+        let (good, panicked, failed, _) = {
+            let mut futures = (Box::pin(writer.write(insert(3))), Box::pin(panics), Box::pin(fails));
+            let gate = async {
+                drop(go);
+                held.await.expect("no panic")
+            };
+            // Each is queued when it is first polled, so all of them are in one batch before the gate opens.
+            tokio::join!(&mut futures.0, &mut futures.1, &mut futures.2, gate)
+        };
+        assert_eq!(good.expect("the good one is kept"), 1);
+        assert!(matches!(panicked, Err(StoreError::Unavailable(text)) if text.contains("oh")));
+        assert!(matches!(failed, Err(StoreError::Unavailable(_))));
+        assert_eq!(writer.write(all).await.expect("the thread lives"), vec![3]);
+        assert_eq!(metrics.store_errors.get(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn past_the_queue_a_write_is_busy_and_counted() {
+        let (_folder, writer, metrics) = writer(2);
+        let (go, held) = hold(&writer).await;
+        let queued: Vec<_> = (1..=2)
+            .map(|n| {
+                let (reply, answer) = oneshot::channel();
+                writer.submit(Box::new(Op { work: insert(n), outcome: None, reply })).expect("there is room");
+                answer
+            })
+            .collect();
+        assert!(matches!(writer.write(insert(3)).await, Err(StoreError::Busy)));
+        assert!(metrics.render().contains(r#"natter_bound_hits_total{setting="store.write_queue"} 1"#));
+        drop(go);
+        held.await.expect("no panic").expect("no error");
+        for answer in queued {
+            assert!(matches!(answer.await, Ok(Ok(1))));
+        }
+        assert_eq!(writer.write(all).await.expect("all is well"), vec![1, 2]);
+        assert_eq!(metrics.write_queue.get(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_queued_at_the_end_is_finished() {
+        let (folder, writer, _) = writer(100);
+        let (go, held) = hold(&writer).await;
+        let late = tokio::spawn({
+            let (reply, answer) = oneshot::channel();
+            writer.submit(Box::new(Op { work: insert(7), outcome: None, reply })).expect("there is room");
+            answer
+        });
+        drop(go);
+        held.await.expect("no panic").expect("no error");
+        let stopping = writer.clone();
+        tokio::task::spawn_blocking(move || stopping.stop()).await.expect("no panic");
+        assert!(matches!(late.await.expect("no panic"), Ok(Ok(1))));
+        assert!(matches!(writer.write(all).await, Err(StoreError::Unavailable(_))));
+        let db = Connection::open(folder.path().join("test.db")).expect("it is there");
+        assert_eq!(all(&db).expect("it is readable"), vec![7]);
+    }
+}

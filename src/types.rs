@@ -1,0 +1,208 @@
+//! The words everyone shares: ids, roles and times. It knows no other module.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use uuid::Uuid;
+
+/// A room's position in its log: dense, from 1. `0` stands before the first event.
+pub type Seq = u64;
+
+/// How many messages a room's log holds up to and with some event. Unread counts are differences of these.
+pub type Ordinal = u64;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserId(pub Uuid);
+
+/// The wire says *chat*, the code says *room*.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RoomId(pub Uuid);
+
+/// One login: what a refresh token renews and what logout ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub Uuid);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(pub Uuid);
+
+impl UserId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+impl RoomId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+    /// `None` for text that cannot name a room.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::from_str(text).ok().map(Self)
+    }
+}
+impl SessionId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+impl MessageId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What a user is on the whole server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Admin,
+    BasicUser,
+}
+
+impl Role {
+    pub const ALL: [Role; 2] = [Role::Admin, Role::BasicUser];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::BasicUser => "basic_user",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+
+    /// The stable id that the original API shows beside the name.
+    pub fn id(self) -> &'static str {
+        match self {
+            Role::Admin => "1",
+            Role::BasicUser => "2",
+        }
+    }
+}
+
+/// What a member is in one room, from most to least.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomRole {
+    Owner,
+    Moderator,
+    Member,
+    Reader,
+}
+
+impl RoomRole {
+    pub const ALL: [RoomRole; 4] = [RoomRole::Owner, RoomRole::Moderator, RoomRole::Member, RoomRole::Reader];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            RoomRole::Owner => "owner",
+            RoomRole::Moderator => "moderator",
+            RoomRole::Member => "member",
+            RoomRole::Reader => "reader",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+
+    pub fn may_post(self) -> bool {
+        self != RoomRole::Reader
+    }
+
+    /// Owners and moderators invite, rename the room and remove those below them.
+    pub fn may_moderate(self) -> bool {
+        matches!(self, RoomRole::Owner | RoomRole::Moderator)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomKind {
+    /// Two members for ever, one room per pair.
+    Private,
+    Group,
+}
+
+impl RoomKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            RoomKind::Private => "private",
+            RoomKind::Group => "group",
+        }
+    }
+}
+
+/// Milliseconds since 1970, UTC. On the wire RFC 3339 with milliseconds and `Z`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Timestamp(pub i64);
+
+const RFC3339_MILLIS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+impl Timestamp {
+    pub fn now() -> Self {
+        Self((OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64)
+    }
+
+    pub fn plus_secs(self, secs: u64) -> Self {
+        Self(self.0.saturating_add((secs as i64).saturating_mul(1000)))
+    }
+
+    /// Whole seconds, as JWT claims count time.
+    pub fn unix_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        f.write_str(&time.format(RFC3339_MILLIS).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_with_milliseconds() {
+        assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+    }
+}

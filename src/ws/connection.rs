@@ -1,0 +1,380 @@
+//! A connection: a socket, what it follows, and how others reach it.
+//!
+//! At rest it is this struct, its socket and a small task (`task.rs`): no buffer, no parser, no channel, no timer. Whoever
+//! has something for it (a room's fan-out, a writer's answer, the wheel) takes its lock for a moment; a burst goes straight
+//! to the socket from there, and only a connection that is behind has its task woken.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::net::TcpStream;
+
+use super::{
+    Seat,
+    close::Close,
+    outbox::{Outbox, Subscription},
+};
+use crate::{
+    app::App,
+    chat::{
+        Caller,
+        room::{Burst, Subscriber},
+    },
+    metrics::CloseCode,
+    protocol::{self, Frame},
+    types::{RoomId, SessionId, UserId},
+};
+
+/// What a socket follows: one room that is named in its path, or those it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    AllRooms,
+    OneRoom(RoomId),
+}
+
+pub(crate) struct Connection {
+    pub(super) app: Arc<App>,
+    pub(super) user: UserId,
+    pub(super) username: Arc<str>,
+    pub(super) mode: Mode,
+    pub(super) stream: TcpStream,
+    state: Mutex<State>,
+    pub(super) task: AtomicWaker,
+    me: Weak<Connection>,
+    _seat: Seat,
+}
+
+/// - `closing` is set once; from then on nothing but what was queued before and the close frame goes out.
+/// - Times are seconds on the clock of `Sockets`.
+pub(super) struct State {
+    pub outbox: Outbox,
+    pub session: SessionId,
+    pub expires_at: i64,
+    pub in_flight: usize,
+    pub bad_frames: u32,
+    pub frames: FrameRate,
+    pub closing: Option<Closing>,
+    /// Nothing can be read or written any more.
+    pub dead: bool,
+    pub heard_at: u32,
+    /// A ping went out then, and nothing has been heard since.
+    pinged_at: Option<u32>,
+    behind_since: Option<u32>,
+    /// The wheel looks at this connection every second.
+    watched: bool,
+}
+
+pub(super) struct Closing {
+    since: u32,
+    /// The client has said goodbye already: once the echo is out there is nothing to wait for.
+    pub ends_when_drained: bool,
+}
+
+/// A token bucket in two words.
+#[derive(Default)]
+pub(super) struct FrameRate {
+    spent: f32,
+    at: u32,
+}
+
+impl FrameRate {
+    /// `false`: over the rate.
+    pub fn admit(&mut self, now: u32, per_sec: u32, burst: u32) -> bool {
+        let gone = now.saturating_sub(self.at);
+        self.at = now;
+        self.spent = (self.spent - gone as f32 * per_sec as f32).max(0.0) + 1.0;
+        self.spent <= burst as f32
+    }
+}
+
+impl Connection {
+    pub(super) fn new(app: Arc<App>, caller: &Caller, mode: Mode, stream: TcpStream, seat: Seat) -> Arc<Self> {
+        let now = app.sockets.now();
+        let state = State {
+            outbox: Outbox::default(),
+            session: caller.session_id,
+            expires_at: caller.expires_at,
+            in_flight: 0,
+            bad_frames: 0,
+            frames: FrameRate { spent: 0.0, at: now },
+            closing: None,
+            dead: false,
+            heard_at: now,
+            pinged_at: None,
+            behind_since: None,
+            watched: false,
+        };
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            app,
+            user: caller.user_id,
+            username: caller.username.clone(),
+            mode,
+            stream,
+            state: Mutex::new(state),
+            task: AtomicWaker::new(),
+            _seat: seat,
+        })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn only_messages(&self) -> bool {
+        matches!(self.mode, Mode::OneRoom(_))
+    }
+
+    pub(super) fn address(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
+    pub(super) fn wake(&self) {
+        self.task.wake();
+    }
+
+    /// Puts an answer in line and has the task write it: answers that come together leave in one write.
+    pub(super) fn send(&self, frame: &Frame) {
+        let mut state = self.state();
+        if state.closing.is_none() {
+            state.outbox.push(frame.bytes().clone());
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// As [`Connection::send`], of bytes that are frames already.
+    pub(super) fn send_bytes(&self, frames: Bytes) {
+        let mut state = self.state();
+        if state.closing.is_none() {
+            state.outbox.push(frames);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// The answer to something that counted as in flight.
+    pub(super) fn answer(&self, frame: Option<&Frame>) {
+        let mut state = self.state();
+        state.in_flight -= 1;
+        if let Some(frame) = frame
+            && state.closing.is_none()
+        {
+            state.outbox.push(frame.bytes().clone());
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Says why, lets go of every room at once, and gives the client `sockets.close_secs` to hear it.
+    pub(super) fn close(&self, why: Close) {
+        self.close_with(why, why.reason());
+    }
+
+    pub(super) fn close_with(&self, why: Close, reason: &str) {
+        let mut state = self.state();
+        if state.closing.is_some() || state.dead {
+            return;
+        }
+        state.outbox.push(protocol::close_frame(why.code(), reason));
+        self.begin_closing(state, why.code(), why.reason(), false);
+    }
+
+    /// The client said goodbye; `echo` is the answer to that.
+    pub(super) fn close_asked(&self, echo: Vec<u8>) {
+        let mut state = self.state();
+        if state.closing.is_some() || state.dead {
+            return;
+        }
+        state.outbox.push(echo.into());
+        self.begin_closing(state, 1000, "asked", true);
+    }
+
+    fn begin_closing(&self, mut state: MutexGuard<'_, State>, code: u16, reason: &'static str, asked: bool) {
+        self.app.metrics.closes.get_or_create(&CloseCode { code, reason }).inc();
+        state.closing = Some(Closing { since: self.app.sockets.now(), ends_when_drained: asked });
+        let subscriptions = state.outbox.take_subscriptions();
+        drop(state);
+        self.leave(subscriptions);
+        self.watch();
+        self.wake();
+    }
+
+    /// Has the wheel look every second.
+    pub(super) fn watch(&self) {
+        let watched = std::mem::replace(&mut self.state().watched, true);
+        if !watched {
+            self.app.sockets.watch(self.me.clone());
+        }
+    }
+
+    pub(super) fn leave(&self, subscriptions: Vec<(u32, Subscription)>) {
+        for (slot, subscription) in subscriptions {
+            self.app.metrics.subscriptions.dec();
+            subscription.room.unsubscribe(subscription.key, self.address(), slot);
+        }
+    }
+
+    /// Follows the wheel: pings, expiry, slowness. Returns when to look again, in seconds on the sockets' clock.
+    pub(super) fn tick(&self, now: u32, unix: i64) -> Option<u32> {
+        let sockets = &self.app.config.sockets;
+        let mut state = self.state();
+        if state.dead {
+            return None;
+        }
+        if let Some(closing) = &state.closing {
+            if now.saturating_sub(closing.since) >= sockets.close_secs as u32 {
+                state.dead = true;
+                drop(state);
+                self.wake();
+                return None;
+            }
+            return Some(now + 1);
+        }
+        if unix >= state.expires_at {
+            drop(state);
+            self.close(Close::TokenExpired);
+            return None;
+        }
+        let (ping, pong) = (sockets.ping_secs as u32, sockets.pong_secs as u32);
+        let look_again = match state.pinged_at {
+            Some(at) if state.heard_at >= at => {
+                state.pinged_at = None;
+                state.heard_at + ping
+            }
+            Some(at) if now >= at + pong => {
+                drop(state);
+                self.app.metrics.bound_hit("sockets.pong_secs");
+                self.close(Close::NoPong);
+                return None;
+            }
+            Some(at) => at + pong,
+            None if now >= state.heard_at + ping => {
+                state.pinged_at = Some(now);
+                state.outbox.push(protocol::ping_frame());
+                now + pong
+            }
+            None => state.heard_at + ping,
+        };
+        let expires_in = u32::try_from(state.expires_at - unix).unwrap_or(u32::MAX);
+        let pinged = state.pinged_at == Some(now);
+        drop(state);
+        if pinged {
+            self.wake();
+        }
+        Some(look_again.min(now.saturating_add(expires_in)).max(now + 1))
+    }
+
+    /// Looks at a connection that is blocked or closing, every second. `false`: it is neither any more.
+    pub(super) fn watch_tick(&self, now: u32) -> bool {
+        let sockets = &self.app.config.sockets;
+        let mut state = self.state();
+        let closing = state.closing.is_some();
+        if state.dead || (!closing && !state.outbox.blocked) {
+            state.watched = false;
+            state.behind_since = None;
+            return false;
+        }
+        if closing {
+            drop(state);
+            return self.tick(now, i64::MIN).is_some();
+        }
+        if state.outbox.bytes_behind() <= sockets.behind_bytes {
+            state.behind_since = None;
+            return true;
+        }
+        let since = *state.behind_since.get_or_insert(now);
+        drop(state);
+        if now.saturating_sub(since) >= sockets.behind_secs as u32 {
+            self.app.metrics.bound_hit("sockets.behind_bytes");
+            self.close(Close::TooSlow);
+        }
+        true
+    }
+}
+
+impl Subscriber for Connection {
+    fn user(&self) -> UserId {
+        self.user
+    }
+
+    fn session(&self) -> SessionId {
+        self.state().session
+    }
+
+    fn offer(&self, slot: u32, burst: &Burst) {
+        let mut state = self.state();
+        if state.closing.is_some() || state.dead {
+            return;
+        }
+        let outbox = &mut state.outbox;
+        let clear = outbox.is_clear();
+        let Some(subscription) = outbox.get(slot) else { return };
+        if subscription.room.id != burst.room || subscription.cursor >= burst.last {
+            return;
+        }
+        let fits = burst.only_messages || !self.only_messages();
+        let level = clear && fits && !subscription.held && subscription.cursor + 1 == burst.first;
+        let mut through = false;
+        if let Some(bytes) = burst.merged.as_ref().filter(|_| level) {
+            match outbox.write_through(&self.stream, bytes, &self.app.metrics) {
+                Ok(taken) => through = taken,
+                Err(_) => state.dead = true,
+            }
+        }
+        let outbox = &mut state.outbox;
+        if through {
+            self.app.metrics.deliveries.inc_by(burst.last - burst.first + 1);
+            if let Some(subscription) = outbox.get(slot) {
+                subscription.cursor = burst.last;
+                subscription.was_level = true;
+            }
+        } else {
+            outbox.wait(slot);
+        }
+        let asleep = through && !state.outbox.blocked && !state.dead;
+        drop(state);
+        if !asleep {
+            self.wake();
+        }
+    }
+
+    fn dropped(&self, slot: u32, room: RoomId) {
+        let mut state = self.state();
+        if state.outbox.get(slot).is_some_and(|subscription| subscription.room.id == room) {
+            state.outbox.remove(slot);
+            self.app.metrics.subscriptions.dec();
+        }
+        drop(state);
+        if self.mode == Mode::OneRoom(room) {
+            self.close(Close::RemovedFromRoom);
+        }
+    }
+
+    fn notice(&self, frame: &Frame, matters: bool) {
+        if self.only_messages() {
+            return;
+        }
+        let mut state = self.state();
+        if state.closing.is_some() || state.dead || (state.outbox.blocked && !matters) {
+            return;
+        }
+        let full = state.outbox.queued_bytes() + frame.bytes().len() > self.app.config.sockets.outbox_bytes;
+        if !full {
+            state.outbox.push(frame.bytes().clone());
+            drop(state);
+            return self.wake();
+        }
+        drop(state);
+        self.app.metrics.bound_hit("sockets.outbox_bytes");
+        if matters {
+            self.close(Close::TooSlow);
+        }
+    }
+
+    fn revoke(&self) {
+        self.close(Close::LoginEnded);
+    }
+}

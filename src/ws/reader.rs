@@ -1,0 +1,254 @@
+//! From bytes to messages, without keeping a parser.
+//!
+//! While nothing is half-read a connection owns no WebSocket object and no buffer: whole frames are read by a tungstenite
+//! `WebSocket` over memory that is thrown away afterwards. Only the bytes of an unfinished frame, or the parser that holds
+//! the first fragments of a message, stay behind, boxed. It knows no sockets and no frames' meaning.
+
+use std::io::{self, Cursor, Read, Write};
+
+use tokio_tungstenite::tungstenite::{
+    Error, Message, Utf8Bytes, WebSocket,
+    protocol::{
+        Role, WebSocketConfig,
+        frame::{
+            FrameHeader,
+            coding::{Data, OpCode},
+        },
+    },
+};
+
+use super::close::Close;
+
+/// Where the throw-away parser reads whole frames from, and leaves its own answers (pongs, the close echo).
+#[derive(Default)]
+struct Memory {
+    unread: Cursor<Vec<u8>>,
+    answers: Vec<u8>,
+}
+
+impl Read for Memory {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self.unread.read(to)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.answers.write(from)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a connection keeps when its client stopped in the middle of something.
+pub struct Partial {
+    frame: Vec<u8>,
+    message: Option<WebSocket<Memory>>,
+}
+
+/// What some bytes held.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub texts: Vec<Utf8Bytes>,
+    /// To send back: pongs and the echo of a close.
+    pub answers: Vec<u8>,
+    /// The client said goodbye with this code, or broke the protocol; nothing after it was read.
+    pub close: Option<Close>,
+}
+
+/// Takes bytes as they came from the socket. `partial` carries over what was unfinished; no message or frame may be longer
+/// than `max`.
+pub fn feed(partial: &mut Option<Box<Partial>>, fresh: &[u8], max: usize) -> Heard {
+    let (mut bytes, mut fragments) = partial.take().map_or((Vec::new(), None), |kept| (kept.frame, kept.message));
+    let data = if bytes.is_empty() {
+        fresh
+    } else {
+        bytes.extend_from_slice(fresh);
+        &bytes
+    };
+    let mut heard = Heard::default();
+    let scan = scan(data, fragments.is_some(), max);
+    if scan.end > 0 {
+        let mut parser = fragments.take().unwrap_or_else(|| parser(max));
+        parser.get_mut().unread = Cursor::new(data[..scan.end].to_vec());
+        read_all(&mut parser, &mut heard);
+        parser.get_mut().unread = Cursor::default();
+        fragments = scan.open.then_some(parser);
+    }
+    heard.close = heard.close.or(scan.refused);
+    let rest = &data[scan.end..];
+    if heard.close.is_none() && (!rest.is_empty() || fragments.is_some()) {
+        *partial = Some(Box::new(Partial { frame: rest.to_vec(), message: fragments }));
+    }
+    heard
+}
+
+fn parser(max: usize) -> WebSocket<Memory> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(0)
+        .write_buffer_size(0)
+        .max_write_buffer_size(64 * 1024)
+        .max_message_size(Some(max))
+        .max_frame_size(Some(max));
+    WebSocket::from_raw_socket(Memory::default(), Role::Server, Some(config))
+}
+
+fn read_all(parser: &mut WebSocket<Memory>, heard: &mut Heard) {
+    loop {
+        match parser.read() {
+            Ok(Message::Text(text)) => heard.texts.push(text),
+            Ok(Message::Binary(_)) => {
+                heard.close = Some(Close::Binary);
+                break;
+            }
+            Ok(Message::Close(frame)) => {
+                let code = frame.map_or(1000, |frame| frame.code.into());
+                heard.close = Some(Close::Asked(code));
+            }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+            Err(Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(Error::ConnectionClosed | Error::AlreadyClosed) => break,
+            Err(error) => {
+                heard.close = heard.close.or(Some(close_for(&error)));
+                break;
+            }
+        }
+    }
+    heard.answers.append(&mut parser.get_mut().answers);
+}
+
+fn close_for(error: &Error) -> Close {
+    match error {
+        Error::Capacity(_) => Close::TooBig,
+        Error::Utf8(_) => Close::NotUtf8,
+        _ => Close::ProtocolError,
+    }
+}
+
+struct Scan {
+    /// Where the whole frames at the front end.
+    end: usize,
+    /// A fragmented message is unfinished there.
+    open: bool,
+    refused: Option<Close>,
+}
+
+/// Finds the whole frames at the front of `data`, and refuses a frame by its header when it is too long.
+fn scan(data: &[u8], mut open: bool, max: usize) -> Scan {
+    let mut end = 0;
+    loop {
+        let mut cursor = Cursor::new(&data[end..]);
+        let (header, len) = match FrameHeader::parse(&mut cursor) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => return Scan { end, open, refused: None },
+            Err(error) => return Scan { end, open, refused: Some(close_for(&error)) },
+        };
+        if len > max as u64 {
+            return Scan { end, open, refused: Some(Close::TooBig) };
+        }
+        let next = end + cursor.position() as usize + len as usize;
+        if next > data.len() {
+            return Scan { end, open, refused: None };
+        }
+        if matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary | Data::Continue)) {
+            open = !header.is_final;
+        }
+        end = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 1024;
+
+    fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            short @ 0..126 => frame.push(0x80 | short as u8),
+            longer => {
+                frame.push(0x80 | 126);
+                frame.extend((longer as u16).to_be_bytes());
+            }
+        }
+        let mask = [7u8, 1, 250, 3];
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        frame
+    }
+
+    fn conversation() -> Vec<u8> {
+        [
+            client_frame(0x81, b"whole"),
+            client_frame(0x01, b"in "),
+            client_frame(0x89, b"still there?"),
+            client_frame(0x80, b"pieces"),
+            client_frame(0x81, &[b'x'; 300]),
+            client_frame(0x8a, b""),
+            client_frame(0x88, &1000u16.to_be_bytes()),
+        ]
+        .concat()
+    }
+
+    fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, Option<Close>, bool) {
+        let mut partial = None;
+        let (mut texts, mut answers, mut close) = (Vec::new(), Vec::new(), None);
+        for piece in pieces {
+            let heard = feed(&mut partial, piece, MAX);
+            texts.extend(heard.texts.iter().map(|text| text.to_string()));
+            answers.extend(heard.answers);
+            close = close.or(heard.close);
+        }
+        (texts, answers, close, partial.is_none())
+    }
+
+    proptest! {
+        #[test]
+        fn however_bytes_arrive_they_say_the_same(cuts in prop::collection::vec(0usize..400, 0..12)) {
+            let all = conversation();
+            let whole = hear([&all[..]]);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(all.len())).collect();
+            cuts.extend([0, all.len()]);
+            cuts.sort_unstable();
+            prop_assert_eq!(hear(cuts.windows(2).map(|cut| &all[cut[0]..cut[1]])), whole);
+        }
+
+        #[test]
+        fn no_bytes_at_all_upset_it(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..20)) {
+            let (texts, ..) = hear(pieces.iter().map(Vec::as_slice));
+            prop_assert!(texts.iter().all(|text| text.len() <= MAX));
+        }
+    }
+
+    #[test]
+    fn texts_pongs_and_the_close_come_out_and_nothing_stays() {
+        let (texts, answers, close, parked) = hear([&conversation()[..]]);
+        assert_eq!(texts, ["whole".to_owned(), "in pieces".to_owned(), "x".repeat(300)]);
+        assert_eq!(&answers[..14], b"\x8a\x0cstill there?");
+        assert_eq!(close, Some(Close::Asked(1000)));
+        assert!(parked);
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_named() {
+        let too_long = [vec![0x81, 0xff], (1u64 << 40).to_be_bytes().to_vec(), vec![0; 4]].concat();
+        let fragments = [client_frame(0x01, &[b'x'; 700]), client_frame(0x80, &[b'x'; 700])].concat();
+        for (bytes, close) in [
+            (client_frame(0x82, b"binary"), Close::Binary),
+            (client_frame(0x81, b"\xff\xfe"), Close::NotUtf8),
+            (too_long, Close::TooBig),
+            (fragments, Close::TooBig),
+            (b"\x81\x02hi".to_vec(), Close::ProtocolError),
+            (client_frame(0x83, b""), Close::ProtocolError),
+        ] {
+            assert_eq!(hear([&bytes[..]]).2, Some(close), "{bytes:x?}");
+        }
+    }
+}

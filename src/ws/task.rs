@@ -1,0 +1,253 @@
+//! The task of a connection: it reads what the client says, and writes what could not be written at once.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io::{self, Read},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{io::Interest, net::TcpStream};
+
+use super::{
+    close::Close,
+    commands,
+    connection::Connection,
+    outbox::Pumped,
+    reader::{self, Partial},
+};
+use crate::{
+    metrics::CloseCode,
+    protocol::Frame,
+    store::{Effect, Page},
+};
+
+const READ_BUFFER: usize = 64 * 1024;
+/// How long a replay waits before it asks a store again that could not answer.
+const REPLAY_RETRY: Duration = Duration::from_millis(500);
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
+}
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The task of a connection. It ends when the socket does, and takes the connection out of everything it is in.
+pub(super) struct Task {
+    connection: Arc<Connection>,
+    /// The frames that came last, being served; nothing more is read until they are.
+    job: Option<Job>,
+    partial: Option<Box<Partial>>,
+}
+
+impl Task {
+    /// `first` is served before anything that the client sends; `early` came together with the handshake.
+    pub fn new(connection: Arc<Connection>, first: Job, early: &[u8]) -> Self {
+        let mut task = Self { connection, job: Some(first), partial: None };
+        if !early.is_empty() {
+            task.take(early);
+        }
+        task
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let connection = &self.connection;
+        let heard = reader::feed(&mut self.partial, bytes, connection.app.config.sockets.frame_bytes);
+        let mut state = connection.state();
+        state.heard_at = connection.app.sockets.now();
+        if state.closing.is_some() {
+            state.dead |= matches!(heard.close, Some(Close::Asked(_)));
+            return;
+        }
+        if heard.texts.is_empty() && heard.close.is_none() {
+            if !heard.answers.is_empty() {
+                state.outbox.push(heard.answers.into());
+            }
+        } else {
+            drop(state);
+            let serve = commands::serve(connection.clone(), heard);
+            self.job = Some(match self.job.take() {
+                Some(before) => Box::pin(async move {
+                    before.await;
+                    serve.await;
+                }),
+                None => Box::pin(serve),
+            });
+        }
+    }
+
+    /// `Ready`: the socket is at its end.
+    fn poll_job_and_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(job) = &mut self.job {
+                ready!(job.as_mut().poll(cx));
+                self.job = None;
+            }
+            if !self.may_read() {
+                return Poll::Pending;
+            }
+            if ready!(self.connection.stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            let read = READ.with_borrow_mut(|buffer| {
+                let read = read_once(&self.connection.stream, buffer)?;
+                self.take(&buffer[..read]);
+                Ok(read)
+            });
+            match read {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => {}
+                Err(error) => {
+                    let error: io::Error = error;
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        let sockets = &self.connection.app.config.sockets;
+        let state = self.connection.state();
+        state.closing.is_some()
+            || (state.in_flight < sockets.in_flight && state.outbox.queued_bytes() < sockets.outbox_bytes)
+    }
+
+    /// `Ready`: the socket is at its end.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = &self.connection;
+        let max = connection.app.config.sockets.write_bytes;
+        loop {
+            let mut state = connection.state();
+            if state.dead {
+                return Poll::Ready(());
+            }
+            match state.outbox.pump(&connection.stream, connection.only_messages(), max, &connection.app.metrics) {
+                Err(_) => return Poll::Ready(()),
+                Ok(Pumped::Blocked) => {
+                    drop(state);
+                    connection.watch();
+                    if ready!(connection.stream.poll_write_ready(cx)).is_err() {
+                        return Poll::Ready(());
+                    }
+                    connection.state().outbox.blocked = false;
+                }
+                Ok(Pumped::Replay(slot)) => {
+                    state.outbox.replaying = true;
+                    drop(state);
+                    tokio::spawn(replay(connection.clone(), slot));
+                    return Poll::Pending;
+                }
+                Ok(Pumped::Level) => {
+                    let over = state.closing.as_ref().is_some_and(|closing| closing.ends_when_drained);
+                    return if over { Poll::Ready(()) } else { Poll::Pending };
+                }
+            }
+        }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.task.register(cx.waker());
+        if self.poll_job_and_read(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.poll_write(cx)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        let mut state = connection.state();
+        if state.closing.is_none() {
+            let gone = CloseCode { code: 1006, reason: "gone without a word" };
+            connection.app.metrics.closes.get_or_create(&gone).inc();
+        }
+        state.dead = true;
+        let subscriptions = state.outbox.take_subscriptions();
+        drop(state);
+        connection.leave(subscriptions);
+        connection.app.chat.online.remove(connection.user, connection.address());
+    }
+}
+
+/// One read. A short one has emptied the socket: its readiness is cleared with it, which saves the read that would find out.
+fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    let read = stream.try_io(Interest::READABLE, || {
+        let socket = socket2::SockRef::from(stream);
+        got = (&*socket).read(buffer)?;
+        if got == 0 || got == buffer.len() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    });
+    match read {
+        Err(_) if got > 0 => Ok(got),
+        Err(error) => Err(error),
+        Ok(()) => Ok(got),
+    }
+}
+
+/// Reads from the store, for a subscription that is behind its room's ring, as much as one write takes or a little more.
+async fn replay(connection: Arc<Connection>, slot: u32) {
+    let Some((room, cursor)) = connection.state().outbox.get(slot).map(|s| (s.room.clone(), s.cursor)) else {
+        return end_replay(&connection);
+    };
+    let app = &connection.app;
+    let limit = app.config.sockets.replay_events;
+    let page = Page { after: Some(cursor), before: None, limit, messages_only: false };
+    let events = {
+        let _permit = app.sockets.replays.acquire().await;
+        app.chat.store.events(room.id, page).await
+    };
+    match events {
+        Err(error) => {
+            tracing::debug!(%error, room = %room.id, "a replay waits for the store");
+            tokio::time::sleep(REPLAY_RETRY).await;
+        }
+        Ok(events) if events.is_empty() => {
+            tracing::error!(room = %room.id, cursor, "the log ends before its head");
+            connection.close(Close::Internal);
+        }
+        Ok(events) => {
+            let only_messages = connection.only_messages();
+            let max = app.config.sockets.write_bytes;
+            let mut state = connection.state();
+            let outbox = &mut state.outbox;
+            if outbox.get(slot).is_some_and(|s| s.room.id == room.id && s.cursor == cursor) {
+                let (mut reached, mut bytes) = (cursor, Vec::new());
+                for event in events.iter().take_while(|event| event.seq <= room.head()) {
+                    if bytes.len() >= max {
+                        break;
+                    }
+                    reached = event.seq;
+                    let is_message = event.effect == Effect::Message;
+                    if is_message || !only_messages {
+                        bytes.extend_from_slice(Frame::of(&event.body).bytes());
+                        app.metrics.replayed_events.inc();
+                        app.metrics.deliveries.inc();
+                    }
+                }
+                if !bytes.is_empty() {
+                    outbox.push(Bytes::from(bytes));
+                }
+                if let Some(subscription) = outbox.get(slot) {
+                    subscription.cursor = reached;
+                }
+            }
+        }
+    }
+    end_replay(&connection);
+}
+
+fn end_replay(connection: &Connection) {
+    connection.state().outbox.replaying = false;
+    connection.wake();
+}

@@ -1,0 +1,148 @@
+//! `GET /ws` and `GET /ws/chat/{chat_id}`: from an authenticated request to a connection.
+//!
+//! Whatever is refused is refused here, as an HTTP answer. After the 101 the bare socket is taken out of hyper, and the
+//! request, its headers and hyper's buffers are gone before the connection begins to live.
+
+use std::sync::Arc;
+
+use hyper::{
+    StatusCode,
+    header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use uuid::Uuid;
+
+use super::{
+    Seat,
+    close::Close,
+    commands,
+    connection::{Connection, Mode},
+    frames::Since,
+    task::Task,
+};
+use crate::{
+    app::App,
+    chat::{
+        Caller,
+        room::{Room, Subscriber},
+    },
+    http::{
+        authorize::RoomGrant,
+        request::Request,
+        respond::{Rejection, Response, empty},
+    },
+};
+
+const PROTOCOL: &str = "natter.v1";
+
+pub async fn all_rooms(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
+    open(app, caller, request, None)
+}
+
+pub async fn one_room(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
+    let since = request.query_seq("since")?.map(|seq| Since { seq, epoch: request.query("epoch") });
+    if since.as_ref().is_some_and(|since| !is_of_this_log(since, &grant.room)) {
+        let detail =
+            "This log is not the one that ?since= was taken from; load the history again and start from there.";
+        return Err(Rejection::new(StatusCode::CONFLICT, "not_lossless", detail));
+    }
+    open(app, grant.caller, request, Some((grant.room, since)))
+}
+
+fn is_of_this_log(since: &Since, room: &Room) -> bool {
+    since.seq <= room.head() && since.epoch.as_ref().is_none_or(|epoch| *epoch == room.epoch)
+}
+
+type Follow = Option<(Arc<Room>, Option<Since>)>;
+
+fn open(app: &Arc<App>, caller: Caller, mut request: Request, follow: Follow) -> Result<Response, Rejection> {
+    let accept = check_handshake(&request)?;
+    if !app.chat.online.has_place(caller.user_id) {
+        let detail = "You have as many sockets open as you may (sockets.connections_per_user); close one.";
+        return Err(Rejection::too_many("too_many_connections", detail, 1));
+    }
+    let Some(seat) = app.sockets.take_seat() else {
+        let detail = "The server has as many sockets open as it may (sockets.connections); try again in a moment.";
+        return Err(Rejection::unavailable("too_many_connections", detail));
+    };
+    let speaks_natter = offers_protocol(&request);
+    let upgrade = hyper::upgrade::on(&mut request.inner);
+    tokio::spawn(begin(app.clone(), caller, follow, seat, upgrade));
+    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if speaks_natter {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
+    Ok(response)
+}
+
+fn check_handshake(request: &Request) -> Result<HeaderValue, Rejection> {
+    let lists = |name, token: &str| {
+        let values = request.inner.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    };
+    if !lists(UPGRADE, "websocket") || !lists(CONNECTION, "upgrade") {
+        let detail = "This is a WebSocket: connect with a WebSocket client (ws://…).";
+        return Err(Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
+            .with(UPGRADE, HeaderValue::from_static("websocket")));
+    }
+    if request.header(SEC_WEBSOCKET_VERSION) != Some("13") {
+        let detail = "Sec-WebSocket-Version must be 13.";
+        return Err(Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
+            .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+    }
+    let key = request.header("sec-websocket-key").filter(|key| key.len() == 24);
+    let Some(key) = key else {
+        let detail = "Sec-WebSocket-Key must be 16 bytes in base64.";
+        return Err(Rejection::new(StatusCode::BAD_REQUEST, "bad_handshake", detail));
+    };
+    Ok(HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is a header value"))
+}
+
+fn offers_protocol(request: &Request) -> bool {
+    let values = request.inner.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|p| p.trim() == PROTOCOL)
+}
+
+async fn begin(app: Arc<App>, caller: Caller, follow: Follow, seat: Seat, upgrade: OnUpgrade) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
+    };
+    let Some((stream, early)) = bare(upgraded) else {
+        return tracing::error!("an upgraded connection is not a TCP socket");
+    };
+    let mode = follow.as_ref().map_or(Mode::AllRooms, |(room, _)| Mode::OneRoom(room.id));
+    let connection = Connection::new(app.clone(), &caller, mode, stream, seat);
+    let subscriber: Arc<dyn Subscriber> = connection.clone();
+    let has_place = app.chat.online.add(subscriber);
+    let first = start(connection.clone(), caller, follow, has_place);
+    let task = Task::new(connection.clone(), Box::pin(first), &early);
+    app.sockets.look_after(&connection);
+    tokio::spawn(task);
+}
+
+/// The socket out of hyper, and what the client sent right after its handshake.
+fn bare(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+async fn start(connection: Arc<Connection>, caller: Caller, follow: Follow, has_place: bool) {
+    if !has_place {
+        return connection.close(Close::RateLimit);
+    }
+    commands::greet(&connection, &caller, &Uuid::now_v7().to_string()).await;
+    if let Some((room, since)) = follow {
+        match commands::begin(&connection, room, since.as_ref()) {
+            Ok(begun) => commands::release(&connection, None, &[begun]),
+            Err(_) => connection.close(Close::RemovedFromRoom),
+        }
+    }
+}

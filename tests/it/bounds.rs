@@ -1,0 +1,168 @@
+//! The sizes and times of HTTP: past each, the client is told so or cut off, it is counted, and nobody else notices.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{PASSWORD, Raw, Server, until};
+
+async fn hits(server: &Server, setting: &str) -> f64 {
+    let series = format!("natter_bound_hits_total{{setting=\"{setting}\"}}");
+    server.metrics().await.get(&series).copied().unwrap_or_default()
+}
+
+async fn assert_counted(server: &Server, setting: &str) {
+    assert!(hits(server, setting).await >= 1.0, "{setting} was hit and not counted");
+}
+
+fn register_head(extra: &str) -> String {
+    format!("POST /users/register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{extra}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_a_413_before_it_is_sent() {
+    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let mut raw = server.reach.raw().await;
+    raw.write(register_head("Content-Length: 1001")).await;
+    raw.answer().await.refused(413);
+    assert_counted(&server, "limits.body_bytes").await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_that_hides_its_length_is_a_413_too() {
+    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let mut raw = server.reach.raw().await;
+    raw.write(register_head("Transfer-Encoding: chunked")).await;
+    raw.write(format!("258\r\n{0}\r\n258\r\n{0}\r\n", " ".repeat(600))).await;
+    raw.answer().await.refused(413);
+}
+
+#[tokio::test]
+async fn a_body_as_long_as_the_limit_is_read() {
+    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let body = format!("{:<1000}", json!({"username": "ann", "password": PASSWORD}).to_string());
+    let build = |request: reqwest::RequestBuilder| request.header("content-type", "application/json").body(body);
+    server.reach.request(Method::POST, "/users/register", build).await.ok();
+}
+
+#[tokio::test]
+async fn a_form_over_the_limit_is_a_413() {
+    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let long = "p".repeat(2_000);
+    server.reach.sign_in("ann", &long).await.refused(413);
+    let form = reqwest::multipart::Form::new().text("username", "ann").text("password", long);
+    server.reach.request(Method::POST, "/token", |request| request.multipart(form)).await.refused(413);
+}
+
+#[tokio::test]
+async fn a_target_over_the_limit_is_a_414() {
+    let server = Server::start().await;
+    server.reach.get(&format!("/healthz?{}", "q".repeat(9_000))).await.refused(414);
+    server.reach.get(&format!("/healthz?{}", "q".repeat(7_000))).await.ok();
+    assert_counted(&server, "limits.uri_bytes").await;
+}
+
+#[tokio::test]
+async fn headers_over_the_limits_are_a_431() {
+    let server = Server::with(&[("limits.headers", "30"), ("limits.header_bytes", "4000")]).await;
+    let with = async |headers: String| {
+        let mut raw = server.reach.raw().await;
+        raw.write(format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{headers}\r\n")).await;
+        raw.answer().await
+    };
+    with("X-One: 1\r\n".repeat(31)).await.refused(431);
+    with(format!("X-Long: {}\r\n", "x".repeat(4_001))).await.refused(431);
+    assert_eq!(with("X-One: 1\r\n".repeat(20)).await.status, 200);
+    assert_counted(&server, "limits.headers").await;
+    assert_counted(&server, "limits.header_bytes").await;
+}
+
+#[tokio::test]
+async fn headers_without_end_are_cut_off() {
+    let server = Server::start().await;
+    let mut raw = server.reach.raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nHost: x\r\n").await;
+    let line = format!("X-Long: {}\r\n", "x".repeat(1_000));
+    let mut refused = false;
+    for _ in 0..10_000 {
+        if raw.try_write(&line).await.is_err() {
+            refused = true;
+            break;
+        }
+    }
+    let rest = raw.rest().await;
+    assert!(refused || rest.starts_with(b"HTTP/1.1 431"), "10 MB of headers were taken");
+}
+
+#[tokio::test]
+async fn slow_headers_are_cut_off() {
+    let server = Server::with(&[("limits.header_secs", "1"), ("limits.idle_secs", "1")]).await;
+    for start in ["", "GET /heal", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+        let mut raw = server.reach.raw().await;
+        raw.write(start).await;
+        let rest = raw.rest().await;
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
+    }
+    assert_counted(&server, "limits.header_secs").await;
+}
+
+#[tokio::test]
+async fn a_slow_body_is_a_408() {
+    let server = Server::with(&[("limits.body_secs", "1")]).await;
+    let mut raw = server.reach.raw().await;
+    raw.write(register_head("Content-Length: 100") + "{\"username\":").await;
+    raw.answer().await.refused(408);
+    raw.rest().await;
+    assert_counted(&server, "limits.body_secs").await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let server = Server::with(&[("limits.idle_secs", "1")]).await;
+    let mut raw = server.reach.raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(raw.answer().await.status, 200);
+    assert!(raw.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn connections_past_the_bound_are_refused_until_one_is_free() {
+    let server = Server::with(&[("limits.http_connections", "3")]).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut raw = server.reach.raw().await;
+        raw.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(raw.answer().await.status, 200);
+        held.push(raw);
+    }
+    let mut one_more = server.reach.raw().await;
+    // The refusal may come before the request is read, and with it a reset.
+    let _sent = one_more.try_write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok();
+    let rest = one_more.rest().await;
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 503"), "{}", String::from_utf8_lossy(&rest));
+    held.pop();
+    until("a connection to be free", async || {
+        let mut raw: Raw = server.reach.raw().await;
+        let sent = raw.try_write("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.is_ok();
+        sent && raw.rest().await.starts_with(b"HTTP/1.1 200")
+    })
+    .await;
+    drop(held);
+    until("the refusal to be counted", async || hits(&server, "limits.http_connections").await >= 1.0).await;
+}
+
+#[tokio::test]
+async fn slow_clients_do_not_hold_up_others() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut raw = server.reach.raw().await;
+        raw.write(register_head("Content-Length: 100000") + "{").await;
+        slow.push(raw);
+    }
+    for number in 0..20 {
+        ann.post(&room, &number.to_string()).await;
+    }
+    assert_eq!(bob.chat(&room).await["unread"], 20);
+}

@@ -1,0 +1,118 @@
+//! What may be a username and what may be a password.
+
+use crate::harness::{PASSWORD, Server};
+
+#[tokio::test]
+async fn a_password_may_have_72_bytes_and_is_never_cut_off() {
+    let server = Server::start().await;
+    let longest = "p".repeat(72);
+    server.reach.register("ann", &longest).await.ok();
+    server.reach.sign_in("ann", &longest).await.ok();
+    let longer = server.reach.sign_in("ann", &format!("{longest}p")).await;
+    assert!(longer.status == 401 || longer.status == 422, "{}", longer.status);
+    server.reach.register("bob", &"p".repeat(73)).await.refused_field("password");
+}
+
+#[tokio::test]
+async fn the_72_are_bytes_and_the_least_length_is_characters() {
+    let server = Server::start().await;
+    server.reach.register("ann", &"é".repeat(36)).await.ok();
+    server.reach.register("bob", &"é".repeat(37)).await.refused_field("password");
+    server.reach.register("cat", &"é".repeat(7)).await.refused_field("password");
+    server.reach.register("dan", &"é".repeat(8)).await.ok();
+    server.reach.sign_in("dan", &"é".repeat(8)).await.ok();
+}
+
+#[tokio::test]
+async fn the_least_length_of_a_password_is_a_setting() {
+    let server = Server::with(&[("auth.password_min_length", "12")]).await;
+    server.reach.register("ann", "elevenchars").await.refused_field("password");
+    server.reach.register("ann", "twelve chars").await.ok();
+}
+
+#[tokio::test]
+async fn a_password_with_nul_is_refused_and_any_other_character_is_taken_as_it_is() {
+    let server = Server::start().await;
+    server.reach.register("ann", "eight or\u{0}more").await.refused_field("password");
+    let odd = " \t🔑&=%+\u{202e}ﬁ ";
+    server.reach.register("ann", odd).await.ok();
+    server.reach.sign_in("ann", odd).await.ok();
+    server.reach.sign_in("ann", odd.trim()).await.refused(401);
+}
+
+#[tokio::test]
+async fn a_sign_in_with_nul_or_a_huge_password_is_refused_and_hashes_nothing() {
+    let server = Server::start().await;
+    server.person("ann").await;
+    for password in [format!("{PASSWORD}\u{0}"), "p".repeat(100_000)] {
+        let answer = server.reach.sign_in("ann", &password).await;
+        assert!(answer.status == 401 || answer.status == 422, "{}", answer.status);
+    }
+}
+
+#[tokio::test]
+async fn a_username_has_1_to_64_characters() {
+    let server = Server::start().await;
+    for name in ["a".to_owned(), "é".repeat(64), "b".repeat(64)] {
+        server.reach.register(&name, PASSWORD).await.ok();
+    }
+    for name in [String::new(), "b".repeat(65)] {
+        server.reach.register(&name, PASSWORD).await.refused_field("username");
+    }
+}
+
+#[tokio::test]
+async fn control_and_bidi_characters_are_refused_in_a_username() {
+    let server = Server::start().await;
+    for bad in ['\u{0}', '\n', '\t', '\u{7f}', '\u{85}', '\u{200e}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'] {
+        let answer = server.reach.register(&format!("an{bad}n"), PASSWORD).await;
+        assert_eq!(answer.status, 422, "U+{:04X}", u32::from(bad));
+        answer.refused_field("username");
+    }
+}
+
+#[tokio::test]
+async fn names_that_look_alike_by_case_or_width_are_one_name() {
+    let server = Server::start().await;
+    for (first, others) in [
+        ("Ann", &["ann", "ANN", "Ａｎｎ"][..]),
+        ("straße", &["STRASSE", "strasse"][..]),
+        ("ﬁona", &["fiona", "FIONA"][..]),
+        ("Σίσυφος", &["σίσυφοσ"][..]),
+    ] {
+        server.reach.register(first, PASSWORD).await.ok();
+        for other in others {
+            server.reach.register(other, PASSWORD).await.refused_saying(400, "User already exists");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_username_is_shown_as_it_was_written_after_nfkc() {
+    let server = Server::start().await;
+    assert_eq!(server.person("Ann").await.me().await["username"], "Ann");
+    server.reach.register("ﬁona", PASSWORD).await.ok();
+    assert_eq!(server.sign_in("fiona").await.me().await["username"], "fiona");
+}
+
+#[tokio::test]
+async fn a_name_is_found_by_any_spelling() {
+    let server = Server::start().await;
+    let (ann, bob) = (server.person("Ann").await, server.person("bob").await);
+    let again = server.sign_in("aNN").await;
+    assert_eq!(again.me().await["username"], "Ann");
+    let made = bob.post_json("/chat/new", &serde_json::json!({"username": "ANN"})).await.ok();
+    assert_eq!(made["chat_id"], ann.my_chats("").await["chats"][0]["chat_id"]);
+}
+
+#[tokio::test]
+async fn a_name_with_slashes_and_spaces_works_in_a_path() {
+    let server = Server::start().await;
+    let root = server.admin().await;
+    let odd = server.person("a/b c?d%é").await;
+    let room = root.group("tea", [&odd]).await;
+    let path = "a%2Fb%20c%3Fd%25%C3%A9";
+    root.delete(&format!("/chat/{room}/members/{path}")).await.ok();
+    root.post_empty(&format!("/users/{path}/disable")).await.ok();
+    odd.get("/users/me").await.refused(401);
+}

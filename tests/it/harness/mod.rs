@@ -1,0 +1,51 @@
+//! What every test stands on: servers ([`Server`]), people ([`Person`]), sockets ([`Socket`]) and bare bytes ([`Raw`]).
+//!
+//! Waiting has two forms, both with one deadline: [`in_time`] for what will answer by itself (a frame, a response, an
+//! exit), and [`until`] for what can only be asked again and again. Nothing else in the tests waits.
+#![allow(dead_code, unused_imports, reason = "each subject uses its own part of the harness")]
+
+mod answer;
+mod people;
+mod process;
+mod raw;
+mod server;
+mod socket;
+
+pub use answer::Answer;
+pub use people::{PASSWORD, Person, Posted};
+pub use process::{Process, Ran};
+pub use raw::{Raw, RawAnswer};
+pub use server::{Reach, Server, Setup};
+pub use socket::{Closed, Handshake, Refusal, Socket};
+
+use std::{future::Future, sync::LazyLock, time::Duration};
+
+/// How long anything may take before a test gives up: 10 s, or `NATTER_TEST_DEADLINE_SECS`.
+pub static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
+    let secs = std::env::var("NATTER_TEST_DEADLINE_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    Duration::from_secs(secs)
+});
+
+/// The answer of `future`, or a panic that says what did not come.
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(*DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {:?} in vain for {what}", *DEADLINE),
+    }
+}
+
+/// Asks `condition` until it holds. Only for what sends no frame, answer or line when it happens.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    in_time(what, async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while !condition().await {
+            tick.tick().await;
+        }
+    })
+    .await;
+}
+
+/// The seqs of events or messages, in the order in which they came.
+pub fn seqs<'a>(events: impl IntoIterator<Item = &'a serde_json::Value>) -> Vec<u64> {
+    events.into_iter().map(|event| event["seq"].as_u64().unwrap_or_else(|| panic!("no seq in {event}"))).collect()
+}

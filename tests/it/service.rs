@@ -1,0 +1,104 @@
+//! What monitors ask: is it alive, is it ready, what does it count.
+
+use crate::harness::{Raw, Server, Setup};
+
+#[tokio::test]
+async fn a_serving_process_is_alive_and_ready() {
+    let server = Server::start().await;
+    for path in ["/healthz", "/readyz"] {
+        let answer = server.reach.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("x-request-id").is_some());
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text_and_count_what_happens() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut socket = bob.follow(&room).await;
+    for number in 0..3 {
+        ann.post_once(&room, &number.to_string(), &number.to_string()).await;
+        socket.next_event().await;
+    }
+    ann.post_once(&room, "0", "0").await;
+    let metrics = server.metrics().await;
+    let metric = |name: &str| *metrics.get(name).unwrap_or_else(|| panic!("no {name} in {metrics:#?}"));
+    assert_eq!(metric("natter_posts_total"), 3.0);
+    assert_eq!(metric("natter_duplicate_posts_total"), 1.0);
+    assert_eq!(metric("natter_connections"), 1.0);
+    assert_eq!(metric("natter_subscriptions"), 1.0);
+    assert_eq!(metric("natter_logins_total"), 2.0);
+    assert!(metric("natter_deliveries_total") >= 3.0);
+    let answer = server.reach.get("/metrics").await;
+    assert!(answer.text().contains("# TYPE natter_posts counter"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_not_by_id() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    ann.post(&room, "x").await;
+    server.reach.get("/made-up-path").await.refused(404);
+    let answer = server.reach.get("/metrics").await;
+    assert!(answer.text().contains("/chat/{chat_id}"), "{}", answer.text());
+    assert!(!answer.text().contains(&room) && !answer.text().contains("made-up"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_failed_login_and_a_closed_socket_are_counted() {
+    let server = Server::start().await;
+    let ann = server.person("ann").await;
+    server.reach.sign_in("ann", "not her password").await.refused(401);
+    ann.socket().await.close().await;
+    assert_eq!(server.metric("natter_failed_logins_total").await, 1.0);
+    crate::harness::until("the close to be counted", async || server.metric("natter_closes_total").await >= 1.0).await;
+    assert_eq!(server.metric("natter_connections").await, 0.0);
+}
+
+#[tokio::test]
+async fn metrics_move_to_their_own_listener_where_one_is_set() {
+    let server = Server::with(&[("server.metrics_bind", "127.0.0.1:0")]).await;
+    let line = server.process().line("metrics on http://").await;
+    let addr = line.trim().trim_start_matches("metrics on http://").trim_end_matches("/metrics");
+    server.reach.get("/metrics").await.refused(404);
+    let mut raw = Raw::connect(addr.parse().expect("an address")).await;
+    raw.write("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let answer = raw.answer().await;
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8_lossy(&answer.body).contains("natter_posts"));
+    let mut raw = Raw::connect(addr.parse().expect("an address")).await;
+    raw.write("GET /users/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(raw.answer().await.status, 404, "nothing but metrics is there");
+}
+
+#[tokio::test]
+async fn natter_health_asks_a_running_server() {
+    let server = Server::start().await;
+    let url = server.url("");
+    server.cli(&["health", "--url", &url]).await.ok();
+    server.stop().await;
+    let refused = server.cli(&["health", "--url", &url]).await.failed();
+    assert!(!refused.trim().is_empty());
+}
+
+#[tokio::test]
+async fn natter_health_knows_the_address_from_the_settings() {
+    let server = Server::start().await;
+    let bind = server.reach.addr.to_string();
+    let mut command = server.command_with(&["health"]);
+    command.env("NATTER_SERVER__BIND", bind);
+    crate::harness::Ran::of(command, "").await.ok();
+}
+
+#[tokio::test]
+async fn the_program_tells_its_version_and_its_commands() {
+    let setup = Setup::new().args(&["--version"]);
+    assert_eq!(setup.run().await.ok().trim(), concat!("natter ", env!("CARGO_PKG_VERSION")));
+    let help = Setup::new().args(&["--help"]).run().await.ok();
+    for command in ["serve", "check-config", "admin", "backup", "restore", "health"] {
+        assert!(help.contains(command), "{help}");
+    }
+}

@@ -1,0 +1,189 @@
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use natter::{
+    store::{Store, UserChange, UserChanged, UserQuery, UserRecord},
+    types::{Role, UserId},
+};
+
+use super::fixture::{add, add_admin, login, person, token};
+
+async fn changed(store: &Arc<dyn Store>, user: UserId, change: UserChange) -> UserRecord {
+    match store.change_user(user, change).await.unwrap() {
+        UserChanged::Done(record) => {
+            assert_eq!(store.user(user).await.unwrap().as_ref(), Some(&record));
+            record
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn names(store: &Arc<dyn Store>, query: UserQuery) -> Vec<String> {
+    store.users(query).await.unwrap().into_iter().map(|user| user.username).collect()
+}
+
+pub async fn a_user_is_found_by_id_and_by_folded_name(store: Arc<dyn Store>) {
+    let ann = UserRecord { token_epoch: 3, roles: vec![Role::Admin, Role::BasicUser], ..person("Ann") };
+    assert!(store.create_user(ann.clone()).await.unwrap());
+    assert_eq!(store.user(ann.user_id).await.unwrap(), Some(ann.clone()));
+    assert_eq!(store.user_by_name("ann").await.unwrap(), Some(ann));
+    assert_eq!(store.user_by_name("Ann").await.unwrap(), None);
+    assert_eq!(store.user(UserId::new()).await.unwrap(), None);
+}
+
+pub async fn a_taken_name_makes_no_user(store: Arc<dyn Store>) {
+    let first = person("Ann");
+    assert!(store.create_user(first.clone()).await.unwrap());
+    let second = person("ANN");
+    assert!(!store.create_user(second.clone()).await.unwrap());
+    assert_eq!(store.user(second.user_id).await.unwrap(), None);
+    assert_eq!(store.user_by_name("ann").await.unwrap(), Some(first));
+}
+
+pub async fn fifty_sign_ups_for_one_name_make_one_user(store: Arc<dyn Store>) {
+    let made = join_all((0..50).map(|_| store.create_user(person("ann")))).await;
+    assert_eq!(made.into_iter().filter(|made| *made.as_ref().unwrap()).count(), 1);
+    assert_eq!(names(&store, UserQuery { limit: 500, ..Default::default() }).await, ["ann"]);
+}
+
+pub async fn users_are_listed_by_folded_name_in_pages(store: Arc<dyn Store>) {
+    for name in ["bob", "Ann", "éva", "zoë", "Cid"] {
+        add(&store, name).await;
+    }
+    let cid = store.user_by_name("cid").await.unwrap().unwrap().user_id;
+    changed(&store, cid, UserChange::Disable).await;
+
+    let mut seen = Vec::new();
+    loop {
+        let after = seen.last().map(|user: &UserRecord| user.folded.clone());
+        let page = store.users(UserQuery { after, limit: 2, with_disabled: true, ..Default::default() }).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page);
+    }
+    let listed: Vec<&str> = seen.iter().map(|user| user.username.as_str()).collect();
+    assert_eq!(listed, ["Ann", "bob", "Cid", "zoë", "éva"]);
+    assert_eq!(names(&store, UserQuery { limit: 9, ..Default::default() }).await, ["Ann", "bob", "zoë", "éva"]);
+    assert!(names(&store, UserQuery { limit: 0, ..Default::default() }).await.is_empty());
+}
+
+pub async fn a_prefix_means_itself_also_with_wildcards_in_it(store: Arc<dyn Store>) {
+    for name in ["a%b", "a%c", "a_b", "axb", "a.b", "b", "a\u{10ffff}", "a"] {
+        add(&store, name).await;
+    }
+    let with = |prefix: &str, after: Option<&str>| UserQuery {
+        prefix: prefix.into(),
+        after: after.map(Into::into),
+        limit: 50,
+        with_disabled: false,
+    };
+    assert_eq!(names(&store, with("a%", None)).await, ["a%b", "a%c"]);
+    assert_eq!(names(&store, with("a%", Some("a%b"))).await, ["a%c"]);
+    assert_eq!(names(&store, with("a_", None)).await, ["a_b"]);
+    assert_eq!(names(&store, with("a.", None)).await, ["a.b"]);
+    assert_eq!(names(&store, with("a\u{10ffff}", None)).await, ["a\u{10ffff}"]);
+    assert_eq!(names(&store, with("a", None)).await.len(), 7);
+    assert_eq!(names(&store, with("", None)).await.len(), 8);
+    assert!(names(&store, with("c", None)).await.is_empty());
+    assert!(names(&store, with("a", Some("b"))).await.is_empty());
+}
+
+pub async fn a_change_of_nobody_says_so(store: Arc<dyn Store>) {
+    for change in [UserChange::Enable, UserChange::Disable, UserChange::RemoveRole(Role::Admin)] {
+        assert_eq!(store.change_user(UserId::new(), change).await.unwrap(), UserChanged::NoSuchUser);
+    }
+}
+
+pub async fn a_display_name_changes_alone(store: Arc<dyn Store>) {
+    let ann = add(&store, "ann").await;
+    let before = store.user(ann).await.unwrap().unwrap();
+    let after = changed(&store, ann, UserChange::DisplayName("Ann ☕".into())).await;
+    assert_eq!(after, UserRecord { display_name: "Ann ☕".into(), ..before });
+}
+
+pub async fn roles_are_given_and_taken_without_repeats(store: Arc<dyn Store>) {
+    let (ann, _root) = (add(&store, "ann").await, add_admin(&store, "root").await);
+    for _ in 0..2 {
+        let record = changed(&store, ann, UserChange::AddRole(Role::Admin)).await;
+        assert_eq!(record.roles, [Role::Admin, Role::BasicUser]);
+    }
+    for _ in 0..2 {
+        assert_eq!(changed(&store, ann, UserChange::RemoveRole(Role::Admin)).await.roles, [Role::BasicUser]);
+    }
+    assert!(changed(&store, ann, UserChange::RemoveRole(Role::BasicUser)).await.roles.is_empty());
+}
+
+pub async fn the_last_enabled_admin_stays_admin_and_enabled(store: Arc<dyn Store>) {
+    let (root, other) = (add_admin(&store, "root").await, add_admin(&store, "other").await);
+    changed(&store, other, UserChange::Disable).await;
+    let before = store.user(root).await.unwrap();
+    let session = login(root, 0);
+    store.create_session(session.clone(), token(1), 9).await.unwrap();
+    // The other one is admin still, but may not sign in.
+    for change in [UserChange::RemoveRole(Role::Admin), UserChange::Disable] {
+        assert_eq!(store.change_user(root, change).await.unwrap(), UserChanged::LastAdmin);
+    }
+    assert_eq!(store.user(root).await.unwrap(), before);
+    assert!(store.session(session.session_id).await.unwrap().is_some());
+    changed(&store, root, UserChange::RemoveRole(Role::BasicUser)).await;
+    // A disabled admin is not the last one, whoever else there is.
+    changed(&store, other, UserChange::RemoveRole(Role::Admin)).await;
+    changed(&store, other, UserChange::AddRole(Role::Admin)).await;
+    changed(&store, other, UserChange::Enable).await;
+    assert_eq!(changed(&store, root, UserChange::RemoveRole(Role::Admin)).await.roles, []);
+}
+
+pub async fn admins_who_remove_each_other_at_once_leave_one(store: Arc<dyn Store>) {
+    let mut admins = Vec::new();
+    for n in 0..20 {
+        admins.push(add_admin(&store, &format!("admin{n}")).await);
+    }
+    let changes = admins.iter().enumerate().map(|(n, admin)| {
+        let change = if n % 2 == 0 { UserChange::RemoveRole(Role::Admin) } else { UserChange::Disable };
+        store.change_user(*admin, change)
+    });
+    let refused = join_all(changes).await.into_iter().filter(|done| *done.as_ref().unwrap() == UserChanged::LastAdmin);
+    assert_eq!(refused.count(), 1);
+    let enabled = store.users(UserQuery { limit: 99, ..Default::default() }).await.unwrap();
+    assert_eq!(enabled.iter().filter(|user| user.roles.contains(&Role::Admin)).count(), 1);
+}
+
+pub async fn a_new_password_ends_every_other_login(store: Arc<dyn Store>) {
+    let (ann, bob) = (add(&store, "ann").await, add(&store, "bob").await);
+    let (one, two, of_bob) = (login(ann, 0), login(ann, 1), login(bob, 2));
+    for (session, n) in [(&one, 1), (&two, 2), (&of_bob, 3)] {
+        store.create_session(session.clone(), token(n), 9).await.unwrap();
+    }
+    let change = UserChange::Password { hash: "$2b$new".into(), keep: Some(two.session_id) };
+    let record = changed(&store, ann, change).await;
+    assert_eq!((record.password_hash.as_str(), record.token_epoch), ("$2b$new", 0));
+    assert_eq!(store.session(one.session_id).await.unwrap(), None);
+    assert_eq!(store.session_of_refresh(token(1)).await.unwrap(), None);
+    assert_eq!(store.session(two.session_id).await.unwrap(), Some(two.clone()));
+    assert_eq!(store.session(of_bob.session_id).await.unwrap(), Some(of_bob));
+    changed(&store, ann, UserChange::Password { hash: "$2b$newer".into(), keep: None }).await;
+    assert_eq!(store.session(two.session_id).await.unwrap(), None);
+}
+
+pub async fn disabling_ends_every_login_and_raises_the_epoch(store: Arc<dyn Store>) {
+    let ann = add(&store, "ann").await;
+    let session = login(ann, 0);
+    store.create_session(session.clone(), token(1), 9).await.unwrap();
+    let record = changed(&store, ann, UserChange::Disable).await;
+    assert!(record.disabled);
+    assert_eq!(record.token_epoch, 1);
+    assert_eq!(store.session(session.session_id).await.unwrap(), None);
+    let record = changed(&store, ann, UserChange::Enable).await;
+    assert!(!record.disabled);
+    assert_eq!(record.token_epoch, 1);
+}
+
+pub async fn ending_logins_raises_the_epoch_each_time(store: Arc<dyn Store>) {
+    let ann = add(&store, "ann").await;
+    let session = login(ann, 0);
+    store.create_session(session.clone(), token(1), 9).await.unwrap();
+    assert_eq!(changed(&store, ann, UserChange::EndLogins).await.token_epoch, 1);
+    assert_eq!(store.session(session.session_id).await.unwrap(), None);
+    assert_eq!(changed(&store, ann, UserChange::EndLogins).await.token_epoch, 2);
+}

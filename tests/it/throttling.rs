@@ -1,0 +1,158 @@
+//! Rates: who asks too much is told to wait, and nobody else is.
+
+use serde_json::json;
+
+use crate::harness::{Answer, PASSWORD, Server, until};
+
+/// Rates on, and each so wide that only the one a test sets is ever felt.
+async fn server(settings: &[(&str, &str)]) -> Server {
+    let wide = [
+        ("limits.rates", "on"),
+        ("limits.requests_per_sec", "10000"),
+        ("limits.requests_burst", "10000"),
+        ("limits.signups_per_minute", "10000"),
+        ("limits.signups_burst", "10000"),
+        ("limits.failed_logins_per_address", "10000"),
+    ];
+    Server::with(&[&wide[..], settings].concat()).await
+}
+
+fn count(answers: &[Answer], status: u16) -> usize {
+    answers.iter().filter(|answer| answer.status == status).count()
+}
+
+#[tokio::test]
+async fn failed_sign_ins_of_one_account_are_throttled_and_others_are_not() {
+    let server = server(&[("limits.failed_logins_per_account", "3")]).await;
+    server.two_people().await;
+    for _ in 0..3 {
+        server.reach.sign_in("ann", "not her password").await.refused(401);
+    }
+    server.reach.sign_in("ann", "not her password").await.refused(429);
+    server.reach.sign_in("ann", PASSWORD).await.refused(429);
+    server.reach.sign_in("ANN", PASSWORD).await.refused(429);
+    server.reach.sign_in("bob", PASSWORD).await.ok();
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_throttled_like_one_that_does() {
+    let server = server(&[("limits.failed_logins_per_account", "3")]).await;
+    for _ in 0..3 {
+        server.reach.sign_in("nobody", "some password").await.refused_saying(401, "Incorrect username or password");
+    }
+    server.reach.sign_in("nobody", "some password").await.refused(429);
+}
+
+#[tokio::test]
+async fn guesses_in_parallel_are_throttled_as_those_in_a_row() {
+    let server = server(&[("limits.failed_logins_per_account", "3")]).await;
+    server.person("ann").await;
+    let guesses = (0..20).map(|_| server.reach.sign_in("ann", "not her password"));
+    let answers = futures_util::future::join_all(guesses).await;
+    assert_eq!(count(&answers, 401), 3);
+    assert_eq!(count(&answers, 429), 17);
+}
+
+#[tokio::test]
+async fn a_throttled_account_is_let_in_again_later() {
+    let server = server(&[("limits.failed_logins_per_account", "2"), ("limits.failed_login_secs", "2")]).await;
+    server.person("ann").await;
+    for _ in 0..2 {
+        server.reach.sign_in("ann", "not her password").await.refused(401);
+    }
+    server.reach.sign_in("ann", PASSWORD).await.refused(429);
+    until("the sign-in to be let in", async || server.reach.sign_in("ann", PASSWORD).await.status == 200).await;
+}
+
+#[tokio::test]
+async fn failed_sign_ins_from_one_address_are_throttled_over_all_accounts() {
+    let server = server(&[("limits.failed_logins_per_address", "5")]).await;
+    server.person("ann").await;
+    for number in 0..5 {
+        server.reach.sign_in(&format!("guess{number}"), "some password").await.refused(401);
+    }
+    server.reach.sign_in("guess5", "some password").await.refused(429);
+}
+
+#[tokio::test]
+async fn the_current_password_cannot_be_guessed_by_changing_it() {
+    let server = server(&[("limits.failed_logins_per_account", "3")]).await;
+    let ann = server.person("ann").await;
+    let guess = json!({"password": {"current": "a wild guess", "new": "a better one 42"}});
+    for _ in 0..3 {
+        ann.patch("/users/me", &guess).await.refused(403);
+    }
+    ann.patch("/users/me", &guess).await.refused(429);
+}
+
+#[tokio::test]
+async fn sign_ups_from_one_address_are_throttled() {
+    let server = server(&[("limits.signups_per_minute", "1"), ("limits.signups_burst", "2")]).await;
+    server.reach.register("one", PASSWORD).await.ok();
+    server.reach.register("two", PASSWORD).await.ok();
+    server.reach.register("three", PASSWORD).await.refused(429);
+    server.reach.sign_in("one", PASSWORD).await.ok();
+}
+
+#[tokio::test]
+async fn posts_are_throttled_per_user_and_those_let_through_are_in_the_log() {
+    let server = server(&[("limits.posts_per_sec", "1"), ("limits.posts_burst", "5")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut answers = Vec::new();
+    for number in 0..20 {
+        answers.push(ann.try_post(&room, &json!({"message": format!("m{number}")})).await);
+    }
+    let posted = count(&answers, 200);
+    assert!((5..20).contains(&posted), "{posted}");
+    for answer in answers.into_iter().filter(|answer| answer.status != 200) {
+        answer.refused(429);
+    }
+    bob.post(&room, "bob is not held up by ann").await;
+    let page = ann.history(&room, "").await;
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(posted + 1));
+}
+
+#[tokio::test]
+async fn requests_are_throttled_per_user() {
+    let server = server(&[("limits.requests_per_sec", "1"), ("limits.requests_burst", "10")]).await;
+    let (ann, bob) = server.two_people().await;
+    let mut answers = Vec::new();
+    for _ in 0..30 {
+        answers.push(ann.get("/users/me").await);
+    }
+    assert!(count(&answers, 429) > 0);
+    for answer in answers.into_iter().filter(|answer| answer.status != 200) {
+        answer.refused(429);
+    }
+    bob.me().await;
+    assert!(server.metric("natter_bound_hits_total").await > 0.0);
+}
+
+#[tokio::test]
+async fn with_rates_off_nothing_is_throttled() {
+    let server =
+        Server::with(&[("limits.posts_burst", "1"), ("limits.posts_per_sec", "1"), ("limits.signups_burst", "1")])
+            .await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    for number in 0..20 {
+        ann.post(&room, &format!("m{number}")).await;
+        server.reach.sign_in("ann", "not her password").await.refused(401);
+    }
+}
+
+#[tokio::test]
+async fn more_sign_ins_than_may_wait_are_told_to_come_back() {
+    let settings = [("auth.password_threads", "1"), ("auth.password_queue", "1"), ("auth.bcrypt_cost", "11")];
+    let server = Server::with(&settings).await;
+    server.person("ann").await;
+    let tries = (0..20).map(|_| server.reach.sign_in("ann", PASSWORD));
+    let answers = futures_util::future::join_all(tries).await;
+    assert!(count(&answers, 200) >= 1);
+    assert!(count(&answers, 429) >= 1);
+    for answer in answers.into_iter().filter(|answer| answer.status != 200) {
+        answer.refused(429);
+    }
+    until("the queue to be empty", async || server.reach.sign_in("ann", PASSWORD).await.status == 200).await;
+}

@@ -1,0 +1,237 @@
+//! Every way to forge or bend an access token, on REST and on sockets.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde_json::{Value, json};
+
+use crate::harness::{Person, Server};
+
+const KEY: &str = "a key of this test, long enough to be taken as a good one";
+
+async fn server() -> Server {
+    Server::with(&[("SECRET_KEY", KEY)]).await
+}
+
+/// The claims of a token of the server's own.
+fn claims(token: &str) -> Value {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_exp = false;
+    let key = DecodingKey::from_secret(KEY.as_bytes());
+    jsonwebtoken::decode::<Value>(token, &key, &validation).expect("a token signed with the configured key").claims
+}
+
+fn signed(algorithm: Algorithm, key: &str, claims: &Value) -> String {
+    let key = EncodingKey::from_secret(key.as_bytes());
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).expect("claims that can be signed")
+}
+
+fn resigned(claims: &Value) -> String {
+    signed(Algorithm::HS256, KEY, claims)
+}
+
+fn part(json: &Value) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(json.to_string())
+}
+
+/// The token is refused by REST and by both sockets, with these words.
+async fn assert_refused(ann: &Person, room: &str, what: &str, token: &str, detail: &str) {
+    let forged = ann.holding(token);
+    for path in ["/users/me", "/chat/my-chats"] {
+        let answer = forged.get(path).await;
+        assert_eq!(answer.status, 401, "{what}: {}", answer.text());
+        answer.refused_saying(401, detail);
+    }
+    for path in ["/ws".to_owned(), format!("/ws/chat/{room}")] {
+        assert_eq!(ann.reach.handshake(&path).bearer(token).refused(401).await["detail"], detail, "{what}");
+        assert_eq!(ann.reach.handshake(&path).bearer_protocol(token).refused(401).await["detail"], detail, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_names_its_user_its_login_and_its_time() {
+    let server = server().await;
+    let ann = server.person("ann").await;
+    let claims = claims(&ann.token);
+    assert_eq!(claims["sub"], "ann");
+    assert_eq!(claims["uid"], ann.me().await["user_id"]);
+    assert!(claims["sid"].is_string() && claims["ver"].is_u64(), "{claims}");
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 30 * 60);
+    let again = server.sign_in("ann").await;
+    assert_ne!(claims["sid"], self::claims(&again.token)["sid"], "every login is one of its own");
+}
+
+#[tokio::test]
+async fn a_token_signed_again_with_the_servers_key_is_as_good() {
+    let server = server().await;
+    let ann = server.person("ann").await;
+    ann.holding(&resigned(&claims(&ann.token))).me().await;
+}
+
+#[tokio::test]
+async fn unsigned_and_wrongly_signed_tokens_are_invalid() {
+    let server = server().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let good = claims(&ann.token);
+    let parts: Vec<&str> = ann.token.split('.').collect();
+    let [head, body, signature] = parts[..] else { panic!("not a JWT: {}", ann.token) };
+    let mut as_admin = good.clone();
+    as_admin["sub"] = json!("root");
+    let header = |alg: &str| part(&json!({"typ": "JWT", "alg": alg}));
+    let other_key = signed(Algorithm::HS256, "another key, also long enough to be a good one", &good);
+    let forgeries = [
+        ("none, no signature", format!("{}.{body}.", header("none"))),
+        ("None, old signature", format!("{}.{body}.{signature}", header("None"))),
+        ("NONE, two parts", format!("{}.{body}", header("NONE"))),
+        ("no signature", format!("{head}.{body}.")),
+        ("another key", other_key),
+        ("an empty key", signed(Algorithm::HS256, "", &good)),
+        ("HS384 with the right key", signed(Algorithm::HS384, KEY, &good)),
+        ("HS512 with the right key", signed(Algorithm::HS512, KEY, &good)),
+        ("says RS256, old signature", format!("{}.{body}.{signature}", header("RS256"))),
+        ("no algorithm", format!("{}.{body}.{signature}", part(&json!({"typ": "JWT"})))),
+        ("another payload", format!("{head}.{}.{signature}", part(&as_admin))),
+        ("another's signature", format!("{head}.{body}.{}", bob.token.rsplit('.').next().unwrap())),
+        ("a signature cut short", ann.token[..ann.token.len() - 4].to_owned()),
+        ("a fourth part", format!("{}.x", ann.token)),
+        ("no token", "x.y.z".to_owned()),
+        ("nothing but dots", "..".to_owned()),
+    ];
+    for (what, token) in forgeries {
+        assert_refused(&ann, &room, what, &token, "Invalid token").await;
+    }
+    ann.me().await;
+}
+
+#[tokio::test]
+async fn every_claim_must_be_there_and_have_its_type() {
+    let server = server().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let good = claims(&ann.token);
+    for claim in ["sub", "uid", "sid", "ver", "iat", "exp"] {
+        let mut without = good.clone();
+        without.as_object_mut().unwrap().remove(claim);
+        assert_refused(&ann, &room, &format!("no {claim}"), &resigned(&without), "Invalid token").await;
+        let mut odd = good.clone();
+        odd[claim] = json!([{"odd": true}]);
+        assert_refused(&ann, &room, &format!("odd {claim}"), &resigned(&odd), "Invalid token").await;
+    }
+    assert_refused(&ann, &room, "claims that are a list", &resigned(&json!([1, 2])), "Invalid token").await;
+}
+
+#[tokio::test]
+async fn every_claim_must_be_that_of_a_login_that_stands() {
+    let server = server().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let (good, of_bob) = (claims(&ann.token), claims(&bob.token));
+    let nobody = json!("01900000-0000-7000-8000-000000000000");
+    let version = good["ver"].as_u64().unwrap();
+    let wrong = [
+        ("uid", nobody.clone()),
+        ("uid", of_bob["uid"].clone()),
+        ("uid", json!("not an id")),
+        ("sid", nobody),
+        ("sid", of_bob["sid"].clone()),
+        ("sid", json!("")),
+        ("ver", json!(version + 1)),
+        ("ver", json!(u64::MAX)),
+        ("ver", json!(-1)),
+    ];
+    for (claim, value) in wrong {
+        let mut bent = good.clone();
+        bent[claim] = value.clone();
+        assert_refused(&ann, &room, &format!("{claim} = {value}"), &resigned(&bent), "Invalid token").await;
+    }
+}
+
+#[tokio::test]
+async fn another_name_in_a_token_makes_nobody_else_of_its_holder() {
+    let server = server().await;
+    let (ann, _bob) = server.two_people().await;
+    let mut bent = claims(&ann.token);
+    bent["sub"] = json!("bob");
+    let answer = ann.holding(&resigned(&bent)).get("/users/me").await;
+    match answer.status {
+        200 => assert_eq!(answer.body["username"], "ann"),
+        _ => drop(answer.refused_saying(401, "Invalid token")),
+    }
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused_as_expired() {
+    let server = server().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut old = claims(&ann.token);
+    old["exp"] = json!(old["iat"].as_i64().unwrap() - 1);
+    assert_refused(&ann, &room, "expired", &resigned(&old), "Token expired").await;
+    old["exp"] = json!(0);
+    assert_refused(&ann, &room, "expired in 1970", &resigned(&old), "Token expired").await;
+}
+
+#[tokio::test]
+async fn the_token_of_an_ended_login_is_invalid_while_the_users_others_stand() {
+    let server = server().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let elsewhere = server.sign_in("ann").await;
+    elsewhere.revoke().await.ok();
+    assert_refused(&ann, &room, "revoked", &elsewhere.token, "Invalid token").await;
+    ann.me().await;
+}
+
+#[tokio::test]
+async fn the_oldest_login_ends_when_there_would_be_too_many() {
+    let server = Server::with(&[("auth.sessions_per_user", "2")]).await;
+    let first = server.person("ann").await;
+    let second = server.sign_in("ann").await;
+    let third = server.sign_in("ann").await;
+    first.get("/users/me").await.refused(401);
+    second.me().await;
+    third.me().await;
+}
+
+#[tokio::test]
+async fn the_configured_algorithm_is_the_only_one() {
+    let server = Server::with(&[("SECRET_KEY", KEY), ("ALGORITHM", "HS512")]).await;
+    let ann = server.person("ann").await;
+    let header = jsonwebtoken::decode_header(&ann.token).expect("a JWT");
+    assert_eq!(header.alg, Algorithm::HS512);
+    let mut validation = Validation::new(Algorithm::HS512);
+    validation.validate_exp = false;
+    let key = DecodingKey::from_secret(KEY.as_bytes());
+    let claims = jsonwebtoken::decode::<Value>(&ann.token, &key, &validation).expect("signed with the key").claims;
+    ann.holding(&signed(Algorithm::HS256, KEY, &claims)).get("/users/me").await.refused_saying(401, "Invalid token");
+    ann.me().await;
+}
+
+#[tokio::test]
+async fn a_token_in_the_wrong_place_or_scheme_is_no_token() {
+    let server = server().await;
+    let ann = server.person("ann").await;
+    for value in [format!("Basic {}", ann.token), ann.token.clone(), "Bearer".to_owned(), "Bearer ".to_owned()] {
+        let answer = server
+            .reach
+            .request(reqwest::Method::GET, "/users/me", |request| request.header("authorization", &value))
+            .await;
+        answer.refused(401);
+    }
+    server.reach.get(&format!("/users/me?token={}", ann.token)).await.refused_saying(401, "Not authenticated");
+    let lower = format!("bearer {}", ann.token);
+    let answer = server
+        .reach
+        .request(reqwest::Method::GET, "/users/me", |request| request.header("authorization", &lower))
+        .await;
+    assert_eq!(answer.ok()["username"], "ann");
+}
+
+#[tokio::test]
+async fn another_key_after_a_restart_ends_the_tokens_of_the_first() {
+    let mut server = server().await;
+    let ann = server.person("ann").await;
+    server.restart_with("SECRET_KEY", "quite another key that is also long enough to be good").await;
+    ann.get("/users/me").await.refused_saying(401, "Invalid token");
+    server.sign_in("ann").await.me().await;
+}
