@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::head_timer::HeadTimer;
-use crate::{app::App, config::Limits, http::pipeline};
+use crate::{app::App, config::Limits, http::pipeline, metrics::Metrics};
 
 /// Connections past `limits.http_connections` that are told so at once; those past this many as well are just closed.
 const REFUSALS: usize = 256;
@@ -155,7 +155,8 @@ impl Server {
             let app = self.app.clone();
             async move { Ok::<_, Infallible>(pipeline::answer(app, request, address).await) }
         });
-        let connection = http1(&self.app.config.limits).serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let http = http1(&self.app.config.limits, self.app.metrics.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = match self.stop.run_until_cancelled(&mut connection).await {
             Some(ended) => ended,
@@ -171,10 +172,10 @@ impl Server {
 }
 
 /// hyper's bounds are wider than ours, so that a request past ours still gets our answer; one past hyper's gets a bare one.
-fn http1(limits: &Limits) -> http1::Builder {
+fn http1(limits: &Limits, metrics: Arc<Metrics>) -> http1::Builder {
     let head = Duration::from_secs(limits.header_secs);
     let mut http = http1::Builder::new();
-    http.timer(HeadTimer::new(head, Duration::from_secs(limits.idle_secs)))
+    http.timer(HeadTimer::new(head, Duration::from_secs(limits.idle_secs), metrics))
         .header_read_timeout(head)
         .max_buf_size((limits.header_bytes.saturating_add(limits.uri_bytes)).saturating_mul(2).max(LEAST_READ_BUFFER))
         .max_headers(limits.headers.saturating_mul(2));

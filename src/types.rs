@@ -31,12 +31,14 @@ pub struct SessionId(pub Uuid);
 pub struct MessageId(pub Uuid);
 
 impl UserId {
-    pub fn new() -> Self {
+    /// Never given before; later ones sort later.
+    pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
 }
 impl RoomId {
-    pub fn new() -> Self {
+    /// Never given before; later ones sort later.
+    pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
     /// `None` for text that cannot name a room.
@@ -45,12 +47,14 @@ impl RoomId {
     }
 }
 impl SessionId {
-    pub fn new() -> Self {
+    /// Never given before; later ones sort later.
+    pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
 }
 impl MessageId {
-    pub fn new() -> Self {
+    /// Never given before; later ones sort later.
+    pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
 }

@@ -78,9 +78,9 @@ mod tests {
 
     #[test]
     fn cursors_come_back_as_they_went() {
-        let user = UserId::new();
+        let user = UserId::fresh();
         assert_eq!(decode(&encode(&user)), Some(user));
-        let room = RoomCursor { active_at: Timestamp::now(), room_id: RoomId::new() };
+        let room = RoomCursor { active_at: Timestamp::now(), room_id: RoomId::fresh() };
         assert_eq!(decode(&encode(&room)), Some(room));
         assert_eq!(decode(&encode(&"straße".to_owned())), Some("straße".to_owned()));
     }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { sub: "ann".into(), uid: UserId::new(), sid: SessionId::new(), ver: 3, iat: NOW - 10, exp: NOW + 1 }
+        Claims { sub: "ann".into(), uid: UserId::fresh(), sid: SessionId::fresh(), ver: 3, iat: NOW - 10, exp: NOW + 1 }
     }
 
     fn signed(algorithm: jsonwebtoken::Algorithm, key: &[u8], claims: &Value) -> String {

@@ -201,7 +201,7 @@ mod tests {
     impl Case {
         fn new() -> Self {
             let user = UserRecord {
-                user_id: UserId::new(),
+                user_id: UserId::fresh(),
                 username: "ann".into(),
                 folded: "ann".into(),
                 display_name: "Ann".into(),
@@ -212,7 +212,7 @@ mod tests {
                 token_epoch: 3,
             };
             let session = SessionRecord {
-                session_id: SessionId::new(),
+                session_id: SessionId::fresh(),
                 user_id: user.user_id,
                 created_at: NOW,
                 expires_at: NOW.plus_secs(60),
@@ -280,7 +280,7 @@ mod tests {
             assert!(!case.believed(), "{:?}", case.hints()[index]);
         }
         let case = Case::known();
-        case.hear(Some(Ended::One(SessionId::new())));
+        case.hear(Some(Ended::One(SessionId::fresh())));
         assert!(case.believed(), "another login of the same user is none of its business");
     }
 
@@ -318,7 +318,7 @@ mod tests {
         assert!(believed(&case.claims, NOW.plus_secs(59)));
         assert!(!believed(&case.claims, NOW.plus_secs(60)), "the login has expired");
         assert!(!believed(&Claims { ver: 2, ..case.claims.clone() }, NOW));
-        assert!(!believed(&Claims { sid: SessionId::new(), ..case.claims.clone() }, NOW));
+        assert!(!believed(&Claims { sid: SessionId::fresh(), ..case.claims.clone() }, NOW));
         let mut other = Case::new();
         other.accounts = case.accounts;
         other.remember(other.versions());

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::{
     Caller, Chat, ChatError, Result,
     encode::encode_event,
-    room::{Posted, Room},
-    work::{Actor, Reply, Work},
+    room::Room,
+    work::{Actor, Posted, Reply, Work},
 };
 use crate::{
     bus::Hint,
@@ -269,12 +269,12 @@ fn new_room(
     members: Vec<(UserId, String, RoomRole)>,
     pair: Option<String>,
 ) -> NewRoom {
-    let (room_id, created_at) = (RoomId::new(), Timestamp::now());
+    let (room_id, created_at) = (RoomId::fresh(), Timestamp::now());
     let mut room =
         NewRoom { room_id, kind, epoch: new_epoch(), created_at, pair, events: Vec::with_capacity(members.len() + 1) };
     let (chat_id, sent_at, author) = (room_id, created_at, by.actor());
     let mut add = |event: Event<'_>, effect: Effect| {
-        let (event, _): (NewEvent, _) = encode_event(&event, effect, &author, 0, MessageId::new());
+        let (event, _): (NewEvent, _) = encode_event(&event, effect, &author, 0, MessageId::fresh());
         room.events.push(event);
     };
     let mut seq = 0;

@@ -14,10 +14,13 @@ use crate::{config::Config, metrics::Metrics, types::UserId};
 
 const SHARDS: usize = 64;
 
-/// - `connections` is what the user has open; empty only while they still count as online (`presence.ttl_secs`).
+/// - `connections` is what the user has open; empty only while a handshake is under way, or while they still count as
+///   online (`presence.ttl_secs`).
+/// - `coming` is how many handshakes have a place already.
 /// - `shown` is what others were told last.
 struct Entry {
     connections: Vec<Arc<dyn Subscriber>>,
+    coming: usize,
     shown: bool,
     left_at: Option<Instant>,
 }
@@ -57,42 +60,50 @@ impl Online {
         &self.shards[self.hasher.hash_one(user) as usize % SHARDS]
     }
 
-    /// `false`: the user has as many connections as one may have (`sockets.connections_per_user`).
-    pub fn add(&self, connection: Arc<dyn Subscriber>) -> bool {
-        let user = connection.user();
+    /// Takes a place for a connection to come, before its handshake is answered. It is used by [`Online::add`] or given
+    /// back by [`Online::give_up`]. `false`: the user has as many as one may have (`sockets.connections_per_user`).
+    pub fn reserve(&self, user: UserId) -> bool {
         let mut shard = self.shard(user).lock();
         let entry = shard.entry(user).or_insert_with(|| {
             self.metrics.users_online.inc();
-            Entry { connections: Vec::with_capacity(1), shown: false, left_at: None }
+            Entry { connections: Vec::with_capacity(1), coming: 0, shown: false, left_at: None }
         });
-        if entry.connections.len() >= self.per_user {
+        if entry.connections.len() + entry.coming >= self.per_user {
             self.metrics.bound_hit("sockets.connections_per_user");
             return false;
         }
+        entry.coming += 1;
+        true
+    }
+
+    /// The handshake that had a place came to nothing.
+    pub fn give_up(&self, user: UserId) {
+        self.leave(user, |entry| entry.coming -= 1);
+    }
+
+    /// From now on the connection hears what concerns its user. It has a place.
+    pub fn add(&self, connection: Arc<dyn Subscriber>) {
+        let user = connection.user();
+        let mut shard = self.shard(user).lock();
+        let Some(entry) = shard.get_mut(&user) else { return };
+        entry.coming -= 1;
         entry.connections.push(connection);
         entry.left_at = None;
         if self.presence && !entry.shown {
             self.touched.lock().insert(user);
         }
-        true
-    }
-
-    /// Whether `user` may open one more. [`Online::add`] decides; this answers before the handshake.
-    pub fn has_place(&self, user: UserId) -> bool {
-        let shard = self.shard(user).lock();
-        let place = shard.get(&user).is_none_or(|entry| entry.connections.len() < self.per_user);
-        if !place {
-            self.metrics.bound_hit("sockets.connections_per_user");
-        }
-        place
     }
 
     /// `connection` is told apart by where it is in memory.
     pub fn remove(&self, user: UserId, connection: *const ()) {
+        self.leave(user, |entry| entry.connections.retain(|c| !std::ptr::addr_eq(Arc::as_ptr(c), connection)));
+    }
+
+    fn leave(&self, user: UserId, change: impl FnOnce(&mut Entry)) {
         let mut shard = self.shard(user).lock();
         let Some(entry) = shard.get_mut(&user) else { return };
-        entry.connections.retain(|c| !std::ptr::addr_eq(Arc::as_ptr(c), connection));
-        if !entry.connections.is_empty() {
+        change(entry);
+        if !entry.connections.is_empty() || entry.coming > 0 {
             return;
         }
         if self.presence {
@@ -127,7 +138,7 @@ impl Online {
                     entry.shown = true;
                     turned.push(Turned { user, online: true });
                 }
-            } else if waits {
+            } else if waits || entry.coming > 0 {
                 self.touched.lock().insert(user);
             } else {
                 if entry.shown {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     protocol::Frame,
     store::{Effect, MemberRecord, RoomRecord},
-    types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
+    types::{Ordinal, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
 /// Subscribers that are handed a burst before the fan-out lets other tasks run.
@@ -91,15 +91,6 @@ pub struct Room {
     pub(crate) kind: RoomKind,
     pub(crate) epoch: String,
     pub(super) live: Mutex<Live>,
-}
-
-/// The answer to a command, once it is durable. Of what is no message only `seq` and `sent_at` mean something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Posted {
-    pub message_id: MessageId,
-    pub seq: Seq,
-    pub sent_at: Timestamp,
-    pub duplicate: bool,
 }
 
 /// Where a new subscription stands.

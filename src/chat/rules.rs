@@ -55,11 +55,16 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
         Work::Remove { user, username } => match role_of(user) {
             None if !mine.may_moderate() => Err(ChatError::Forbidden("Only an owner or a moderator removes members.")),
             None => Err(ChatError::NoSuchMember(username.to_string())),
-            Some(_) if last_owner(user) && live.members.len() > 1 => {
-                Err(ChatError::Conflict("They are the last owner; make somebody else owner first."))
+            Some(theirs)
+                if *user == by.user
+                    || mine == RoomRole::Owner
+                    || (mine == RoomRole::Moderator && !theirs.may_moderate()) =>
+            {
+                if last_owner(user) && live.members.len() > 1 {
+                    return Err(ChatError::Conflict("They are the last owner; make somebody else owner first."));
+                }
+                Ok(())
             }
-            Some(_) if *user == by.user || mine == RoomRole::Owner => Ok(()),
-            Some(theirs) if mine == RoomRole::Moderator && !theirs.may_moderate() => Ok(()),
             Some(_) => Err(ChatError::Forbidden("Only an owner, or a moderator for those below, removes members.")),
         },
     }

@@ -43,7 +43,7 @@ impl Chat {
     pub async fn begin_session(&self, user: UserRecord) -> Result<Login> {
         let now = Timestamp::now();
         let session = SessionRecord {
-            session_id: SessionId::new(),
+            session_id: SessionId::fresh(),
             user_id: user.user_id,
             created_at: now,
             expires_at: now.plus_secs(self.login_secs()),

@@ -65,7 +65,7 @@ impl Chat {
         roles.sort();
         roles.dedup();
         let user = UserRecord {
-            user_id: UserId::new(),
+            user_id: UserId::fresh(),
             display_name: username.shown.clone(),
             username: username.shown,
             folded: username.folded,

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Result, room::Posted};
+use super::Result;
 use crate::{
     store::StoreError,
-    types::{MessageId, RoomRole, UserId},
+    types::{MessageId, RoomRole, Seq, Timestamp, UserId},
 };
 
 #[derive(Debug, Clone)]
@@ -39,6 +39,15 @@ pub enum Work {
     Rename {
         name: String,
     },
+}
+
+/// The answer to a command, once it is durable. Of what is no message only `seq` and `sent_at` mean something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posted {
+    pub message_id: MessageId,
+    pub seq: Seq,
+    pub sent_at: Timestamp,
+    pub duplicate: bool,
 }
 
 /// Called exactly once, without a lock held; when it is dropped uncalled it reports that the outcome is unknown.

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use super::{
     Chat, ChatError, Result,
     encode::{advance_of_stored, encode},
-    room::{Advance, Live, Posted, Room},
+    room::{Advance, Live, Room},
     rules::{REUSED, check},
-    work::{Actor, Item, Pending, Reply, Work},
+    work::{Actor, Item, Pending, Posted, Reply, Work},
 };
 use crate::{
     bus::Hint,
@@ -143,7 +143,7 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
             if let Work::Post { client_id: Some(id), .. } = &work {
                 by_client_id.insert((by.user, id.clone()), items.len());
             }
-            items.push_back(Item { by, work, replies: vec![reply], event_id: MessageId::new() });
+            items.push_back(Item { by, work, replies: vec![reply], event_id: MessageId::fresh() });
             if alone {
                 break;
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use figment::{error::Kind, value::Value};
 
-use super::{Config, load::flatten, log_filter};
+use super::{Config, flatten, log_filter};
 
 /// Keys for which zero means something: `0` elsewhere is refused.
 const MAY_BE_ZERO: [&str; 10] = [

@@ -13,7 +13,7 @@ use figment::{
 };
 
 use super::{
-    Config, check,
+    Config, check, flatten,
     sources::{self, Flag, Given, Origin, Said},
 };
 
@@ -208,17 +208,6 @@ fn typed(default: &Value, text: &str) -> Value {
         Value::Array(..) | Value::Bool(..) | Value::Num(..) => text.parse().unwrap_or_else(|_| as_text()),
         _ => as_text(),
     }
-}
-
-/// Every key of the settings with its value: `server.bind`, and so on.
-pub(super) fn flatten(config: &Config) -> BTreeMap<String, Value> {
-    let sections = Value::serialize(config).expect("settings are plain values");
-    let sections = sections.into_dict().expect("settings are sections");
-    let keys = |(section, keys): (String, Value)| {
-        let keys = keys.into_dict().expect("a section is keys");
-        keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
-    };
-    sections.into_iter().flat_map(keys).collect()
 }
 
 /// One value as a figment provider, so that figment merges and types it, and knows its source.

@@ -4,6 +4,9 @@ use tracing_subscriber::EnvFilter;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// What would write messages and tokens into the log at `debug` or `trace`, whatever the level asked for.
+const TALKATIVE: &str = "tungstenite=warn,tokio_tungstenite=warn,hyper=info,hyper_util=info,rusqlite=info";
+
 /// A filter as `log.level` writes it: a level, or `module=level` pairs, with commas between.
 ///
 /// Stricter than the filter's own language, in which a misspelt level is taken for the name of a module.
@@ -18,7 +21,7 @@ pub fn parse(text: &str) -> Result<EnvFilter, String> {
         }
     }
     EnvFilter::builder()
-        .parse(text)
+        .parse(format!("{text},{TALKATIVE}"))
         .map_err(|error| format!("is not a filter ({error}); write `info` or `info,natter=debug`"))
 }
 

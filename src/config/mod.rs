@@ -12,8 +12,9 @@ pub mod log_filter;
 pub mod show;
 pub mod sources;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
+use figment::value::Value;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -245,6 +246,17 @@ pub struct Log {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Every key of the settings with its value: `server.bind`, and so on.
+pub(super) fn flatten(config: &Config) -> BTreeMap<String, Value> {
+    let sections = Value::serialize(config).expect("settings are plain values");
+    let sections = sections.into_dict().expect("settings are sections");
+    let keys = |(section, keys): (String, Value)| {
+        let keys = keys.into_dict().expect("a section is keys");
+        keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
+    };
+    sections.into_iter().flat_map(keys).collect()
 }
 
 /// An address that may be missing, as text: TOML and the environment have no word for nothing but the empty text.

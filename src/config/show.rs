@@ -2,10 +2,7 @@
 
 use figment::value::{Num, Value};
 
-use super::{
-    Config, check,
-    load::{Loaded, flatten},
-};
+use super::{Config, check, flatten, load::Loaded};
 
 const MASK: &str = "********";
 

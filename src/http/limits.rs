@@ -9,20 +9,17 @@ use std::{hash::Hash, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, nanos::Nanos, state::StateStore};
 use hyper::{HeaderMap, StatusCode, Uri};
 
-use super::{address::Network, respond::Rejection, throttle::Failures};
+use super::{
+    address::Network,
+    respond::Rejection,
+    throttle::{Failures, RetryAfter},
+};
 use crate::{
     bounded::BoundedMap,
     config::{Config, Limits, Rates},
     metrics::Metrics,
     types::UserId,
 };
-
-/// How long to wait, and which setting says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryAfter {
-    pub secs: u64,
-    pub setting: &'static str,
-}
 
 impl From<RetryAfter> for Rejection {
     fn from(wait: RetryAfter) -> Self {
@@ -240,7 +237,7 @@ mod tests {
             limits.rates = Rates::Off;
             (limits.posts_per_sec, limits.posts_burst, limits.failed_logins_per_account) = (1, 1, 1);
         });
-        let user = UserId::new();
+        let user = UserId::fresh();
         for _ in 0..100 {
             assert!(limiters.post(user).is_ok());
             assert!(limiters.sign_in(Some("ann".into()), ip("192.0.2.1")).is_ok());

@@ -9,7 +9,10 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -17,16 +20,19 @@ use std::{
 use hyper::rt::{Sleep, Timer};
 use tokio::time::{Sleep as TokioSleep, sleep};
 
+use crate::metrics::Metrics;
+
 /// One connection's: it remembers whether a head has come yet.
 pub struct HeadTimer {
     head: Duration,
     idle: Duration,
     first: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 impl HeadTimer {
-    pub fn new(head: Duration, idle: Duration) -> Self {
-        Self { head, idle, first: AtomicBool::new(true) }
+    pub fn new(head: Duration, idle: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { head, idle, first: AtomicBool::new(true), metrics }
     }
 }
 
@@ -34,7 +40,7 @@ impl Timer for HeadTimer {
     fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
         let first = self.first.swap(false, Relaxed);
         let (within, phase) = if first { (self.head, Phase::Head) } else { (self.idle, Phase::Before) };
-        Box::pin(Wait { sleep: Box::pin(sleep(within)), head: self.head, phase })
+        Box::pin(Wait { sleep: Box::pin(sleep(within)), head: self.head, phase, metrics: self.metrics.clone() })
     }
 
     /// The deadline hyper names is that of its one limit; ours depend on the phase.
@@ -47,6 +53,7 @@ struct Wait {
     sleep: Pin<Box<TokioSleep>>,
     head: Duration,
     phase: Phase,
+    metrics: Arc<Metrics>,
 }
 
 enum Phase {
@@ -76,7 +83,12 @@ impl Future for Wait {
             }
             Phase::Idle(_) | Phase::Head => {}
         }
-        self.sleep.as_mut().poll(context)
+        let over = self.sleep.as_mut().poll(context);
+        if over.is_ready() {
+            let setting = if matches!(self.phase, Phase::Head) { "limits.header_secs" } else { "limits.idle_secs" };
+            self.metrics.bound_hit(setting);
+        }
+        over
     }
 }
 
@@ -102,7 +114,7 @@ mod tests {
             let answer = service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("here"))));
             let mut http = http1::Builder::new();
             let head = Duration::from_millis(300);
-            http.timer(HeadTimer::new(head, Duration::from_secs(600))).header_read_timeout(head);
+            http.timer(HeadTimer::new(head, Duration::from_secs(600), Arc::default())).header_read_timeout(head);
             tokio::spawn(http.serve_connection(TokioIo::new(stream), answer));
         }
     }

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     chat::{
         Caller, Chat, ChatError,
-        room::{Posted, Room, Subscriber},
-        work::{Actor, Reply, Work},
+        room::{Room, Subscriber},
+        work::{Actor, Posted, Reply, Work},
     },
     protocol::{Frame, Limits, Refused, Said, Subscribed},
     types::{RoomId, Seq, Timestamp},

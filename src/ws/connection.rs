@@ -53,6 +53,8 @@ pub(super) struct State {
     pub session: SessionId,
     pub expires_at: i64,
     pub in_flight: usize,
+    /// Closes when nothing is in flight any more.
+    pub draining: bool,
     pub bad_frames: u32,
     pub frames: FrameRate,
     pub closing: Option<Closing>,
@@ -97,6 +99,7 @@ impl Connection {
             session: caller.session_id,
             expires_at: caller.expires_at,
             in_flight: 0,
+            draining: false,
             bad_frames: 0,
             frames: FrameRate { spent: 0.0, at: now },
             closing: None,
@@ -164,8 +167,23 @@ impl Connection {
         {
             state.outbox.push(frame.bytes().clone());
         }
+        let last = state.draining && state.in_flight == 0;
         drop(state);
+        if last {
+            self.close(Close::Draining);
+        }
         self.wake();
+    }
+
+    /// Takes nothing more from the client, and closes once everything that was asked is answered.
+    pub(super) fn drain(&self) {
+        let mut state = self.state();
+        state.draining = true;
+        let answered = state.in_flight == 0;
+        drop(state);
+        if answered {
+            self.close(Close::Draining);
+        }
     }
 
     /// Says why, lets go of every room at once, and gives the client `sockets.close_secs` to hear it.

@@ -25,7 +25,7 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
-use self::{close::Close, connection::Connection, wheel::Wheel};
+use self::{connection::Connection, wheel::Wheel};
 use crate::{
     config::Config,
     metrics::Metrics,
@@ -125,7 +125,7 @@ impl Sockets {
         let pause = within.div_f64(2.0 * connections.len().max(1) as f64);
         let mut next = tokio::time::Instant::now();
         for connection in connections {
-            connection.close(Close::Draining);
+            connection.drain();
             next += pause;
             if next > tokio::time::Instant::now() {
                 tokio::time::sleep_until(next).await;

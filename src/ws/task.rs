@@ -115,7 +115,9 @@ impl Task {
         let sockets = &self.connection.app.config.sockets;
         let state = self.connection.state();
         state.closing.is_some()
-            || (state.in_flight < sockets.in_flight && state.outbox.queued_bytes() < sockets.outbox_bytes)
+            || (!state.draining
+                && state.in_flight < sockets.in_flight
+                && state.outbox.queued_bytes() < sockets.outbox_bytes)
     }
 
     /// `Ready`: the socket is at its end.

@@ -34,6 +34,7 @@ use crate::{
         request::Request,
         respond::{Rejection, Response, empty},
     },
+    types::UserId,
 };
 
 const PROTOCOL: &str = "natter.v1";
@@ -60,17 +61,17 @@ type Follow = Option<(Arc<Room>, Option<Since>)>;
 
 fn open(app: &Arc<App>, caller: Caller, mut request: Request, follow: Follow) -> Result<Response, Rejection> {
     let accept = check_handshake(&request)?;
-    if !app.chat.online.has_place(caller.user_id) {
+    let Some(place) = Place::take(app, caller.user_id) else {
         let detail = "You have as many sockets open as you may (sockets.connections_per_user); close one.";
         return Err(Rejection::too_many("too_many_connections", detail, 1));
-    }
+    };
     let Some(seat) = app.sockets.take_seat() else {
         let detail = "The server has as many sockets open as it may (sockets.connections); try again in a moment.";
         return Err(Rejection::unavailable("too_many_connections", detail));
     };
     let speaks_natter = offers_protocol(&request);
     let upgrade = hyper::upgrade::on(&mut request.inner);
-    tokio::spawn(begin(app.clone(), caller, follow, seat, upgrade));
+    tokio::spawn(begin(place, caller, follow, seat, upgrade));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -80,6 +81,32 @@ fn open(app: &Arc<App>, caller: Caller, mut request: Request, follow: Follow) ->
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     }
     Ok(response)
+}
+
+/// A user's place for one more connection, given back where the handshake comes to nothing.
+struct Place {
+    app: Arc<App>,
+    user: UserId,
+    filled: bool,
+}
+
+impl Place {
+    fn take(app: &Arc<App>, user: UserId) -> Option<Self> {
+        app.chat.online.reserve(user).then(|| Self { app: app.clone(), user, filled: false })
+    }
+
+    fn fill(mut self, connection: Arc<dyn Subscriber>) {
+        self.app.chat.online.add(connection);
+        self.filled = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.app.chat.online.give_up(self.user);
+        }
+    }
 }
 
 fn check_handshake(request: &Request) -> Result<HeaderValue, Rejection> {
@@ -110,7 +137,7 @@ fn offers_protocol(request: &Request) -> bool {
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|p| p.trim() == PROTOCOL)
 }
 
-async fn begin(app: Arc<App>, caller: Caller, follow: Follow, seat: Seat, upgrade: OnUpgrade) {
+async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade: OnUpgrade) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
@@ -119,10 +146,10 @@ async fn begin(app: Arc<App>, caller: Caller, follow: Follow, seat: Seat, upgrad
         return tracing::error!("an upgraded connection is not a TCP socket");
     };
     let mode = follow.as_ref().map_or(Mode::AllRooms, |(room, _)| Mode::OneRoom(room.id));
+    let app = place.app.clone();
     let connection = Connection::new(app.clone(), &caller, mode, stream, seat);
-    let subscriber: Arc<dyn Subscriber> = connection.clone();
-    let has_place = app.chat.online.add(subscriber);
-    let first = start(connection.clone(), caller, follow, has_place);
+    place.fill(connection.clone());
+    let first = start(connection.clone(), caller, follow);
     let task = Task::new(connection.clone(), Box::pin(first), &early);
     app.sockets.look_after(&connection);
     tokio::spawn(task);
@@ -134,10 +161,7 @@ fn bare(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
     Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
-async fn start(connection: Arc<Connection>, caller: Caller, follow: Follow, has_place: bool) {
-    if !has_place {
-        return connection.close(Close::RateLimit);
-    }
+async fn start(connection: Arc<Connection>, caller: Caller, follow: Follow) {
     commands::greet(&connection, &caller, &Uuid::now_v7().to_string()).await;
     if let Some((room, since)) = follow {
         match commands::begin(&connection, room, since.as_ref()) {

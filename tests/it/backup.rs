@@ -1,6 +1,6 @@
 //! Backups: made while people chat, checked before they are brought back, and a new life for every room.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::json;
 
@@ -95,6 +95,13 @@ async fn a_backup_moves_to_another_machine() {
     other.cli(&["restore", &file]).await.ok();
     other.restart().await;
     assert_eq!(other.sign_in("ann").await.history(&room, "").await["messages"].as_array().map(Vec::len), Some(10));
+}
+
+#[tokio::test]
+async fn a_backup_is_its_owners_alone() {
+    let (_server, _ann, _bob, _room, file) = backed_up().await;
+    let mode = fs::metadata(&file).expect("the backup").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds everybody's password hashes and messages");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{PASSWORD, Raw, Server, until};
+use crate::harness::{PASSWORD, Person, Raw, Server, until};
 
 async fn hits(server: &Server, setting: &str) -> f64 {
     let series = format!("natter_bound_hits_total{{setting=\"{setting}\"}}");
@@ -135,10 +135,7 @@ async fn connections_past_the_bound_are_refused_until_one_is_free() {
         held.push(raw);
     }
     let mut one_more = server.reach.raw().await;
-    // The refusal may come before the request is read, and with it a reset.
-    let _sent = one_more.try_write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok();
-    let rest = one_more.rest().await;
-    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 503"), "{}", String::from_utf8_lossy(&rest));
+    one_more.answer().await.refused(503);
     held.pop();
     until("a connection to be free", async || {
         let mut raw: Raw = server.reach.raw().await;
@@ -147,7 +144,53 @@ async fn connections_past_the_bound_are_refused_until_one_is_free() {
     })
     .await;
     drop(held);
-    until("the refusal to be counted", async || hits(&server, "limits.http_connections").await >= 1.0).await;
+    until("the refusal to be counted", async || {
+        let answer = server.reach.get("/metrics").await;
+        answer.status == 200 && answer.text().contains("bound_hits_total{setting=\"limits.http_connections\"}")
+    })
+    .await;
+}
+
+/// Posts into `rooms` in turn, a hundred at once; gives how many were acknowledged, after checking that just these are there.
+async fn storm(ann: &Person, rooms: &[String], refusal: u16) -> usize {
+    let bodies: Vec<_> = (0..100).map(|number| json!({"message": format!("m{number}")})).collect();
+    let posts = bodies.iter().enumerate().map(|(number, body)| ann.try_post(&rooms[number % rooms.len()], body));
+    let mut posted = 0;
+    for answer in futures_util::future::join_all(posts).await {
+        match answer.status {
+            200 => posted += 1,
+            _ => drop(answer.refused(refusal)),
+        }
+    }
+    let mut stored = 0;
+    for room in rooms {
+        stored += ann.history(room, "?limit=500").await["messages"].as_array().expect("messages").len();
+    }
+    assert_eq!(stored, posted);
+    posted
+}
+
+#[tokio::test]
+async fn posts_past_those_that_may_wait_in_a_room_are_refused_and_the_others_are_in_the_log() {
+    let server = Server::with(&[("rooms.pending_posts", "1")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let posted = storm(&ann, &[room], 429).await;
+    assert!((1..100).contains(&posted), "{posted}");
+    assert_counted(&server, "rooms.pending_posts").await;
+}
+
+#[tokio::test]
+async fn writes_past_those_that_may_wait_in_the_store_are_refused_and_the_others_are_in_the_log() {
+    let server = Server::with(&[("store.write_queue", "1")]).await;
+    let ann = server.person("ann").await;
+    let mut rooms = Vec::new();
+    for number in 0..20 {
+        rooms.push(ann.group(&format!("room {number}"), []).await);
+    }
+    let posted = storm(&ann, &rooms, 503).await;
+    assert!((1..100).contains(&posted), "{posted}");
+    assert_counted(&server, "store.write_queue").await;
 }
 
 #[tokio::test]

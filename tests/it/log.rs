@@ -204,33 +204,31 @@ async fn while_posting(writer: &Person, room: &str, posts: usize, joining: impl 
     tokio::join!(posting, joining);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_no_gap_between_replay_and_live_while_somebody_writes() {
-    let server = Server::start().await;
+    let server = Server::with(&[("rooms.ring_events", "64"), ("sockets.replay_events", "20")]).await;
     let (ann, bob) = server.two_people().await;
     let room = ann.private(&bob).await;
     let epoch = ann.history(&room, "").await["epoch"].as_str().expect("an epoch").to_owned();
-    let mut dice = Dice::new(41);
-    let joining = async {
-        for _ in 0..60 {
-            let head = bob.head(&room).await;
-            let since = dice.below(head + 1);
-            let mut socket = bob.socket().await;
-            let given = socket.resume(&room, since, &epoch).await;
-            assert_eq!((&given["since"], &given["lossless"]), (&json!(since), &json!(true)));
-            assert_dense(&events_to(&mut socket, head + 3).await, since + 1);
-        }
-    };
-    // The reader asks for at most 3 events more than there are, so the writer only has to go on for as long as it asks.
-    let writing = async {
-        for n in 0.. {
-            ann.post(&room, &format!("post {n}")).await;
-        }
-    };
-    tokio::select! {
-        () = joining => {}
-        () = writing => unreachable!("it writes for ever"),
+    let mut writing = JoinSet::new();
+    for writer in [&ann, &bob, &ann, &bob] {
+        let (writer, room) = (writer.clone(), room.clone());
+        writing.spawn(async move {
+            loop {
+                writer.post(&room, "and on").await;
+            }
+        });
     }
+    let mut dice = Dice::new(41);
+    for _ in 0..60 {
+        let head = bob.head(&room).await;
+        let since = dice.below(head + 1);
+        let mut socket = bob.socket().await;
+        let given = socket.resume(&room, since, &epoch).await;
+        assert_eq!((&given["since"], &given["lossless"]), (&json!(since), &json!(true)));
+        assert_dense(&events_to(&mut socket, head + 40).await, since + 1);
+    }
+    writing.shutdown().await;
 }
 
 #[tokio::test]

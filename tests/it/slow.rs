@@ -35,7 +35,7 @@ async fn stalled(person: &Person, room: &str) -> Socket {
 async fn fifty_readers_who_stop_change_nothing_for_others_or_for_memory_and_catch_up_when_they_read_again() {
     const STALLED: u64 = 50;
     const POSTS: usize = 1_200;
-    /// Owed to the stalled is ten times as much.
+    /// Owed to the stalled is more than eight times as much.
     const MAY_GROW_KB: u64 = 80 * 1024;
     const { assert!(STALLED * POSTS as u64 * LARGE_BYTES > 8 * MAY_GROW_KB * 1024) };
     let server = Server::with(&[("sockets.behind_secs", "3600"), ("sockets.ping_secs", "3600")]).await;

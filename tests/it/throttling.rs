@@ -75,6 +75,27 @@ async fn failed_sign_ins_from_one_address_are_throttled_over_all_accounts() {
 }
 
 #[tokio::test]
+async fn an_address_that_a_client_claims_counts_only_where_its_proxy_is_trusted() {
+    let claiming = async |server: &Server, address: &str| {
+        let form = [("username", address), ("password", "some password")];
+        let build = |request: reqwest::RequestBuilder| request.header("x-forwarded-for", address).form(&form);
+        server.reach.request(reqwest::Method::POST, "/token", build).await.status
+    };
+    let limit = ("limits.failed_logins_per_address", "2");
+    let open = server(&[limit]).await;
+    let statuses =
+        [claiming(&open, "10.0.0.1").await, claiming(&open, "10.0.0.2").await, claiming(&open, "10.0.0.3").await];
+    assert_eq!(statuses, [401, 401, 429]);
+    let behind_proxy = server(&[limit, ("server.trusted_proxies", r#"["127.0.0.1/32"]"#)]).await;
+    for number in 0..5 {
+        assert_eq!(claiming(&behind_proxy, &format!("10.0.0.{number}")).await, 401);
+    }
+    for expected in [401, 429] {
+        assert_eq!(claiming(&behind_proxy, "10.0.0.1").await, expected);
+    }
+}
+
+#[tokio::test]
 async fn the_current_password_cannot_be_guessed_by_changing_it() {
     let server = server(&[("limits.failed_logins_per_account", "3")]).await;
     let ann = server.person("ann").await;

@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_effect_comes_back_as_it_was() {
-        let user = UserId::new();
+        let user = UserId::fresh();
         let mut effects = vec![Effect::Gone { user }, Effect::Renamed { name: "tea ☕".into() }];
         for role in RoomRole::ALL {
             effects.push(Effect::Joined { user, role });
@@ -227,13 +227,13 @@ mod tests {
 
     #[test]
     fn a_joined_effect_lies_in_its_users_range() {
-        let user = UserId::new();
+        let user = UserId::fresh();
         let (start, end) = joined_range(user);
         for role in RoomRole::ALL {
             let blob = effect_to_blob(&Effect::Joined { user, role }).expect("a blob");
             assert!(start < blob && blob < end);
         }
-        let other = effect_to_blob(&Effect::Joined { user: UserId::new(), role: RoomRole::Owner }).expect("a blob");
+        let other = effect_to_blob(&Effect::Joined { user: UserId::fresh(), role: RoomRole::Owner }).expect("a blob");
         assert!(!(start < other && other < end));
     }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::codec::count;
 
 /// Only somebody outside natter (a backup tool, a shell) can make us wait for a lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More statements than there are in this module's files, so that none is ever compiled twice.
 const CACHED_STATEMENTS: usize = 64;

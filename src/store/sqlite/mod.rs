@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite database that belongs to one process.
 //!
-//! - `writer.rs` is the one thread that writes, in group commits; `readers.rs` the pool that reads.
+//! - `writer.rs` is the one thread that writes, in group commits (`batch.rs`); `readers.rs` the pool that reads.
+//! - `open.rs` looks at what is there before anything is served; `connection.rs` has the settings that make it durable.
 //! - `users.rs`, `sessions.rs`, `rooms.rs` and `log.rs` are plain functions on a connection: what each method does.
 //! - `schema.rs` holds the tables and their migrations, `codec.rs` how our words look as values on disk.
 //! - `lock.rs` keeps a second process away; `backup.rs` and `restore.rs` copy everything out and back in.
@@ -8,6 +9,7 @@
 //! Every commit is on disk (`synchronous=FULL`) before anybody hears of it.
 
 mod backup;
+mod batch;
 mod codec;
 mod connection;
 mod lock;
@@ -91,11 +93,11 @@ impl Drop for SqliteStore {
     }
 }
 
-/// Writes something small, and says whether the configured size leaves room for something larger.
+/// Writes as much as a large message, and says whether the configured size has room for one.
 fn probe(db: &Connection) -> rusqlite::Result<bool> {
     /// Enough for the largest event and the pages of its indexes.
     const PAGES: i64 = 16;
-    db.prepare_cached("UPDATE probe SET beats = beats + 1")?.execute([])?;
+    db.prepare_cached("UPDATE probe SET filling = randomblob(16384)")?.execute([])?;
     let pragma = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
     let room = pragma("PRAGMA max_page_count")? - pragma("PRAGMA page_count")? + pragma("PRAGMA freelist_count")?;
     Ok(room >= PAGES)

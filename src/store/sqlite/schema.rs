@@ -88,9 +88,9 @@ const MIGRATIONS: &[&str] = &[
     -- Who joined when, also of those who left: few entries, and none for a message.
     CREATE INDEX events_effects ON events (room_id, effect) WHERE effect IS NOT NULL;
 
-    -- One row that `ready` writes, to see that writing works.
-    CREATE TABLE probe (id INTEGER NOT NULL PRIMARY KEY, beats INTEGER NOT NULL) STRICT;
-    INSERT INTO probe VALUES (1, 0);
+    -- One row that `ready` writes anew, as large as a large message, to see that writing works.
+    CREATE TABLE probe (filling BLOB NOT NULL) STRICT;
+    INSERT INTO probe VALUES (zeroblob(16384));
     ",
 ];
 

@@ -9,7 +9,6 @@
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
@@ -19,14 +18,21 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
 
-use super::codec::{is_of_the_environment, store_error, wants_a_new_connection};
+use super::{
+    batch::{Job, Op, Trouble, transaction},
+    codec::{store_error, wants_a_new_connection},
+    connection::BUSY_TIMEOUT,
+};
 use crate::{
     config,
     metrics::Metrics,
     store::{Result, StoreError},
 };
+
+/// Without these the first to come back after a commit would have the next one to itself, and the others wait for two.
+/// They cost microseconds, a commit costs hundreds.
+const GATHER_YIELDS: usize = 8;
 
 /// So many pages (16 MB) in the write-ahead log, and they are moved into the database.
 const CHECKPOINT_PAGES: i64 = 4_096;
@@ -34,7 +40,6 @@ const CHECKPOINT_PAGES: i64 = 4_096;
 /// So many, because readers held every checkpoint back, and writing waits for them a moment.
 const OVERGROWN_PAGES: i64 = 16 * CHECKPOINT_PAGES;
 const OVERGROWN_WAIT: Duration = Duration::from_millis(200);
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the writer's connection anew.
 pub(super) type Reopen = Box<dyn Fn() -> rusqlite::Result<Connection> + Send>;
@@ -72,8 +77,8 @@ impl Writer {
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(Op { work: op, outcome: None, reply }))?;
+        let (op, answer) = Op::new(op);
+        self.submit(Box::new(op))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -110,55 +115,6 @@ fn closed() -> StoreError {
     StoreError::Unavailable("it is closed".into())
 }
 
-/// A write of any type, as the thread sees it.
-trait Job: Send {
-    fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
-    /// This job alone has failed.
-    fn fail(&mut self, error: StoreError);
-    /// Tells who waits; `false` when what they hear is an error.
-    fn answer(self: Box<Self>, committed: &Result<()>) -> bool;
-}
-
-struct Op<F, T> {
-    work: F,
-    outcome: Option<Result<T>>,
-    reply: oneshot::Sender<Result<T>>,
-}
-
-impl<F, T> Job for Op<F, T>
-where
-    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
-    T: Send,
-{
-    fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
-        self.outcome = Some(Ok((self.work)(db)?));
-        Ok(())
-    }
-
-    fn fail(&mut self, error: StoreError) {
-        self.outcome = Some(Err(error));
-    }
-
-    fn answer(self: Box<Self>, committed: &Result<()>) -> bool {
-        let answer = match (committed, self.outcome) {
-            (Ok(()), Some(outcome)) => outcome,
-            (Ok(()), None) => Err(closed()),
-            (Err(error), _) => Err(error.clone()),
-        };
-        let fine = answer.is_ok();
-        // Whoever asked may have gone; what they asked for is done all the same.
-        drop(self.reply.send(answer));
-        fine
-    }
-}
-
-/// Why a transaction came to nothing.
-enum Trouble {
-    /// One job failed by itself; the others may go on without it.
-    OfOne,
-    OfAll(rusqlite::Error),
-}
-
 struct Thread {
     /// `None` after trouble with the disk, until the next batch.
     db: Option<Connection>,
@@ -173,12 +129,7 @@ struct Thread {
 impl Thread {
     fn run(mut self) {
         while let Ok(first) = self.jobs.recv() {
-            let mut batch = vec![first];
-            while batch.len() < self.commit_ops
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                batch.push(job);
-            }
+            let batch = self.gather(first);
             self.metrics.write_queue.dec_by(batch.len() as i64);
             self.serve(batch);
         }
@@ -187,6 +138,25 @@ impl Thread {
         {
             tracing::warn!(%error, "the last checkpoint failed; the next start does it");
         }
+    }
+
+    /// What has queued up, and what those who were just answered queue while the processor is theirs for a moment.
+    fn gather(&self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+        let mut batch = vec![first];
+        let mut yields = 0;
+        while batch.len() < self.commit_ops && yields < GATHER_YIELDS {
+            match self.jobs.try_recv() {
+                Ok(job) => {
+                    batch.push(job);
+                    yields = 0;
+                }
+                Err(_) => {
+                    yields += 1;
+                    thread::yield_now();
+                }
+            }
+        }
+        batch
     }
 
     fn serve(&mut self, mut batch: Vec<Box<dyn Job>>) {
@@ -262,52 +232,6 @@ impl Thread {
     }
 }
 
-/// One transaction for all of them; `each_alone` keeps the failure of one from the others.
-fn transaction(db: &Connection, batch: &mut [Box<dyn Job>], each_alone: bool) -> Result<(), Trouble> {
-    execute(db, "BEGIN IMMEDIATE").map_err(Trouble::OfAll)?;
-    let mut result = batch.iter_mut().try_for_each(|job| run(db, job.as_mut(), each_alone));
-    if result.is_ok() {
-        result = execute(db, "COMMIT").map_err(Trouble::OfAll);
-    }
-    if result.is_err()
-        && !db.is_autocommit()
-        && let Err(error) = execute(db, "ROLLBACK")
-    {
-        return Err(Trouble::OfAll(error));
-    }
-    result
-}
-
-fn run(db: &Connection, job: &mut dyn Job, alone: bool) -> Result<(), Trouble> {
-    if alone {
-        execute(db, "SAVEPOINT job").map_err(Trouble::OfAll)?;
-    }
-    let error = match catch_unwind(AssertUnwindSafe(|| job.run(db))) {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) if is_of_the_environment(&error) || db.is_autocommit() => return Err(Trouble::OfAll(error)),
-        Ok(Err(error)) => Some(store_error(&error)),
-        Err(panic) => Some(StoreError::Unavailable(format!("a write panicked: {}", words_of(&*panic)))),
-    };
-    match error {
-        None if alone => execute(db, "RELEASE job").map_err(Trouble::OfAll),
-        None => Ok(()),
-        Some(_) if !alone => Err(Trouble::OfOne),
-        Some(error) => {
-            tracing::error!(%error, "a write failed by itself; nothing of it is kept");
-            job.fail(error);
-            execute(db, "ROLLBACK TO job").and_then(|()| execute(db, "RELEASE job")).map_err(Trouble::OfAll)
-        }
-    }
-}
-
-fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
-}
-
-fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(sql)?.execute([]).map(drop)
-}
-
 /// Pages in the write-ahead log, and how many of them are in the database already.
 fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
@@ -316,6 +240,8 @@ fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -394,8 +320,8 @@ mod tests {
         let (go, held) = hold(&writer).await;
         let queued: Vec<_> = (1..=2)
             .map(|n| {
-                let (reply, answer) = oneshot::channel();
-                writer.submit(Box::new(Op { work: insert(n), outcome: None, reply })).expect("there is room");
+                let (op, answer) = Op::new(insert(n));
+                writer.submit(Box::new(op)).expect("there is room");
                 answer
             })
             .collect();
@@ -415,8 +341,8 @@ mod tests {
         let (folder, writer, _) = writer(100);
         let (go, held) = hold(&writer).await;
         let late = tokio::spawn({
-            let (reply, answer) = oneshot::channel();
-            writer.submit(Box::new(Op { work: insert(7), outcome: None, reply })).expect("there is room");
+            let (op, answer) = Op::new(insert(7));
+            writer.submit(Box::new(op)).expect("there is room");
             answer
         });
         drop(go);

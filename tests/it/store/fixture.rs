@@ -19,7 +19,7 @@ pub fn at(millis: i64) -> Timestamp {
 
 pub fn person(name: &str) -> UserRecord {
     UserRecord {
-        user_id: UserId::new(),
+        user_id: UserId::fresh(),
         username: name.to_owned(),
         folded: name.to_lowercase(),
         display_name: format!("{name} the first"),
@@ -53,7 +53,7 @@ pub fn token(n: u32) -> RefreshHash {
 
 pub fn login(user: UserId, created: i64) -> SessionRecord {
     SessionRecord {
-        session_id: SessionId::new(),
+        session_id: SessionId::fresh(),
         user_id: user,
         created_at: at(created),
         expires_at: at(created + 1_000_000),
@@ -66,7 +66,7 @@ fn event(seq: Seq, ordinal: Ordinal, by: UserId, effect: Effect) -> NewEvent {
         ordinal,
         sender: by,
         client_id: None,
-        event_id: MessageId::new(),
+        event_id: MessageId::fresh(),
         sent_at: at(seq as i64 * 1_000),
         body: Bytes::from(format!(r#"{{"seq":{seq},"ordinal":{ordinal}}}"#)),
         effect,
@@ -74,7 +74,7 @@ fn event(seq: Seq, ordinal: Ordinal, by: UserId, effect: Effect) -> NewEvent {
 }
 
 pub fn message(seq: Seq, ordinal: Ordinal, sender: UserId) -> NewEvent {
-    NewEvent { event_id: MessageId::new(), ..event(seq, ordinal, sender, Effect::Message) }
+    NewEvent { event_id: MessageId::fresh(), ..event(seq, ordinal, sender, Effect::Message) }
 }
 
 pub fn message_with_id(seq: Seq, ordinal: Ordinal, sender: UserId, client_id: &str) -> NewEvent {
@@ -100,7 +100,7 @@ pub fn renamed(seq: Seq, ordinal: Ordinal, by: UserId, name: &str) -> NewEvent {
 /// A private room of two: its log has two events and no message.
 pub fn private(ann: UserId, bob: UserId, pair: &str) -> NewRoom {
     NewRoom {
-        room_id: RoomId::new(),
+        room_id: RoomId::fresh(),
         kind: RoomKind::Private,
         epoch: "first".into(),
         created_at: at(0),
@@ -115,7 +115,7 @@ pub fn group(name: &str, people: &[UserId]) -> NewRoom {
     let mut events = vec![renamed(1, 0, owner, name)];
     events.extend(people.iter().zip(2..).map(|(user, seq)| joined(seq, 0, owner, *user)));
     NewRoom {
-        room_id: RoomId::new(),
+        room_id: RoomId::fresh(),
         kind: RoomKind::Group,
         epoch: "first".into(),
         created_at: at(0),

@@ -1,3 +1,5 @@
+//! Logs: dense, once, in order, and pages of them.
+
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
@@ -24,7 +26,7 @@ pub async fn what_is_appended_is_read_back_byte_for_byte(store: Arc<dyn Store>) 
         .map(|(body, seq)| NewEvent { body, ..message_with_id(seq, seq - 2, ann, &format!("id {seq} ☕")) })
         .collect();
     events.push(renamed(7, 4, ann, "x"));
-    events.push(joined(8, 4, ann, UserId::new()));
+    events.push(joined(8, 4, ann, UserId::fresh()));
     append_all(&store, room, events.clone()).await;
     let expected: Vec<StoredEvent> = events.iter().map(stored).collect();
     assert_eq!(whole_log(&store, room).await[2..], expected);
@@ -38,7 +40,7 @@ pub async fn an_empty_batch_changes_nothing(store: Arc<dyn Store>) {
 }
 
 pub async fn a_room_that_is_not_there_takes_nothing(store: Arc<dyn Store>) {
-    let (ann, nowhere) = (add(&store, "ann").await, RoomId::new());
+    let (ann, nowhere) = (add(&store, "ann").await, RoomId::fresh());
     let appended = store.append(nowhere, vec![message(1, 1, ann)]).await.unwrap();
     assert_eq!(appended, Appended { stored: 0, stopped: Some(Stopped::NoSuchRoom) });
     assert!(store.events(nowhere, LATEST).await.unwrap().is_empty());

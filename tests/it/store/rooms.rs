@@ -1,3 +1,5 @@
+//! Rooms, members, read marks, and the lists of them.
+
 use std::{collections::HashSet, sync::Arc};
 
 use futures_util::future::join_all;
@@ -43,9 +45,9 @@ pub async fn a_room_begins_with_its_first_events(store: Arc<dyn Store>) {
     let members = [member(ann, "Ann", 2), member(bob, "bob", 3)];
     assert_eq!(store.members(room.room_id, None, 9).await.unwrap(), members);
     assert_eq!(store.member(room.room_id, bob).await.unwrap().as_ref(), Some(&members[1]));
-    assert_eq!(store.member(room.room_id, UserId::new()).await.unwrap(), None);
-    assert_eq!(store.room(RoomId::new()).await.unwrap(), None);
-    assert!(store.members(RoomId::new(), None, 9).await.unwrap().is_empty());
+    assert_eq!(store.member(room.room_id, UserId::fresh()).await.unwrap(), None);
+    assert_eq!(store.room(RoomId::fresh()).await.unwrap(), None);
+    assert!(store.members(RoomId::fresh(), None, 9).await.unwrap().is_empty());
 }
 
 pub async fn fifty_who_open_one_pair_get_one_room(store: Arc<dyn Store>) {
@@ -106,7 +108,7 @@ pub async fn members_come_in_order_of_joining_in_pages(store: Arc<dyn Store>) {
     assert_eq!(usernames(&store, room, None, 2).await, ["bob", "dan"]);
     assert_eq!(usernames(&store, room, Some(people[1]), 2).await, ["cid", "eve"]);
     assert!(usernames(&store, room, Some(people[4]), 2).await.is_empty());
-    assert!(usernames(&store, room, Some(UserId::new()), 2).await.is_empty());
+    assert!(usernames(&store, room, Some(UserId::fresh()), 2).await.is_empty());
 }
 
 pub async fn a_list_of_members_goes_on_after_one_who_left(store: Arc<dyn Store>) {
@@ -191,8 +193,8 @@ pub async fn a_read_mark_moves_forward_to_the_head_and_never_back(store: Arc<dyn
     assert_eq!(mark_of(&store, room, bob).await, ReadMark { seq: 5, ordinal: 1 });
     assert_eq!(set(u64::MAX).await.unwrap(), mark(6, 2));
     assert_eq!(set(1).await.unwrap(), mark(6, 2));
-    assert_eq!(store.set_read(room, UserId::new(), 1).await.unwrap(), None);
-    assert_eq!(store.set_read(RoomId::new(), bob, 1).await.unwrap(), None);
+    assert_eq!(store.set_read(room, UserId::fresh(), 1).await.unwrap(), None);
+    assert_eq!(store.set_read(RoomId::fresh(), bob, 1).await.unwrap(), None);
 }
 
 pub async fn posting_moves_the_senders_own_mark(store: Arc<dyn Store>) {
@@ -242,7 +244,7 @@ pub async fn rooms_are_listed_latest_first_in_pages(store: Arc<dyn Store>) {
     // Activity by room: 0, 3, 1, 4, 2.
     assert_eq!(ids(all_rooms(&store, ann, 2).await), [rooms[3], rooms[1], rooms[4], rooms[0]]);
     assert_eq!(ids(all_rooms(&store, bob, 3).await), [rooms[3], rooms[1], rooms[4], rooms[2], rooms[0]]);
-    assert!(all_rooms(&store, UserId::new(), 3).await.is_empty());
+    assert!(all_rooms(&store, UserId::fresh(), 3).await.is_empty());
 }
 
 pub async fn rooms_of_one_instant_are_listed_once_each(store: Arc<dyn Store>) {

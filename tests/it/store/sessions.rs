@@ -1,3 +1,5 @@
+//! Logins and their refresh tokens.
+
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -17,7 +19,7 @@ pub async fn a_login_is_there_until_it_ends(store: Arc<dyn Store>) {
     assert!(!store.end_session(session.session_id).await.unwrap());
     assert_eq!(store.session(session.session_id).await.unwrap(), None);
     assert_eq!(store.session_of_refresh(token(1)).await.unwrap(), None);
-    assert!(!store.end_session(SessionId::new()).await.unwrap());
+    assert!(!store.end_session(SessionId::fresh()).await.unwrap());
 }
 
 pub async fn past_the_limit_the_oldest_logins_end(store: Arc<dyn Store>) {

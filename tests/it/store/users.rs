@@ -1,3 +1,5 @@
+//! Users: names, roles, changes, lists.
+
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -28,7 +30,7 @@ pub async fn a_user_is_found_by_id_and_by_folded_name(store: Arc<dyn Store>) {
     assert_eq!(store.user(ann.user_id).await.unwrap(), Some(ann.clone()));
     assert_eq!(store.user_by_name("ann").await.unwrap(), Some(ann));
     assert_eq!(store.user_by_name("Ann").await.unwrap(), None);
-    assert_eq!(store.user(UserId::new()).await.unwrap(), None);
+    assert_eq!(store.user(UserId::fresh()).await.unwrap(), None);
 }
 
 pub async fn a_taken_name_makes_no_user(store: Arc<dyn Store>) {
@@ -91,7 +93,7 @@ pub async fn a_prefix_means_itself_also_with_wildcards_in_it(store: Arc<dyn Stor
 
 pub async fn a_change_of_nobody_says_so(store: Arc<dyn Store>) {
     for change in [UserChange::Enable, UserChange::Disable, UserChange::RemoveRole(Role::Admin)] {
-        assert_eq!(store.change_user(UserId::new(), change).await.unwrap(), UserChanged::NoSuchUser);
+        assert_eq!(store.change_user(UserId::fresh(), change).await.unwrap(), UserChanged::NoSuchUser);
     }
 }
 

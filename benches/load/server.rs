@@ -1,0 +1,164 @@
+//! The natter under load: one that this tool starts on a free port with a throw-away data folder, or one that runs already.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{Common, Outcome, Result, proc};
+
+const START_SECS: u64 = 20;
+const STOP_SECS: u64 = 30;
+
+/// What would bend a server that is started for a measurement.
+const FOREIGN_SETTINGS: [&str; 5] = ["DB_URL", "DB_NAME", "SECRET_KEY", "ALGORITHM", "ACCESS_TOKEN_EXPIRE_MINUTES"];
+
+pub struct Target {
+    pub addr: SocketAddr,
+    pid: Option<u32>,
+    own: Option<Own>,
+}
+
+/// Killed when dropped, so that a failed run leaves nothing behind; `stop` asks politely first.
+struct Own {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Target {
+    pub fn start(common: &Common) -> Result<Self> {
+        match &common.url {
+            Some(url) => Ok(Self { addr: address(url)?, pid: common.pid, own: None }),
+            None => Own::start(&common.set),
+        }
+    }
+
+    pub fn name(&self) -> String {
+        match (&self.own, self.pid) {
+            (Some(_), Some(pid)) => format!("natter started by this tool on {}, process {pid}", self.addr),
+            (_, Some(pid)) => format!("{}, process {pid}", self.addr),
+            (_, None) => self.addr.to_string(),
+        }
+    }
+
+    /// CPU time so far; not a number where the process is not known (`--url` without `--pid`).
+    pub fn cpu_secs(&self) -> Result<f64> {
+        self.pid.map_or(Ok(f64::NAN), proc::cpu_secs)
+    }
+
+    pub fn rss_bytes(&self) -> Result<u64> {
+        let pid = self.pid.ok_or("to measure memory of a server given by --url, say which process it is: --pid")?;
+        proc::rss_bytes(pid)
+    }
+
+    pub fn stop(self) -> Outcome {
+        self.own.map_or(Ok(()), Own::stop)
+    }
+}
+
+impl Own {
+    fn start(set: &[String]) -> Result<Target> {
+        let folder = scratch_folder()?;
+        let log = folder.path().join("server.log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("NATTER_") || FOREIGN_SETTINGS.contains(&text.as_ref()) {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .arg("serve")
+            .args(["--bind", "127.0.0.1:0"])
+            .args(["--store", &format!("sqlite:{}", folder.path().join("data/natter.db").display())])
+            .args(set.iter().flat_map(|setting| ["--set", setting]))
+            .env("NATTER_LIMITS__RATES", "off")
+            .env("NATTER_AUTH__BCRYPT_COST", "4")
+            .env("NATTER_AUTH__ACCESS_TOKEN_MINUTES", "600")
+            .env("NATTER_SOCKETS__CONNECTIONS_PER_USER", "100000")
+            .env("NATTER_SERVER__DRAIN_SECS", "2")
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?);
+        let mut child = command.spawn().map_err(|error| format!("cannot start natter: {error}"))?;
+        let pid = child.id();
+        let stdout = child.stdout.take();
+        let own = Self { child, folder };
+        let heard = stdout.and_then(|stdout| heard_address(stdout, "listening on http://"));
+        let Some(addr) = heard else {
+            return Err(format!("natter did not start within {START_SECS} s; its log ends:\n{}", own.log_end()).into());
+        };
+        Ok(Target { addr, pid: Some(pid), own: Some(own) })
+    }
+
+    fn stop(mut self) -> Outcome {
+        let pid = self.child.id().to_string();
+        Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
+        let deadline = Instant::now() + Duration::from_secs(STOP_SECS);
+        while Instant::now() < deadline {
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    return Err(format!("natter ended with {status}; its log ends:\n{}", self.log_end()).into());
+                }
+                None => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+        Err(format!("natter did not end within {STOP_SECS} s of SIGTERM; its log ends:\n{}", self.log_end()).into())
+    }
+
+    fn log_end(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.child
+                .kill()
+                .and_then(|()| self.child.wait())
+                .map_or_else(|error| eprintln!("natter: {error}"), |_| ());
+        }
+    }
+}
+
+/// A folder on the disk that holds the build, where `/tmp` may be memory: durable writes are to meet a disk.
+pub fn scratch_folder() -> Result<TempDir> {
+    let parent = PathBuf::from("target/load");
+    fs::create_dir_all(&parent).map_err(|error| format!("cannot make {}: {error}", parent.display()))?;
+    let parent = fs::canonicalize(&parent).unwrap_or_else(|_| Path::new(".").into());
+    Ok(tempfile::Builder::new().prefix("run-").tempdir_in(parent)?)
+}
+
+/// The address a child process prints after `prefix`; the rest of its output is read and dropped, so that it never blocks.
+pub fn heard_address(stdout: impl std::io::Read + Send + 'static, prefix: &'static str) -> Option<SocketAddr> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(std::io::Result::ok) {
+            if let Some(addr) = line.strip_prefix(prefix).and_then(|rest| rest.trim().parse().ok()) {
+                // The listener is gone only when it has stopped waiting.
+                tell.send(addr).ok();
+            }
+        }
+    });
+    told.recv_timeout(Duration::from_secs(START_SECS)).ok()
+}
+
+fn address(url: &str) -> Result<SocketAddr> {
+    let rest =
+        url.strip_prefix("http://").ok_or("--url wants http://host:port (for https, put the load behind the proxy)")?;
+    let host = rest.trim_end_matches('/');
+    let mut found =
+        host.to_socket_addrs().map_err(|error| format!("--url {url}: {error}; give it as http://host:port"))?;
+    found.next().ok_or_else(|| format!("--url {url}: no such host").into())
+}

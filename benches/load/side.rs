@@ -1,0 +1,253 @@
+//! One side of a fan-out comparison: natter, or the bare write loop. Both have subscribers that check every seq and
+//! somebody who posts, and both are measured by the same code.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::bare;
+use crate::check::Faults;
+use crate::crowd::{Crowd, Schedule};
+use crate::people::People;
+use crate::sender::{Acks, Sender, Until};
+use crate::server::Target;
+use crate::socket::{self, Socket};
+use crate::stats::Latency;
+use crate::{Common, Result, pacer, proc};
+
+/// How long the last deliveries may take before they count as lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between connecting and measuring: presence is told to everyone while sockets come.
+const SETTLE_MILLIS: u64 = 2_000;
+
+pub struct Side<'a> {
+    pub crowd: Rc<Crowd>,
+    voice: Voice,
+    server: Server<'a>,
+    readers_per_room: u64,
+    heads: Vec<u64>,
+    ack_faults: Faults,
+}
+
+enum Voice {
+    /// Their number divides the number of rooms: message m is posted by sender m modulo senders to room m modulo rooms.
+    Natter(Vec<Sender>),
+    Bare(TcpStream),
+}
+
+enum Server<'a> {
+    Natter(&'a Target),
+    Bare(bare::Process),
+}
+
+/// One measurement. CPU in seconds.
+pub struct Measured {
+    pub messages: u64,
+    pub deliveries: u64,
+    pub secs: f64,
+    pub server_cpu: f64,
+    pub client_cpu: f64,
+    pub latency: Latency,
+}
+
+impl Measured {
+    pub fn deliveries_per_sec(&self) -> f64 {
+        self.deliveries as f64 / self.secs
+    }
+
+    /// CPU seconds per million deliveries.
+    pub fn server_cpu_per_million(&self) -> f64 {
+        self.server_cpu / self.deliveries as f64 * 1e6
+    }
+
+    pub fn client_cpu_per_million(&self) -> f64 {
+        self.client_cpu / self.deliveries as f64 * 1e6
+    }
+}
+
+impl<'a> Side<'a> {
+    /// Makes users and rooms, connects everyone, and posts once to each room.
+    pub async fn natter(
+        target: &'a Target,
+        common: &Common,
+        (rooms, readers, senders): (usize, usize, usize),
+        bytes: usize,
+    ) -> Result<Self> {
+        let people = People::gather(target, common, rooms * readers + senders).await?;
+        let chat_ids = people.rooms(target, rooms).await?;
+        let crowd = Crowd::new();
+        crowd.join(target, &people, &chat_ids, rooms * readers).await?;
+        let mut voices = Vec::new();
+        for nth in 0..senders {
+            let turns = chat_ids.iter().skip(nth).step_by(senders).cloned().collect();
+            let name = format!("{}-{nth}", people.run);
+            voices.push(Sender::open(target, people.first(), turns, &name, bytes).await?);
+        }
+        settle(SETTLE_MILLIS).await;
+        let heads = crowd.heads(rooms);
+        let mut side = Self {
+            crowd,
+            voice: Voice::Natter(voices),
+            server: Server::Natter(target),
+            readers_per_room: readers as u64,
+            heads,
+            ack_faults: Faults::default(),
+        };
+        let warm_up = side.paced(1_000.0, rooms as u64).await?;
+        match warm_up.deliveries == (rooms * readers) as u64 {
+            true => Ok(side),
+            false => {
+                Err(format!("of the first {} deliveries only {} came", rooms * readers, warm_up.deliveries).into())
+            }
+        }
+    }
+
+    /// The bare loop with as many sockets, writing events of the same length.
+    pub async fn bare(rooms: usize, readers: usize, event_bytes: usize) -> Result<Side<'static>> {
+        let (subscribers, bytes) = ((rooms * readers).to_string(), event_bytes.to_string());
+        let arguments = ["fanout", "--subscribers", &subscribers, "--rooms", &rooms.to_string(), "--bytes", &bytes];
+        let process = bare::Process::start(&arguments, "")?;
+        let mut control = socket::connect(process.addr).await?;
+        let crowd = Crowd::new();
+        for nth in 0..rooms * readers {
+            crowd.follow(Socket::raw(socket::connect(process.addr).await?), nth % rooms, 1, &[]);
+        }
+        control.read_u8().await?;
+        Ok(Side {
+            crowd,
+            voice: Voice::Bare(control),
+            server: Server::Bare(process),
+            readers_per_room: readers as u64,
+            heads: vec![0; rooms],
+            ack_faults: Faults::default(),
+        })
+    }
+
+    /// Open-loop: `messages` at `rate` per second, a multiple of the number of rooms.
+    pub async fn paced(&mut self, rate: f64, messages: u64) -> Result<Measured> {
+        let first_seqs = self.heads.iter().map(|head| head + 1).collect();
+        let schedule = Schedule::at_rate(Instant::now() + Duration::from_millis(100), rate, first_seqs);
+        self.crowd.expect(schedule.clone());
+        let meter = self.meter()?;
+        match &mut self.voice {
+            Voice::Natter(senders) => {
+                let acks = post_on_time(senders, &schedule, messages).await?;
+                if let [head] = self.heads[..] {
+                    self.ack_faults.add(&Faults::in_acks(head, acks.seqs));
+                }
+            }
+            Voice::Bare(control) => {
+                let outlet = std::net::TcpStream::from(std::os::fd::AsFd::as_fd(control).try_clone_to_owned()?);
+                let pacing = pacer::spawn(vec![outlet], schedule.clone(), messages, |_, out| out.push(b'm'));
+                if self.heads.len() == 1 {
+                    control.read_exact(&mut vec![0; messages as usize]).await?;
+                }
+                pacing.await??;
+            }
+        }
+        self.measure(meter, schedule.start, messages).await
+    }
+
+    /// As many messages as acknowledgements allow with `window` of them outstanding; for one room.
+    pub async fn saturated(&mut self, window: u64, length: Duration) -> Result<Measured> {
+        let (start, meter) = (Instant::now(), self.meter()?);
+        let messages = match &mut self.voice {
+            Voice::Natter(senders) => {
+                let acks = senders[0].windowed(window, Until::Time(start + length)).await?;
+                let count = acks.seqs.len() as u64;
+                self.ack_faults.add(&Faults::in_acks(self.heads[0], acks.seqs));
+                count
+            }
+            Voice::Bare(control) => order_windowed(control, window as usize, start + length).await?,
+        };
+        self.measure(meter, start, messages).await
+    }
+
+    pub fn faults(&self) -> Faults {
+        let mut faults = self.crowd.faults(&self.heads);
+        faults.add(&self.ack_faults);
+        faults
+    }
+
+    /// Ends subscribers and senders; the server stays.
+    pub fn leave(self) {
+        self.crowd.leave();
+    }
+
+    fn server_cpu(&self) -> Result<f64> {
+        match &self.server {
+            Server::Natter(target) => target.cpu_secs(),
+            Server::Bare(process) => process.cpu_secs(),
+        }
+    }
+
+    fn meter(&self) -> Result<(f64, f64, u64)> {
+        Ok((self.server_cpu()?, proc::own_cpu_secs()?, self.crowd.delivered()))
+    }
+
+    /// Waits for the last delivery and reads the meters again.
+    async fn measure(&mut self, before: (f64, f64, u64), start: Instant, messages: u64) -> Result<Measured> {
+        let goal = before.2 + messages * self.readers_per_room;
+        let last = self.crowd.wait_for(goal, PATIENCE).await;
+        let rooms = self.heads.len() as u64;
+        self.heads.iter_mut().for_each(|head| *head += messages / rooms);
+        let after = self.meter()?;
+        Ok(Measured {
+            messages,
+            deliveries: after.2 - before.2,
+            secs: last.saturating_duration_since(start).as_secs_f64(),
+            server_cpu: after.0 - before.0,
+            client_cpu: after.1 - before.1,
+            latency: self.crowd.latencies(),
+        })
+    }
+}
+
+impl Drop for Side<'_> {
+    fn drop(&mut self) {
+        self.crowd.leave();
+    }
+}
+
+/// Posts `count` messages as the schedule says, the senders in turn, until all are acknowledged.
+pub async fn post_on_time(senders: &mut [Sender], schedule: &Schedule, count: u64) -> Result<Acks> {
+    let stride = senders.len() as u64;
+    let share = |nth: u64| (count + stride - 1 - nth) / stride;
+    let outlets = senders.iter().map(|sender| sender.socket.outlet()).collect::<std::io::Result<Vec<_>>>()?;
+    let mut frames: Vec<_> = senders.iter_mut().zip(0..).map(|(sender, nth)| sender.frames(share(nth))).collect();
+    let pacing = pacer::spawn(outlets, schedule.clone(), count, move |i, out| frames[(i % stride) as usize](out));
+    let reading = senders.iter_mut().zip(0..).map(|(sender, nth)| sender.acks_of(share(nth), schedule, (nth, stride)));
+    let mut acks = Acks::default();
+    for sender in futures_util::future::try_join_all(reading).await? {
+        acks.add(sender);
+    }
+    pacing.await??;
+    Ok(acks)
+}
+
+/// Keeps `window` orders outstanding at the bare server; how many it has carried out.
+async fn order_windowed(control: &mut TcpStream, window: usize, end: Instant) -> Result<u64> {
+    let (mut ordered, mut done, mut answers) = (0, 0, [0; 256]);
+    loop {
+        if Instant::now() < end {
+            let more = window - (ordered - done);
+            control.write_all(&vec![b'm'; more]).await?;
+            ordered += more;
+        }
+        if ordered == done {
+            return Ok(done as u64);
+        }
+        match control.read(&mut answers).await? {
+            0 => return Err("the bare server ended".into()),
+            count => done += count,
+        }
+    }
+}
+
+/// Sleeps until what the last step stirred up (presence, caches, closing sockets) has settled.
+pub async fn settle(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}

@@ -1,0 +1,115 @@
+//! One transaction for many writes, such that each of them is whole or absent and none can spoil another.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::codec::{is_of_the_environment, store_error};
+use crate::store::{Result, StoreError};
+
+/// A write of any type, as the thread sees it.
+pub(super) trait Job: Send {
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
+    /// This job alone has failed.
+    fn fail(&mut self, error: StoreError);
+    /// Tells who waits; `false` when what they hear is an error.
+    fn answer(self: Box<Self>, committed: &Result<()>) -> bool;
+}
+
+/// `work` may run twice; it is the second outcome that counts.
+pub(super) struct Op<F, T> {
+    work: F,
+    outcome: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Op<F, T> {
+    pub(super) fn new(work: F) -> (Self, oneshot::Receiver<Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { work, outcome: None, reply }, answer)
+    }
+}
+
+impl<F, T> Job for Op<F, T>
+where
+    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.outcome = Some(Ok((self.work)(db)?));
+        Ok(())
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        self.outcome = Some(Err(error));
+    }
+
+    fn answer(self: Box<Self>, committed: &Result<()>) -> bool {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => Err(StoreError::Unavailable("a write never ran".into())),
+            (Err(error), _) => Err(error.clone()),
+        };
+        let fine = answer.is_ok();
+        // Whoever asked may have gone; what they asked for is done all the same.
+        drop(self.reply.send(answer));
+        fine
+    }
+}
+
+/// Why a transaction came to nothing.
+pub(super) enum Trouble {
+    /// One job failed by itself; the others may go on without it.
+    OfOne,
+    OfAll(rusqlite::Error),
+}
+
+/// One transaction for all of them; `each_alone` keeps the failure of one from the others.
+pub(super) fn transaction(db: &Connection, batch: &mut [Box<dyn Job>], each_alone: bool) -> Result<(), Trouble> {
+    execute(db, "BEGIN IMMEDIATE").map_err(Trouble::OfAll)?;
+    let mut result = batch.iter_mut().try_for_each(|job| run(db, job.as_mut(), each_alone));
+    if result.is_ok() {
+        result = execute(db, "COMMIT").map_err(Trouble::OfAll);
+    }
+    if result.is_err()
+        && !db.is_autocommit()
+        && let Err(error) = execute(db, "ROLLBACK")
+    {
+        return Err(Trouble::OfAll(error));
+    }
+    result
+}
+
+fn run(db: &Connection, job: &mut dyn Job, alone: bool) -> Result<(), Trouble> {
+    if alone {
+        execute(db, "SAVEPOINT job").map_err(Trouble::OfAll)?;
+    }
+    let error = match catch_unwind(AssertUnwindSafe(|| job.run(db))) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) if is_of_the_environment(&error) || db.is_autocommit() => return Err(Trouble::OfAll(error)),
+        Ok(Err(error)) => Some(store_error(&error)),
+        Err(panic) => Some(StoreError::Unavailable(format!("a write panicked: {}", words_of(&*panic)))),
+    };
+    match error {
+        None if alone => execute(db, "RELEASE job").map_err(Trouble::OfAll),
+        None => Ok(()),
+        Some(_) if !alone => Err(Trouble::OfOne),
+        Some(error) => {
+            tracing::error!(%error, "a write failed by itself; nothing of it is kept");
+            job.fail(error);
+            execute(db, "ROLLBACK TO job").and_then(|()| execute(db, "RELEASE job")).map_err(Trouble::OfAll)
+        }
+    }
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
+}
+
+fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([]).map(drop)
+}
