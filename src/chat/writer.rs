@@ -160,7 +160,7 @@ async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut items: VecDeque<Item>) {
         let Err(error) = tried else { continue };
         let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
         if !worth_waiting || Instant::now() + wait > give_up {
-            fail(chat, items, error);
+            fail(items, error);
             return;
         }
         tokio::time::sleep(wait).await;
@@ -265,7 +265,9 @@ fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &StoredEvent) {
     }
     let same = serde_json::from_slice::<Content>(&original.body).is_ok_and(|theirs| theirs.content == content);
     for reply in replies {
-        chat.metrics.duplicate_posts.inc();
+        if same {
+            chat.metrics.duplicate_posts.inc();
+        }
         let posted =
             Posted { message_id: original.event_id, seq: original.seq, sent_at: original.sent_at, duplicate: true };
         reply.send(if same { Ok(posted) } else { Err(REUSED) });
@@ -286,15 +288,12 @@ fn recheck(chat: &Chat, room: &Arc<Room>, items: &mut VecDeque<Item>) {
         }
     }
     for (item, error) in refused {
-        fail(chat, VecDeque::from([item]), error);
+        fail(VecDeque::from([item]), error);
     }
 }
 
-fn fail(chat: &Chat, items: VecDeque<Item>, error: ChatError) {
-    if let ChatError::Store(error) = &error {
-        chat.metrics.store_errors.inc();
-        tracing::warn!(%error, posts = items.len(), "a batch was not stored");
-    }
+fn fail(items: VecDeque<Item>, error: ChatError) {
+    tracing::debug!(%error, events = items.len(), "a batch was refused");
     for item in items {
         for reply in item.replies {
             reply.send(Err(error.clone()));

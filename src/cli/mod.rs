@@ -54,9 +54,13 @@ enum Command {
         command: admin::AdminCommand,
     },
     /// Copy everything into FILE, which must not exist; the server may be running
-    Backup { file: PathBuf },
+    Backup {
+        /// Where to, readable by its owner alone
+        file: PathBuf,
+    },
     /// Bring back what a backup holds; the server must be stopped
     Restore {
+        /// What `natter backup` made
         file: PathBuf,
         /// Replace data that is there
         #[arg(long)]

@@ -4,6 +4,7 @@ use std::{
     io::{self, Write},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use natter::{
@@ -27,6 +28,9 @@ use tokio::{
 
 use super::{data, secret};
 
+/// The few threads that read the store and hash passwords stay: each new one would begin with caches of its own.
+const KEEP_THREADS: Duration = Duration::from_secs(3600);
+
 pub fn serve(loaded: Loaded) -> Result<(), String> {
     logging::start(&loaded.config.log)?;
     for warning in &loaded.warnings {
@@ -39,6 +43,7 @@ pub fn serve(loaded: Loaded) -> Result<(), String> {
     let runtime = threads
         .enable_all()
         .thread_name("natter")
+        .thread_keep_alive(KEEP_THREADS)
         .build()
         .map_err(|error| format!("the system gives no threads ({error})"))?;
     let done = runtime.block_on(run(loaded.config));

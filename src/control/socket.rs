@@ -118,11 +118,11 @@ async fn converse(mut stream: tokio::net::UnixStream, operator: &Operator) -> io
     tokio::time::timeout(Duration::from_secs(LINE_SECS), from.read_until(b'\n', &mut line)).await??;
     let answer = match serde_json::from_slice::<Command>(&line) {
         Ok(command) => {
-            let (what, whom) = (command.name(), command.username().unwrap_or_default().to_owned());
+            let (what, whom) = (command.name(), command.username().unwrap_or("-").to_owned());
             let done = operate(operator, command).await;
             match &done {
-                Ok(_) => tracing::info!(command = what, username = whom, "admin command"),
-                Err(error) => tracing::warn!(command = what, username = whom, %error, "admin command refused"),
+                Ok(_) => tracing::info!(command = what, user = whom, "operator's command done"),
+                Err(error) => tracing::warn!(command = what, user = whom, %error, "operator's command refused"),
             }
             done.map_or_else(Answer::Error, Answer::Ok)
         }

@@ -26,6 +26,7 @@ mod messages;
 mod operators;
 mod original;
 mod readers;
+mod readme;
 mod refresh;
 mod roles;
 mod routes;
