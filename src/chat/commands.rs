@@ -199,9 +199,15 @@ impl Chat {
 
     /// Never moves back; what lies beyond the head is the head.
     pub async fn mark_read(&self, room: &Arc<Room>, user: UserId, seq: Seq) -> Result<ReadTo> {
-        let mark = self.store.set_read(room.id, user, seq).await?.ok_or(ChatError::NoSuchRoom)?;
-        self.bus.publish(Hint::ReadMoved { room: room.id, user, seq: mark.seq });
-        let (_, messages) = room.head_and_messages();
+        let (head, messages) = room.head_and_messages();
+        let before = self.store.member(room.id, user).await?.ok_or(ChatError::NoSuchRoom)?.read;
+        let mark = if seq.min(head) <= before.seq {
+            before
+        } else {
+            let mark = self.store.set_read(room.id, user, seq).await?.ok_or(ChatError::NoSuchRoom)?;
+            self.bus.publish(Hint::ReadMoved { room: room.id, user, seq: mark.seq });
+            mark
+        };
         Ok(ReadTo { read_seq: mark.seq, unread: messages.saturating_sub(mark.ordinal) })
     }
 

@@ -15,12 +15,13 @@ use crate::{
     types::{MessageId, Seq, Timestamp},
 };
 
-/// The items as the next events of the log.
-pub(super) fn encode(room: &Room, items: &VecDeque<Item>) -> Vec<(NewEvent, Advance)> {
-    let (mut seq, mut ordinal, sent_at) = {
+/// The head of the log, and the items as the events that follow it.
+pub(super) fn encode(room: &Room, items: &VecDeque<Item>) -> (Seq, Vec<(NewEvent, Advance)>) {
+    let (head, mut ordinal, sent_at) = {
         let live = room.live.lock();
         (live.head, live.messages, live.last_sent_at.max(Timestamp::now()))
     };
+    let mut seq = head;
     let mut events = Vec::with_capacity(items.len());
     for item in items {
         seq += 1;
@@ -28,7 +29,7 @@ pub(super) fn encode(room: &Room, items: &VecDeque<Item>) -> Vec<(NewEvent, Adva
         ordinal += u64::from(effect == Effect::Message);
         events.push(encode_event(&event, effect, &item.by, ordinal, item.event_id));
     }
-    events
+    (head, events)
 }
 
 fn event_of<'a>(item: &'a Item, room: &Room, seq: Seq, sent_at: Timestamp) -> (Event<'a>, Effect) {
@@ -82,7 +83,7 @@ pub(super) fn encode_event(
     (new, Advance { seq, ordinal, sent_at, entry: Entry { frame, is_message }, effect, username })
 }
 
-pub(super) fn advance_of_stored(event: StoredEvent) -> Advance {
+pub(super) fn advance_of_stored(event: &StoredEvent) -> Advance {
     #[derive(Deserialize)]
     struct Named {
         username: String,
@@ -97,7 +98,7 @@ pub(super) fn advance_of_stored(event: StoredEvent) -> Advance {
         ordinal: event.ordinal,
         sent_at: event.sent_at,
         entry: Entry { frame: Frame::of(&event.body), is_message },
-        effect: event.effect,
+        effect: event.effect.clone(),
         username,
     }
 }

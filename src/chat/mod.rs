@@ -164,7 +164,7 @@ impl Chat {
             }
             Hint::MembershipChanged { room, user, added } => {
                 let change = if added { ChatsChange::Added } else { ChatsChange::Removed };
-                self.notice(user, &Said::Chats { chat_id: room, change });
+                self.notice(user, &Said::Chats { chat_id: room, change }, true);
             }
             Hint::ReadMoved { room, user, seq } => self.tell_read(room, user, seq),
             Hint::Typing { room, user } => {
@@ -183,24 +183,31 @@ impl Chat {
         let Some(room) = self.rooms.in_memory(room) else { return };
         let Some(username) = room.username_of(user) else { return };
         let read = Said::Read { chat_id: room.id, username: &username, read_seq: seq };
-        self.notice(user, &read);
+        self.notice(user, &read, false);
         if room.kind == RoomKind::Private {
-            for (other, _) in room.members_now().into_iter().filter(|(other, _)| *other != user) {
-                self.notice(other, &read);
+            for other in room.member_ids().into_iter().filter(|other| *other != user) {
+                self.notice(other, &read, false);
             }
         }
     }
 
-    fn notice(&self, user: UserId, said: &Said<'_>) {
+    fn notice(&self, user: UserId, said: &Said<'_>, matters: bool) {
         let frame = Frame::json(said);
         for connection in self.online.connections_of(user) {
-            connection.notice(&frame, true);
+            connection.notice(&frame, matters);
         }
     }
 
+    /// Reads a log whose last append had no known outcome, or that grew elsewhere.
     async fn look_again(&self, room: &Arc<room::Room>) {
-        if let Err(error) = self.catch_up(room).await {
-            tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again");
+        match self.catch_up(room).await {
+            Ok(()) => {
+                let mut live = room.live.lock();
+                if !live.writing {
+                    live.doubtful = None;
+                }
+            }
+            Err(error) => tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again"),
         }
     }
 
@@ -223,24 +230,17 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// Expired logins are forgotten every so many turns.
 const PURGE_TURNS: u64 = 60;
 
-/// Lets go of idle rooms and forgotten logins, and reads again the logs whose last append had no known outcome.
+/// Lets go of idle rooms and forgotten logins, and has the logs read again whose last append had no known outcome.
 async fn tidy_up(chat: Weak<Chat>) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
     let mut turn = 0_u64;
+    let mut rereading = tokio::spawn(async {});
     loop {
         ticks.tick().await;
         let Some(chat) = chat.upgrade() else { return };
         chat.rooms.evict(chat.config.rooms.idle_secs);
-        let mut doubtful = Vec::new();
-        chat.rooms.each(|room| {
-            let live = room.live.lock();
-            if live.doubtful && !live.writing {
-                drop(live);
-                doubtful.push(room);
-            }
-        });
-        for room in doubtful {
-            chat.look_again(&room).await;
+        if rereading.is_finished() {
+            rereading = tokio::spawn(reread_doubtful(chat.clone()));
         }
         turn += 1;
         if turn.is_multiple_of(PURGE_TURNS)
@@ -248,5 +248,21 @@ async fn tidy_up(chat: Weak<Chat>) {
         {
             tracing::debug!(%error, "expired logins were not forgotten; it will be tried again");
         }
+    }
+}
+
+async fn reread_doubtful(chat: Arc<Chat>) {
+    let mut doubtful = Vec::new();
+    chat.rooms.each(|room| {
+        let doubt = {
+            let live = room.live.lock();
+            live.doubtful.is_some() && !live.writing
+        };
+        if doubt {
+            doubtful.push(room);
+        }
+    });
+    for room in doubtful {
+        chat.look_again(&room).await;
     }
 }

@@ -49,7 +49,8 @@ pub struct Entry {
 
 /// The events `next - len() .. next`, oldest first.
 ///
-/// The latest event stays whatever its size, so that a reader who is level never needs the store.
+/// The latest event stays whatever its size, and what has not been handed out stays too, so that a reader who is level
+/// never needs the store; the writer sees to it that this is no more than about half of the bounds.
 pub struct Ring {
     entries: VecDeque<Entry>,
     next: Seq,
@@ -63,15 +64,21 @@ impl Ring {
         Self { entries: VecDeque::new(), next: head + 1, bytes: 0, budget }
     }
 
-    pub fn push(&mut self, entry: Entry) {
+    /// Lets go of the oldest events up to `handed_out` where the bounds ask for it.
+    pub fn push(&mut self, entry: Entry, handed_out: Seq) {
         let len = entry.frame.bytes().len();
         self.entries.push_back(entry);
         self.next += 1;
         self.bytes += len;
         self.budget.grew(len);
-        while self.entries.len() > 1 && self.over() {
+        while self.entries.len() > 1 && self.first() <= handed_out && self.over() {
             self.pop();
         }
+    }
+
+    pub fn is_half_full_after(&self, cursor: Seq) -> bool {
+        let events = (self.next - 1).saturating_sub(cursor) as usize;
+        events > self.budget.events / 2 || (events > 1 && self.bytes_after(cursor) > self.budget.bytes / 2)
     }
 
     fn over(&self) -> bool {
@@ -152,7 +159,7 @@ mod tests {
             let budget = budget(events, bytes, usize::MAX);
             let mut ring = Ring::new(head, budget.clone());
             for (i, len) in lens.iter().enumerate() {
-                ring.push(entry(head + 1 + i as u64, *len));
+                ring.push(entry(head + 1 + i as u64, *len), Seq::MAX);
                 prop_assert!(ring.entries.len() == 1 || (ring.entries.len() <= events && ring.bytes <= bytes));
                 prop_assert_eq!(budget.used.load(Relaxed), ring.bytes);
             }
@@ -170,12 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn what_has_not_been_handed_out_stays() {
+        let mut ring = Ring::new(0, budget(3, usize::MAX, usize::MAX));
+        for seq in 1..=10 {
+            ring.push(entry(seq, 10), 4);
+        }
+        assert_eq!(ring.after(4).unwrap().map(seq_of).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
+        assert!(ring.after(3).is_none());
+        ring.push(entry(11, 10), 10);
+        assert_eq!(ring.after(8).unwrap().count(), 3);
+    }
+
+    #[test]
     fn all_rings_together_stay_within_their_budget() {
         let budget = budget(1000, usize::MAX, 1000);
         let mut rings: Vec<Ring> = (0..4).map(|_| Ring::new(0, budget.clone())).collect();
         for seq in 1..=100 {
             for ring in &mut rings {
-                ring.push(entry(seq, 50));
+                ring.push(entry(seq, 50), Seq::MAX);
             }
         }
         assert!(budget.used.load(Relaxed) <= 1000 + 4 * 60, "{}", budget.used.load(Relaxed));

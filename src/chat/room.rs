@@ -9,9 +9,10 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use slab::Slab;
+use tokio::sync::Notify;
 
 use super::{
     ChatError, Result,
@@ -28,8 +29,8 @@ use crate::{
 const FAN_OUT_STEP: usize = 256;
 /// Up to so many subscribers a fan-out is not worth a task of its own.
 const FAN_OUT_INLINE: usize = 64;
-/// Bursts longer than this are not merged: readers take them in pieces of their own size.
-const MERGED_MAX: usize = 64 * 1024;
+/// A burst ends with the event that makes it so long.
+const BURST_BYTES: usize = 64 * 1024;
 
 /// Somebody's connection, as rooms see it. Called without any lock of the room held; must not block.
 pub trait Subscriber: Send + Sync {
@@ -50,8 +51,8 @@ pub struct Burst {
     pub room: RoomId,
     pub first: Seq,
     pub last: Seq,
-    /// All frames in one piece; `None` where that would be too long.
-    pub merged: Option<Bytes>,
+    /// All frames in one piece.
+    pub merged: Bytes,
     pub only_messages: bool,
 }
 
@@ -77,13 +78,14 @@ pub(super) struct Live {
     pub members: HashMap<UserId, Membership>,
     pub pending: VecDeque<Pending>,
     pub writing: bool,
-    /// The outcome of the last append is unknown: the log must be read before the next.
-    pub doubtful: bool,
+    /// The outcome of an append after this head is unknown: the log must be read from there before the next.
+    pub doubtful: Option<Seq>,
     ring: Ring,
     subscribers: Slab<Subscription>,
     fanned: Seq,
     fanning: bool,
     used: Instant,
+    online_counted: Option<(Instant, usize)>,
 }
 
 pub struct Room {
@@ -91,6 +93,8 @@ pub struct Room {
     pub(crate) kind: RoomKind,
     pub(crate) epoch: String,
     pub(super) live: Mutex<Live>,
+    /// A fan-out has taken its next burst.
+    burst_taken: Notify,
 }
 
 /// Where a new subscription stands.
@@ -132,14 +136,21 @@ impl Room {
             members,
             pending: VecDeque::new(),
             writing: false,
-            doubtful: false,
+            doubtful: None,
             ring: Ring::new(record.head_seq, budget),
             subscribers: Slab::new(),
             fanned: record.head_seq,
             fanning: false,
             used: Instant::now(),
+            online_counted: None,
         };
-        Self { id: record.room_id, kind: record.kind, epoch: record.epoch, live: Mutex::new(live) }
+        Self {
+            id: record.room_id,
+            kind: record.kind,
+            epoch: record.epoch,
+            live: Mutex::new(live),
+            burst_taken: Notify::new(),
+        }
     }
 
     pub fn role_of(&self, user: UserId) -> Option<RoomRole> {
@@ -168,6 +179,19 @@ impl Room {
     /// Members' ids and names; large rooms give many.
     pub(super) fn members_now(&self) -> Vec<(UserId, Arc<str>)> {
         self.live.lock().members.iter().map(|(id, member)| (*id, member.username.clone())).collect()
+    }
+
+    /// When the members online were counted last, and how many they were.
+    pub(super) fn online_counted(&self) -> Option<(Instant, usize)> {
+        self.live.lock().online_counted
+    }
+
+    pub(super) fn set_online_counted(&self, at: Instant, online: usize) {
+        self.live.lock().online_counted = Some((at, online));
+    }
+
+    pub(super) fn member_ids(&self) -> Vec<UserId> {
+        self.live.lock().members.keys().copied().collect()
     }
 
     pub(super) fn username_of(&self, user: UserId) -> Option<Arc<str>> {
@@ -264,7 +288,7 @@ impl Room {
     /// Offers bursts until everyone has been offered everything. What comes while it runs makes the next burst, so
     /// under load bursts grow and every socket gets more frames a write.
     async fn fan_out(self: Arc<Self>) {
-        let _running = FanOutGuard(&self);
+        let mut running = FanOutGuard { room: &self, over: false };
         let mut step = Vec::new();
         while let Some(burst) = self.next_burst() {
             let mut at = 0;
@@ -278,27 +302,32 @@ impl Room {
                 }
             }
         }
+        running.over = true;
     }
 
     /// What has not been handed out yet; `None`, and the fan-out is over, where there is nothing.
     fn next_burst(&self) -> Option<Burst> {
         let mut live = self.live.lock();
-        if live.fanned == live.head || live.subscribers.is_empty() {
+        let burst = live.next_burst(self.id);
+        if burst.is_none() {
             live.fanned = live.head;
             live.fanning = false;
-            return None;
         }
-        let (first, last) = (live.fanned + 1, live.head);
-        live.fanned = last;
-        let burst = match live.ring.after(first - 1) {
-            Some(entries) => {
-                let entries: Vec<&Entry> = entries.collect();
-                let only_messages = entries.iter().all(|entry| entry.is_message);
-                Burst { room: self.id, first, last, merged: merge(&entries), only_messages }
+        drop(live);
+        self.burst_taken.notify_waiters();
+        burst
+    }
+
+    /// Waits while what has not been handed out fills half of the ring: a fan-out asks no reader to be ready, so it gets
+    /// there, and nobody who is level has to read from the store.
+    pub(super) async fn fan_out_near(&self) {
+        loop {
+            let taken = self.burst_taken.notified();
+            if !self.live.lock().fan_out_is_far() {
+                return;
             }
-            None => Burst { room: self.id, first, last, merged: None, only_messages: false },
-        };
-        Some(burst)
+            taken.await;
+        }
     }
 
     /// The subscribers in the next slots from `at`; where to go on, or `None` at the end.
@@ -314,29 +343,17 @@ impl Room {
     }
 }
 
-fn merge(entries: &[&Entry]) -> Option<Bytes> {
-    match entries {
-        [one] => Some(one.frame.bytes().clone()),
-        many => {
-            let len: usize = many.iter().map(|entry| entry.frame.bytes().len()).sum();
-            (len <= MERGED_MAX).then(|| {
-                let mut merged = Vec::with_capacity(len);
-                for entry in many {
-                    merged.extend_from_slice(entry.frame.bytes());
-                }
-                Bytes::from(merged)
-            })
-        }
-    }
-}
-
 /// A fan-out that ends early (its task was dropped or panicked) must not leave the room believing that one runs.
-struct FanOutGuard<'a>(&'a Arc<Room>);
+struct FanOutGuard<'a> {
+    room: &'a Room,
+    over: bool,
+}
 
 impl Drop for FanOutGuard<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.live.lock().fanning = false;
+        if !self.over {
+            self.room.live.lock().fanning = false;
+            self.room.burst_taken.notify_waiters();
         }
     }
 }
@@ -350,7 +367,8 @@ impl Live {
         self.head = event.seq;
         self.messages = event.ordinal;
         self.last_sent_at = event.sent_at;
-        self.ring.push(event.entry);
+        let handed_out = if self.subscribers.is_empty() { self.head } else { self.fanned };
+        self.ring.push(event.entry, handed_out);
         match event.effect {
             Effect::Message => {}
             Effect::Joined { user, role } => {
@@ -370,6 +388,41 @@ impl Live {
             }
             Effect::Renamed { name } => self.name = Some(name),
         }
+    }
+
+    fn next_burst(&mut self, room: RoomId) -> Option<Burst> {
+        if self.fanned == self.head || self.subscribers.is_empty() {
+            return None;
+        }
+        let first = self.fanned + 1;
+        let mut only_messages = true;
+        let mut frames = Vec::new();
+        let mut bytes = 0;
+        for entry in self.ring.after(self.fanned)? {
+            only_messages &= entry.is_message;
+            bytes += entry.frame.bytes().len();
+            frames.push(entry.frame.bytes());
+            if bytes >= BURST_BYTES {
+                break;
+            }
+        }
+        let last = self.fanned + frames.len() as Seq;
+        let merged = match frames[..] {
+            [one] => one.clone(),
+            _ => frames
+                .into_iter()
+                .fold(BytesMut::with_capacity(bytes), |mut all, frame| {
+                    all.extend_from_slice(frame);
+                    all
+                })
+                .freeze(),
+        };
+        self.fanned = last;
+        Some(Burst { room, first, last, merged, only_messages })
+    }
+
+    fn fan_out_is_far(&self) -> bool {
+        self.fanning && self.ring.is_half_full_after(self.fanned)
     }
 
     /// For how many subscribers a fan-out should start now; `None` where none should, or one runs.

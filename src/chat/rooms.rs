@@ -5,7 +5,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -31,6 +31,9 @@ pub struct Rooms {
     max: usize,
     pub(super) budget: Arc<RingBudget>,
     metrics: Arc<Metrics>,
+    started: Instant,
+    /// When every room was in use; in seconds since `started`, from 1.
+    full_at: AtomicU64,
 }
 
 impl Rooms {
@@ -42,6 +45,8 @@ impl Rooms {
             max: config.rooms.live,
             budget: RingBudget::new(&config.rooms, metrics.clone()),
             metrics,
+            started: Instant::now(),
+            full_at: AtomicU64::new(0),
         }
     }
 
@@ -59,7 +64,7 @@ impl Rooms {
             return Ok(cell.clone());
         }
         if self.count.load(Relaxed) >= self.max {
-            self.evict(0);
+            self.make_room();
             if self.count.load(Relaxed) >= self.max {
                 self.metrics.bound_hit("rooms.live");
                 return Err(ChatError::Busy("rooms.live"));
@@ -76,6 +81,14 @@ impl Rooms {
             .clone())
     }
 
+    /// Lets go of every unused room. That looks at all of them, so when it was in vain it is not tried again for a second.
+    fn make_room(&self) {
+        let now = self.started.elapsed().as_secs() + 1;
+        if self.full_at.load(Relaxed) != now && self.evict(0) == 0 {
+            self.full_at.store(now, Relaxed);
+        }
+    }
+
     /// Takes a cell out that holds no room and that nobody else waits for.
     fn forget_empty(&self, id: RoomId, cell: Cell) {
         let mut shard = self.shard(id).lock();
@@ -87,9 +100,10 @@ impl Rooms {
         }
     }
 
-    /// Lets go of rooms that nobody has used for so long.
-    pub fn evict(&self, idle_secs: u64) {
+    /// Lets go of rooms that nobody has used for so long; tells how many.
+    pub fn evict(&self, idle_secs: u64) -> usize {
         let now = Instant::now();
+        let mut all = 0;
         for shard in &self.shards {
             let mut shard = shard.lock();
             let before = shard.len();
@@ -101,7 +115,9 @@ impl Rooms {
             let gone = before - shard.len();
             self.count.fetch_sub(gone, Relaxed);
             self.metrics.rooms.dec_by(gone as i64);
+            all += gone;
         }
+        all
     }
 
     /// Every room in memory, a shard at a time.

@@ -89,3 +89,13 @@ pub(super) struct Item {
     /// Kept over renumbering, so that an append of unknown outcome can be recognised in the log.
     pub event_id: MessageId,
 }
+
+impl Item {
+    /// What it may be in the log only once by.
+    pub fn once(&self) -> Option<(UserId, String)> {
+        match &self.work {
+            Work::Post { client_id: Some(id), .. } => Some((self.by.user, id.clone())),
+            _ => None,
+        }
+    }
+}

@@ -55,16 +55,17 @@ impl Chat {
     }
 
     /// Reads what the log has beyond what the room knows, and shows it.
-    pub(super) async fn catch_up(&self, room: &Arc<Room>) -> Result<usize, StoreError> {
-        let mut read = 0;
+    pub(super) async fn catch_up(&self, room: &Arc<Room>) -> Result<(), StoreError> {
         loop {
             let page = Page { after: Some(room.head()), before: None, limit: CATCH_UP_PAGE, messages_only: false };
             let events = self.store.events(room.id, page).await?;
-            let count = events.len();
-            room.advance(events.into_iter().map(advance_of_stored).collect()).await;
-            read += count;
-            if count < CATCH_UP_PAGE {
-                return Ok(read);
+            let last = events.len() < CATCH_UP_PAGE;
+            // Whoever is gone must be dropped before what follows can be read.
+            for stretch in events.chunk_by(|event, _| !matches!(event.effect, Effect::Gone { .. })) {
+                room.advance(stretch.iter().map(advance_of_stored).collect()).await;
+            }
+            if last {
+                return Ok(());
             }
         }
     }
@@ -74,6 +75,7 @@ impl Chat {
 async fn write(chat: Arc<Chat>, room: Arc<Room>) {
     let _guard = WriterGuard { chat: &chat, room: &room };
     loop {
+        room.fan_out_near().await;
         let (items, refused) = {
             let mut live = room.live.lock();
             let before = live.pending.len();
@@ -104,7 +106,7 @@ impl Drop for WriterGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut live = self.room.live.lock();
-            live.doubtful = true;
+            live.doubtful = live.doubtful.or(Some(live.head));
             live.writing = false;
             let abandoned = std::mem::take(&mut live.pending);
             drop(live);
@@ -119,7 +121,8 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
     let (mut items, mut refused) = (VecDeque::<Item>::new(), Vec::new());
     let mut by_client_id = HashMap::new();
     let now = Instant::now();
-    while items.len() < chat.config.rooms.batch_events {
+    let mut bytes = 0;
+    while items.len() < chat.config.rooms.batch_events && bytes < chat.config.rooms.batch_bytes {
         let Some(next) = live.pending.front() else { break };
         let alone = !matches!(next.work, Work::Post { .. });
         if alone && !items.is_empty() {
@@ -140,8 +143,11 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
                 refused.push((reply, REUSED));
             }
         } else {
-            if let Work::Post { client_id: Some(id), .. } = &work {
-                by_client_id.insert((by.user, id.clone()), items.len());
+            if let Work::Post { client_id, content } = &work {
+                bytes += content.len();
+                if let Some(id) = client_id {
+                    by_client_id.insert((by.user, id.clone()), items.len());
+                }
             }
             items.push_back(Item { by, work, replies: vec![reply], event_id: MessageId::fresh() });
             if alone {
@@ -171,10 +177,8 @@ async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut items: VecDeque<Item>) {
 /// One append and what follows from it. What is settled leaves `items`; the rest may be tried again after `Ok`, and after
 /// an error whose outcome is unknown.
 async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
-    if room.live.lock().doubtful {
-        settle(chat, room, items).await?;
-    }
-    let encoded = encode(room, items);
+    settle(chat, room, items).await?;
+    let (head, encoded) = encode(room, items);
     if encoded.is_empty() {
         return Ok(());
     }
@@ -186,7 +190,8 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Ite
     let Appended { stored, stopped } = match appended {
         Ok(appended) => appended,
         Err(StoreError::Unavailable(why)) => {
-            room.live.lock().doubtful = true;
+            let mut live = room.live.lock();
+            live.doubtful = live.doubtful.or(Some(head));
             return Err(StoreError::Unavailable(why).into());
         }
         Err(error) => return Err(error.into()),
@@ -197,11 +202,12 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Ite
         None if stored == count => Ok(()),
         Some(Stopped::Duplicate(original)) => {
             answer_duplicate(chat, items.pop_front(), &original);
-            Ok(())
+            answer_duplicates(chat, room, items).await
         }
         Some(Stopped::NoSuchRoom) => Err(ChatError::NoSuchRoom),
         None | Some(Stopped::SeqTaken) => {
-            if chat.catch_up(room).await? == 0 {
+            chat.catch_up(room).await?;
+            if room.head() == head + stored as Seq {
                 return Err(StoreError::Damaged(format!("the log of room {} does not end at its head", room.id)).into());
             }
             recheck(chat, room, items);
@@ -210,22 +216,26 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Ite
     }
 }
 
-/// Reads the log after an append of unknown outcome: acknowledges what of `items` stands there.
+/// After an append of unknown outcome: reads the log from where it began, and acknowledges what of `items` stands there.
 async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
-    let page =
-        Page { after: Some(room.head()), before: None, limit: CATCH_UP_PAGE.max(items.len()), messages_only: false };
-    let found = chat.store.events(room.id, page).await?;
-    for event in found {
-        let mine = items.front().is_some_and(|item| event.event_id == item.event_id);
-        let advance = advance_of_stored(event);
-        if mine {
-            show(chat, room, items, vec![advance]).await;
-        } else {
-            room.advance(vec![advance]).await;
+    let Some(mut after) = room.live.lock().doubtful else { return Ok(()) };
+    loop {
+        let page = Page { after: Some(after), before: None, limit: CATCH_UP_PAGE, messages_only: false };
+        let found = chat.store.events(room.id, page).await?;
+        let last = found.len() < CATCH_UP_PAGE;
+        for event in found {
+            after = event.seq;
+            let mine = items.iter().position(|item| item.event_id == event.event_id);
+            room.advance(vec![advance_of_stored(&event)]).await;
+            if let Some(item) = mine.and_then(|at| items.remove(at)) {
+                acknowledge(chat, room, item, event.seq, event.sent_at, &event.effect);
+            }
+        }
+        if last {
+            break;
         }
     }
-    chat.catch_up(room).await?;
-    room.live.lock().doubtful = false;
+    room.live.lock().doubtful = None;
     recheck(chat, room, items);
     Ok(())
 }
@@ -240,21 +250,42 @@ async fn show(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, ad
     room.advance(advances).await;
     for (seq, sent_at, effect) in stored {
         let Some(item) = items.pop_front() else { break };
-        if effect == Effect::Message {
-            chat.metrics.posts.inc();
-        }
-        match effect {
-            Effect::Joined { user, .. } => {
-                chat.bus.publish(Hint::MembershipChanged { room: room.id, user, added: true })
-            }
-            Effect::Gone { user } => chat.bus.publish(Hint::MembershipChanged { room: room.id, user, added: false }),
-            Effect::Message | Effect::RoleSet { .. } | Effect::Renamed { .. } => {}
-        }
-        for (i, reply) in item.replies.into_iter().enumerate() {
-            reply.send(Ok(Posted { message_id: item.event_id, seq, sent_at, duplicate: i > 0 }));
-        }
+        acknowledge(chat, room, item, seq, sent_at, &effect);
     }
     chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: room.head() });
+}
+
+/// Tells whoever must know that an item is in the log now.
+fn acknowledge(chat: &Chat, room: &Room, item: Item, seq: Seq, sent_at: Timestamp, effect: &Effect) {
+    let membership = |user, added| chat.bus.publish(Hint::MembershipChanged { room: room.id, user, added });
+    match effect {
+        Effect::Message => drop(chat.metrics.posts.inc()),
+        Effect::Joined { user, .. } => membership(*user, true),
+        Effect::Gone { user } => membership(*user, false),
+        Effect::RoleSet { .. } | Effect::Renamed { .. } => {}
+    }
+    for (i, reply) in item.replies.into_iter().enumerate() {
+        reply.send(Ok(Posted { message_id: item.event_id, seq, sent_at, duplicate: i > 0 }));
+    }
+}
+
+/// Where one is a retry, others often are: all that the log has are answered at once, before the next append.
+async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
+    let ids: Vec<_> = items.iter().filter_map(Item::once).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let found = chat.store.find_posts(room.id, ids).await?;
+    let mut originals: HashMap<_, _> =
+        found.into_iter().filter_map(|event| Some(((event.sender, event.client_id.clone()?), event))).collect();
+    let all = std::mem::take(items);
+    for item in all {
+        match item.once().and_then(|id| originals.remove(&id)) {
+            Some(original) => answer_duplicate(chat, Some(item), &original),
+            None => items.push_back(item),
+        }
+    }
+    Ok(())
 }
 
 fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &StoredEvent) {

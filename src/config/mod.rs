@@ -129,8 +129,9 @@ pub struct Rooms {
     pub rings_bytes: usize,
     /// Posts that may wait in one room; the next is answered 429.
     pub pending_posts: usize,
-    /// Events in one batch of a room.
+    /// Events in one batch of a room, and about how many bytes.
     pub batch_events: usize,
+    pub batch_bytes: usize,
     /// Seconds until a post that the store has not confirmed is answered 503.
     pub post_secs: u64,
 }
@@ -174,6 +175,8 @@ pub struct Presence {
     pub ttl_secs: u64,
     /// Rooms with more members than this are told how many are online, not who.
     pub names_up_to: usize,
+    /// And so often at most.
+    pub count_secs: u64,
     /// One `typing` of a user in a room is passed on in so long.
     pub typing_millis: u64,
 }
@@ -335,7 +338,8 @@ impl Default for Rooms {
             ring_bytes: 512 * 1024,
             rings_bytes: 512 * 1024 * 1024,
             pending_posts: 10_000,
-            batch_events: 1_000,
+            batch_events: 500,
+            batch_bytes: 256 * 1024,
             post_secs: 10,
         }
     }
@@ -365,7 +369,7 @@ impl Default for Sockets {
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { enabled: true, batch_millis: 500, ttl_secs: 5, names_up_to: 100, typing_millis: 2_000 }
+        Self { enabled: true, batch_millis: 500, ttl_secs: 5, names_up_to: 100, count_secs: 5, typing_millis: 2_000 }
     }
 }
 

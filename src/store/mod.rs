@@ -328,6 +328,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with their effects.
     /// Never leaves a hole, never stores a second event for one (room, sender, client_id).
     async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended>;
+    /// Of these `(sender, client_id)`, those that the log has, in any order.
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>>;
     /// Always ascending by seq.
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>>;
     /// Moves a read mark forward to `min(seq, head)`, never back; `None` for somebody who is not a member.

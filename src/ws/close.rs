@@ -7,6 +7,8 @@ pub enum Close {
     Asked(u16),
     Draining,
     TooSlow,
+    /// On a one-room socket, where nothing can be answered: a post that was not stored, through no fault of the client.
+    NotStored,
     Binary,
     NotUtf8,
     ProtocolError,
@@ -32,7 +34,7 @@ impl Close {
             Close::TooBig => 1009,
             Close::Internal => 1011,
             Close::Draining => 1012,
-            Close::TooSlow => 1013,
+            Close::TooSlow | Close::NotStored => 1013,
             Close::TokenExpired | Close::LoginEnded => 4401,
             Close::RemovedFromRoom => 4403,
             Close::NoPong => 4408,
@@ -44,6 +46,7 @@ impl Close {
         match self {
             Close::Asked(_) => "",
             Close::ProtocolError => "not the WebSocket protocol",
+            Close::NotStored => "a message was not stored, reconnect and send it again",
             Close::Binary => "send text frames",
             Close::NotUtf8 => "text must be UTF-8",
             Close::BadFrames => "too many bad frames",

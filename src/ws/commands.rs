@@ -43,13 +43,14 @@ impl From<ChatError> for Refusal {
 }
 
 /// Before anything else: is the login still good now that this connection can be found to be revoked, and the welcome.
-pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connection_id: &str) {
+/// `false`: the connection is closing.
+pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connection_id: &str) -> bool {
     let app = &connection.app;
     if !still_good(connection, caller).await {
-        return;
+        return false;
     }
     if connection.mode != Mode::AllRooms {
-        return;
+        return true;
     }
     let (limits, sockets) = (&app.config.limits, &app.config.sockets);
     let expires_at = connection.state().expires_at;
@@ -67,6 +68,7 @@ pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connect
             in_flight: sockets.in_flight,
         },
     }));
+    true
 }
 
 /// A hint that ended the login before this connection could hear it is made up for. `false`: the connection is closing.
@@ -87,9 +89,8 @@ async fn still_good(connection: &Connection, caller: &Caller) -> bool {
 /// Serves what a read gave, in order, then closes where the client said so or broke the protocol.
 pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
     for text in heard.texts {
-        connection.app.metrics.frames_received.inc();
-        if !admit(&connection) {
-            return connection.close(Close::RateLimit);
+        if connection.state().is_over() {
+            return;
         }
         let going_on = match connection.mode {
             Mode::AllRooms => all_rooms(&connection, &text).await,
@@ -107,14 +108,16 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
     }
 }
 
-fn admit(connection: &Connection) -> bool {
+/// `false`: these frames are more than `limits.frames_per_sec` allows.
+pub(super) fn admit(connection: &Connection, frames: u32) -> bool {
     let app = &connection.app;
+    app.metrics.frames_received.inc_by(frames.into());
     let limits = &app.config.limits;
     if limits.rates == crate::config::Rates::Off {
         return true;
     }
     let now = app.sockets.now();
-    let admitted = connection.state().frames.admit(now, limits.frames_per_sec, limits.frames_burst);
+    let admitted = connection.state().frames.admit(frames, now, limits.frames_per_sec, limits.frames_burst);
     if !admitted {
         app.metrics.bound_hit("limits.frames_per_sec");
     }
@@ -256,7 +259,9 @@ async fn post(
 ) -> Result<(), Refusal> {
     let room = room_of(connection, chat_id).await?;
     may_post(connection, &content, client_id.as_deref())?;
-    connection.state().in_flight += 1;
+    if !begin_post(connection) {
+        return Ok(());
+    }
     let (asker, req, id, chat_id) = (connection.clone(), req.map(RawValue::to_owned), client_id.clone(), room.id);
     let reply = Reply::new(move |result| {
         let frame = match result {
@@ -277,6 +282,16 @@ async fn post(
     Ok(())
 }
 
+/// Counts a post as in flight. `false`: the connection is over, and what it asks counts no more.
+fn begin_post(connection: &Connection) -> bool {
+    let mut state = connection.state();
+    if state.is_over() {
+        return false;
+    }
+    state.in_flight += 1;
+    true
+}
+
 fn may_post(connection: &Connection, content: &str, client_id: Option<&str>) -> Result<(), Refusal> {
     let app = &connection.app;
     app.chat.check_post(content, client_id)?;
@@ -292,29 +307,37 @@ fn submit(connection: &Connection, room: &Arc<Room>, content: String, client_id:
     connection.app.chat.submit(room, by, Work::Post { content, client_id }, reply);
 }
 
-/// A post on a one-room socket: nothing is answered but the message itself, and what is refused is counted.
+/// A post on a one-room socket: nothing is answered but the message itself. What is refused is counted; what could not
+/// be stored closes the socket, so that its client knows.
 async fn one_room(connection: &Arc<Connection>, room: RoomId, text: &str) -> bool {
     let room = connection.state().outbox.room(room).cloned();
     let Some(room) = room else { return false };
-    let refusal = match frames::parse_one_room(text) {
-        Ok((content, client_id)) => match may_post(connection, &content, client_id.as_deref()) {
-            Ok(()) => {
-                connection.state().in_flight += 1;
-                let asker = connection.clone();
-                let reply = Reply::new(move |result| {
-                    if let Err(error) = result {
-                        count_bad_frame(&asker, &error.to_string());
-                    }
-                    asker.answer(None);
-                });
-                submit(connection, &room, content, client_id, reply);
-                return true;
-            }
-            Err(refusal) => refusal,
-        },
-        Err(bad) => bad.into(),
+    let asked = frames::parse_one_room(text).map_err(Refusal::from).and_then(|(content, client_id)| {
+        may_post(connection, &content, client_id.as_deref())?;
+        Ok((content, client_id))
+    });
+    let (content, client_id) = match asked {
+        Ok(asked) => asked,
+        Err(Refusal { retry_after: Some(_), .. }) => {
+            connection.close(Close::RateLimit);
+            return false;
+        }
+        Err(refusal) => return count_bad_frame(connection, &refusal.detail),
     };
-    count_bad_frame(connection, &refusal.detail)
+    if !begin_post(connection) {
+        return false;
+    }
+    let asker = connection.clone();
+    let reply = Reply::new(move |result| {
+        match result {
+            Ok(_) => {}
+            Err(ChatError::Busy(_) | ChatError::Store(_)) => asker.close(Close::NotStored),
+            Err(error) => drop(count_bad_frame(&asker, &error.to_string())),
+        }
+        asker.answer(None);
+    });
+    submit(connection, &room, content, client_id, reply);
+    true
 }
 
 /// Where a subscription begins: at the cursor the client gave, or at the head where that is worth nothing here.
@@ -341,6 +364,9 @@ pub(super) fn begin(connection: &Arc<Connection>, room: Arc<Room>, since: Option
     unsubscribe(connection, room.id);
     let app = &connection.app;
     let mut state = connection.state();
+    if state.is_over() {
+        return Err(ChatError::InvalidToken);
+    }
     if state.outbox.subscription_count() >= app.config.sockets.subscriptions {
         app.metrics.bound_hit("sockets.subscriptions");
         return Err(ChatError::Conflict("This socket follows as many chats as it may (sockets.subscriptions)."));
@@ -357,6 +383,9 @@ pub(super) fn begin(connection: &Arc<Connection>, room: Arc<Room>, since: Option
 /// Lets events flow, after `answer`.
 pub(super) fn release(connection: &Connection, answer: Option<&Frame>, begun: &[Begun]) {
     let mut state = connection.state();
+    if state.is_over() {
+        return;
+    }
     if let Some(answer) = answer {
         state.outbox.push(answer.bytes().clone());
     }
@@ -414,6 +443,10 @@ async fn subscribe(
     if connection.app.config.presence.enabled {
         for one in &begun {
             connection.notice(&chat.presence_of(&one.room), false);
+            if connection.state().outbox.queued_bytes() > connection.app.config.sockets.write_bytes {
+                // Let the task write: a client that follows many rooms must not lose what it has room for.
+                tokio::task::yield_now().await;
+            }
         }
     }
     Ok(())

@@ -66,6 +66,15 @@ pub(super) struct State {
     behind_since: Option<u32>,
     /// The wheel looks at this connection every second.
     watched: bool,
+    /// Something the client asked is being done, and nothing more is read until it is.
+    pub busy: bool,
+}
+
+impl State {
+    /// Nothing more may be asked of it or promised to it.
+    pub fn is_over(&self) -> bool {
+        self.closing.is_some() || self.dead
+    }
 }
 
 pub(super) struct Closing {
@@ -83,10 +92,10 @@ pub(super) struct FrameRate {
 
 impl FrameRate {
     /// `false`: over the rate.
-    pub fn admit(&mut self, now: u32, per_sec: u32, burst: u32) -> bool {
+    pub fn admit(&mut self, frames: u32, now: u32, per_sec: u32, burst: u32) -> bool {
         let gone = now.saturating_sub(self.at);
         self.at = now;
-        self.spent = (self.spent - gone as f32 * per_sec as f32).max(0.0) + 1.0;
+        self.spent = (self.spent - gone as f32 * per_sec as f32).max(0.0) + frames as f32;
         self.spent <= burst as f32
     }
 }
@@ -108,6 +117,7 @@ impl Connection {
             pinged_at: None,
             behind_since: None,
             watched: false,
+            busy: false,
         };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -262,6 +272,7 @@ impl Connection {
                 state.pinged_at = None;
                 state.heard_at + ping
             }
+            Some(_) if state.busy => now + 1,
             Some(at) if now >= at + pong => {
                 drop(state);
                 self.app.metrics.bound_hit("sockets.pong_secs");
@@ -336,8 +347,8 @@ impl Subscriber for Connection {
         let fits = burst.only_messages || !self.only_messages();
         let level = clear && fits && !subscription.held && subscription.cursor + 1 == burst.first;
         let mut through = false;
-        if let Some(bytes) = burst.merged.as_ref().filter(|_| level) {
-            match outbox.write_through(&self.stream, bytes, &self.app.metrics) {
+        if level {
+            match outbox.write_through(&self.stream, &burst.merged, &self.app.metrics) {
                 Ok(taken) => through = taken,
                 Err(_) => state.dead = true,
             }
@@ -380,16 +391,17 @@ impl Subscriber for Connection {
             return;
         }
         let full = state.outbox.queued_bytes() + frame.bytes().len() > self.app.config.sockets.outbox_bytes;
-        if !full {
-            state.outbox.push(frame.bytes().clone());
+        if full && (state.outbox.blocked || !matters) {
             drop(state);
-            return self.wake();
+            self.app.metrics.bound_hit("sockets.outbox_bytes");
+            if matters {
+                self.close(Close::TooSlow);
+            }
+            return;
         }
+        state.outbox.push(frame.bytes().clone());
         drop(state);
-        self.app.metrics.bound_hit("sockets.outbox_bytes");
-        if matters {
-            self.close(Close::TooSlow);
-        }
+        self.wake();
     }
 
     fn revoke(&self) {

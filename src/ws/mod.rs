@@ -32,6 +32,9 @@ use crate::{
     protocol::{Frame, Said},
 };
 
+/// How often a drain looks for connections that it has not seen.
+const LATECOMERS_EVERY: Duration = Duration::from_millis(100);
+
 /// All sockets of this process.
 pub struct Sockets {
     started: Instant,
@@ -131,15 +134,18 @@ impl Sockets {
                 tokio::time::sleep_until(next).await;
             }
         }
-        loop {
+        while tokio::time::Instant::now() < deadline {
             let gone = self.open.all_gone.notified();
             if self.open.count.load(Relaxed) == 0 {
                 return;
             }
-            if tokio::time::timeout_at(deadline, gone).await.is_err() {
-                tracing::warn!(open = self.open.count.load(Relaxed), "sockets did not close in time");
+            // Those whose handshake was under way, or that the wheel had in its hands, a moment ago.
+            self.wheel.connections().iter().for_each(|connection| connection.drain());
+            let look_again = (tokio::time::Instant::now() + LATECOMERS_EVERY).min(deadline);
+            if tokio::time::timeout_at(look_again, gone).await.is_ok() {
                 return;
             }
         }
+        tracing::warn!(open = self.open.count.load(Relaxed), "sockets did not close in time");
     }
 }

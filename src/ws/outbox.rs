@@ -22,6 +22,8 @@ use crate::{
 
 /// Pieces of the queue that one write takes.
 const PIECES: usize = 64;
+/// A line longer than this is given back when it is empty.
+const IDLE_CAPACITY: usize = 64;
 /// From so many subscriptions on they are found by a map.
 const INDEXED: usize = 16;
 
@@ -46,7 +48,8 @@ pub(super) struct Subscription {
 }
 
 /// - `queue` is written before anything of a room.
-/// - `waiting` holds each slot at most once: those whose cursor may be behind their room's head.
+/// - `waiting` holds the slots whose cursor may be behind their room's head, and `behind_ring` those of them that cannot go on
+///   without the store; a slot is in one of the two at most, and once.
 /// - `blocked`: the socket took less than it was given, and its task waits until it takes more.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -55,6 +58,7 @@ pub(super) struct Outbox {
     subscriptions: Slab<Subscription>,
     index: Option<HashMap<RoomId, u32>>,
     waiting: VecDeque<u32>,
+    behind_ring: VecDeque<u32>,
     pub blocked: bool,
     /// A task reads from the store for one of the subscriptions.
     pub replaying: bool,
@@ -65,6 +69,8 @@ pub(super) struct Outbox {
 pub(super) enum Pumped {
     Level,
     Blocked,
+    /// There may be more to write; others may have the lock first.
+    More,
     /// This subscription is behind its room's ring: somebody must read from the store for it.
     Replay(u32),
 }
@@ -87,7 +93,7 @@ impl Outbox {
 
     /// Whether a burst may go straight to the socket, ahead of nothing.
     pub fn is_clear(&self) -> bool {
-        self.queue.is_empty() && self.waiting.is_empty() && !self.blocked && !self.replaying
+        self.queue.is_empty() && self.waiting.is_empty() && !self.blocked
     }
 
     pub fn slot_of(&self, room: RoomId) -> Option<u32> {
@@ -116,6 +122,10 @@ impl Outbox {
     /// Into the slot that `vacant_slot` named.
     pub fn insert(&mut self, subscription: Subscription) {
         let room = subscription.room.id;
+        if self.subscriptions.capacity() == 0 {
+            // Most connections follow one room, and a slab would make room for four.
+            self.subscriptions = Slab::with_capacity(1);
+        }
         let slot = self.subscriptions.insert(subscription) as u32;
         if let Some(index) = &mut self.index {
             index.insert(room, slot);
@@ -130,13 +140,15 @@ impl Outbox {
             index.remove(&removed.room.id);
         }
         self.waiting.retain(|waiting| *waiting != slot);
+        self.behind_ring.retain(|behind| *behind != slot);
         Some(removed)
     }
 
     pub fn take_subscriptions(&mut self) -> Vec<(u32, Subscription)> {
         self.index = None;
-        self.waiting.clear();
-        self.subscriptions.drain().enumerate().map(|(slot, s)| (slot as u32, s)).collect()
+        self.waiting = VecDeque::new();
+        self.behind_ring = VecDeque::new();
+        std::mem::take(&mut self.subscriptions).into_iter().map(|(slot, s)| (slot as u32, s)).collect()
     }
 
     /// Notes that the room of this slot has something its cursor has not passed.
@@ -152,7 +164,8 @@ impl Outbox {
 
     /// About how many bytes this connection is behind; replays of the past do not count.
     pub fn bytes_behind(&self) -> usize {
-        let rooms = self.waiting.iter().filter_map(|slot| self.subscriptions.get(*slot as usize));
+        let rooms =
+            self.waiting.iter().chain(&self.behind_ring).filter_map(|slot| self.subscriptions.get(*slot as usize));
         let behind: usize = rooms.filter(|s| s.was_level).map(|s| s.room.bytes_behind(s.cursor)).sum();
         behind + self.queued_bytes
     }
@@ -176,8 +189,7 @@ impl Outbox {
         }
     }
 
-    /// Writes until the socket takes no more or everyone is level: the queue first, then the rooms in turn, at most
-    /// `max` bytes a write.
+    /// One write: of the queue where it holds something, else of the rooms in turn, at most `max` bytes.
     pub fn pump(
         &mut self,
         stream: &TcpStream,
@@ -188,21 +200,14 @@ impl Outbox {
         if self.blocked {
             return Ok(Pumped::Blocked);
         }
-        loop {
-            if !self.queue.is_empty() {
-                if self.write_queue(stream, metrics)? {
-                    continue;
-                }
-                return Ok(Pumped::Blocked);
-            }
-            let pumped = SCRATCH.with_borrow_mut(|scratch| {
-                scratch.clear();
-                self.write_rooms(stream, only_messages, max, scratch, metrics)
-            })?;
-            if let Some(pumped) = pumped {
-                return Ok(pumped);
-            }
+        if !self.queue.is_empty() {
+            let taken = self.write_queue(stream, metrics)?;
+            return Ok(if taken { Pumped::More } else { Pumped::Blocked });
         }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            self.write_rooms(stream, only_messages, max, scratch, metrics)
+        })
     }
 
     /// `false`: the socket is full.
@@ -246,7 +251,6 @@ impl Outbox {
         }
     }
 
-    /// One write of what waiting rooms have. `None`: there may be more, go on.
     fn write_rooms(
         &mut self,
         stream: &TcpStream,
@@ -254,17 +258,15 @@ impl Outbox {
         max: usize,
         scratch: &mut Vec<u8>,
         metrics: &Metrics,
-    ) -> io::Result<Option<Pumped>> {
+    ) -> io::Result<Pumped> {
         let mut visited = Vec::new();
         for &slot in &self.waiting {
             if scratch.len() >= max {
                 break;
             }
-            let pull = match self.subscriptions.get(slot as usize) {
-                Some(s) => s.room.pull(s.cursor, only_messages, max, scratch),
-                None => continue,
-            };
-            visited.push((slot, pull));
+            if let Some(s) = self.subscriptions.get(slot as usize) {
+                visited.push((slot, s.room.pull(s.cursor, only_messages, max, scratch)));
+            }
         }
         if !scratch.is_empty() {
             match stream.try_write(scratch) {
@@ -277,43 +279,51 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
-                    return Ok(Some(Pumped::Blocked));
+                    return Ok(Pumped::Blocked);
                 }
                 Err(error) => return Err(error),
             }
         }
-        let (moved, behind_ring) = self.move_cursors(visited, metrics);
-        if self.blocked {
-            return Ok(Some(Pumped::Blocked));
-        }
-        if moved && !self.waiting.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(behind_ring.filter(|_| !self.replaying).map_or(Pumped::Level, Pumped::Replay)))
+        self.move_cursors(visited, metrics);
+        Ok(match self.behind_ring.front() {
+            _ if self.blocked => Pumped::Blocked,
+            _ if !self.waiting.is_empty() => Pumped::More,
+            Some(slot) if !self.replaying => Pumped::Replay(*slot),
+            _ => Pumped::Level,
+        })
     }
 
-    /// Takes the visited from the front of the line; who is not level yet goes to its end. Tells whether a cursor moved,
-    /// and who cannot go on without the store.
-    fn move_cursors(&mut self, visited: Vec<(u32, Pull)>, metrics: &Metrics) -> (bool, Option<u32>) {
-        let (mut moved, mut behind_ring) = (false, None);
+    /// Takes the visited from the front of the line: who is not level yet goes to its end, who is behind the ring to the
+    /// other line.
+    fn move_cursors(&mut self, visited: Vec<(u32, Pull)>, metrics: &Metrics) {
         self.waiting.drain(..visited.len());
         for (slot, pull) in visited {
             let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { continue };
             match pull {
                 Pull::Moved { cursor, events, level } => {
                     metrics.deliveries.inc_by(events as u64);
-                    moved |= cursor != subscription.cursor;
                     subscription.cursor = cursor;
                     subscription.waits = !level;
                     subscription.was_level |= level;
+                    if !level {
+                        self.waiting.push_back(slot);
+                    }
                 }
-                Pull::BehindRing => behind_ring = behind_ring.or(Some(slot)),
-            }
-            if subscription.waits {
-                self.waiting.push_back(slot);
+                Pull::BehindRing => self.behind_ring.push_back(slot),
             }
         }
-        (moved, behind_ring)
+        if self.waiting.is_empty() && self.waiting.capacity() > IDLE_CAPACITY {
+            self.waiting = VecDeque::new();
+        }
+    }
+
+    /// The store was read for this subscription: it goes back into line, and finds out whether that was enough.
+    pub fn replayed(&mut self, slot: u32) {
+        self.replaying = false;
+        if let Some(at) = self.behind_ring.iter().position(|behind| *behind == slot) {
+            self.behind_ring.remove(at);
+            self.waiting.push_back(slot);
+        }
     }
 }
 

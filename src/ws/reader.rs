@@ -53,6 +53,8 @@ pub struct Partial {
 /// What some bytes held.
 #[derive(Debug, Default)]
 pub struct Heard {
+    /// How many frames of any kind were whole.
+    pub frames: u32,
     pub texts: Vec<Utf8Bytes>,
     /// To send back: pongs and the echo of a close.
     pub answers: Vec<u8>,
@@ -70,8 +72,16 @@ pub fn feed(partial: &mut Option<Box<Partial>>, fresh: &[u8], max: usize) -> Hea
         bytes.extend_from_slice(fresh);
         &bytes
     };
-    let mut heard = Heard::default();
     let scan = scan(data, fragments.is_some(), max);
+    let mut heard = Heard { frames: scan.frames, ..Heard::default() };
+    if scan.end == 0 && scan.refused.is_none() {
+        // Bytes that make no frame yet stay where they are.
+        let frame = if bytes.is_empty() { fresh.to_vec() } else { bytes };
+        if !frame.is_empty() || fragments.is_some() {
+            *partial = Some(Box::new(Partial { frame, message: fragments }));
+        }
+        return heard;
+    }
     if scan.end > 0 {
         let mut parser = fragments.take().unwrap_or_else(|| parser(max));
         parser.get_mut().unread = Cursor::new(data[..scan.end].to_vec());
@@ -130,6 +140,7 @@ fn close_for(error: &Error) -> Close {
 }
 
 struct Scan {
+    frames: u32,
     /// Where the whole frames at the front end.
     end: usize,
     /// A fragmented message is unfinished there.
@@ -139,25 +150,26 @@ struct Scan {
 
 /// Finds the whole frames at the front of `data`, and refuses a frame by its header when it is too long.
 fn scan(data: &[u8], mut open: bool, max: usize) -> Scan {
-    let mut end = 0;
+    let (mut end, mut frames) = (0, 0);
     loop {
         let mut cursor = Cursor::new(&data[end..]);
         let (header, len) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(parsed)) => parsed,
-            Ok(None) => return Scan { end, open, refused: None },
-            Err(error) => return Scan { end, open, refused: Some(close_for(&error)) },
+            Ok(None) => return Scan { frames, end, open, refused: None },
+            Err(error) => return Scan { frames, end, open, refused: Some(close_for(&error)) },
         };
         if len > max as u64 {
-            return Scan { end, open, refused: Some(Close::TooBig) };
+            return Scan { frames, end, open, refused: Some(Close::TooBig) };
         }
         let next = end + cursor.position() as usize + len as usize;
         if next > data.len() {
-            return Scan { end, open, refused: None };
+            return Scan { frames, end, open, refused: None };
         }
         if matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary | Data::Continue)) {
             open = !header.is_final;
         }
         end = next;
+        frames += 1;
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     future::Future,
     io::{self, Read},
+    net::Shutdown,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -21,11 +22,15 @@ use super::{
     reader::{self, Partial},
 };
 use crate::{
+    chat::room::Room,
     metrics::CloseCode,
     protocol::Frame,
-    store::{Effect, Page},
+    store::{Effect, Page, StoredEvent},
+    types::Seq,
 };
 
+/// Writes of one connection before other tasks may run.
+const WRITES_A_TURN: usize = 16;
 const READ_BUFFER: usize = 64 * 1024;
 /// How long a replay waits before it asks a store again that could not answer.
 const REPLAY_RETRY: Duration = Duration::from_millis(500);
@@ -57,8 +62,13 @@ impl Task {
     fn take(&mut self, bytes: &[u8]) {
         let connection = &self.connection;
         let heard = reader::feed(&mut self.partial, bytes, connection.app.config.sockets.frame_bytes);
+        let over_rate = !commands::admit(connection, heard.frames);
         let mut state = connection.state();
         state.heard_at = connection.app.sockets.now();
+        if over_rate {
+            drop(state);
+            return connection.close(Close::RateLimit);
+        }
         if state.closing.is_some() {
             state.dead |= matches!(heard.close, Some(Close::Asked(_)));
             return;
@@ -84,8 +94,12 @@ impl Task {
     fn poll_job_and_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(job) = &mut self.job {
-                ready!(job.as_mut().poll(cx));
+                if job.as_mut().poll(cx).is_pending() {
+                    self.connection.state().busy = true;
+                    return Poll::Pending;
+                }
                 self.job = None;
+                self.connection.state().busy = false;
             }
             if !self.may_read() {
                 return Poll::Pending;
@@ -124,7 +138,7 @@ impl Task {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let connection = &self.connection;
         let max = connection.app.config.sockets.write_bytes;
-        loop {
+        for _ in 0..WRITES_A_TURN {
             let mut state = connection.state();
             if state.dead {
                 return Poll::Ready(());
@@ -139,6 +153,7 @@ impl Task {
                     }
                     connection.state().outbox.blocked = false;
                 }
+                Ok(Pumped::More) => {}
                 Ok(Pumped::Replay(slot)) => {
                     state.outbox.replaying = true;
                     drop(state);
@@ -151,6 +166,8 @@ impl Task {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -162,7 +179,15 @@ impl Future for Task {
         if self.poll_job_and_read(cx).is_ready() {
             return Poll::Ready(());
         }
-        self.poll_write(cx)
+        let could_read = self.may_read();
+        if self.poll_write(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Writing may have made room for answers, and so for reading, which nothing else would begin again.
+        if !could_read && self.may_read() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 }
 
@@ -178,6 +203,10 @@ impl Drop for Task {
         let subscriptions = state.outbox.take_subscriptions();
         drop(state);
         connection.leave(subscriptions);
+        // An answer on its way may hold the connection a little longer; the client must not wait for that.
+        if let Err(error) = socket2::SockRef::from(&connection.stream).shutdown(Shutdown::Both) {
+            tracing::trace!(%error, "the client was gone before");
+        }
         connection.app.chat.online.remove(connection.user, connection.address());
     }
 }
@@ -199,9 +228,8 @@ fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Reads from the store, for a subscription that is behind its room's ring, as much as one write takes or a little more.
 async fn replay(connection: Arc<Connection>, slot: u32) {
-    let Some((room, cursor)) = connection.state().outbox.get(slot).map(|s| (s.room.clone(), s.cursor)) else {
-        return end_replay(&connection);
-    };
+    let running = Replaying { connection: &connection, slot };
+    let Some((room, cursor)) = connection.state().outbox.get(slot).map(|s| (s.room.clone(), s.cursor)) else { return };
     let app = &connection.app;
     let limit = app.config.sockets.replay_events;
     let page = Page { after: Some(cursor), before: None, limit, messages_only: false };
@@ -218,38 +246,46 @@ async fn replay(connection: Arc<Connection>, slot: u32) {
             tracing::error!(room = %room.id, cursor, "the log ends before its head");
             connection.close(Close::Internal);
         }
-        Ok(events) => {
-            let only_messages = connection.only_messages();
-            let max = app.config.sockets.write_bytes;
-            let mut state = connection.state();
-            let outbox = &mut state.outbox;
-            if outbox.get(slot).is_some_and(|s| s.room.id == room.id && s.cursor == cursor) {
-                let (mut reached, mut bytes) = (cursor, Vec::new());
-                for event in events.iter().take_while(|event| event.seq <= room.head()) {
-                    if bytes.len() >= max {
-                        break;
-                    }
-                    reached = event.seq;
-                    let is_message = event.effect == Effect::Message;
-                    if is_message || !only_messages {
-                        bytes.extend_from_slice(Frame::of(&event.body).bytes());
-                        app.metrics.replayed_events.inc();
-                        app.metrics.deliveries.inc();
-                    }
-                }
-                if !bytes.is_empty() {
-                    outbox.push(Bytes::from(bytes));
-                }
-                if let Some(subscription) = outbox.get(slot) {
-                    subscription.cursor = reached;
-                }
-            }
-        }
+        Ok(events) => take_replayed(&connection, slot, &room, cursor, &events),
     }
-    end_replay(&connection);
+    drop(running);
 }
 
-fn end_replay(connection: &Connection) {
-    connection.state().outbox.replaying = false;
-    connection.wake();
+/// Puts what was read in line, where the subscription is still the one it was read for.
+fn take_replayed(connection: &Connection, slot: u32, room: &Room, cursor: Seq, events: &[StoredEvent]) {
+    let app = &connection.app;
+    let head = room.head();
+    let mut state = connection.state();
+    let outbox = &mut state.outbox;
+    let Some(subscription) = outbox.get(slot).filter(|s| s.room.id == room.id && s.cursor == cursor && !s.held) else {
+        return;
+    };
+    let mut bytes = Vec::new();
+    for event in events.iter().take_while(|event| event.seq <= head) {
+        if bytes.len() >= app.config.sockets.write_bytes {
+            break;
+        }
+        subscription.cursor = event.seq;
+        if event.effect == Effect::Message || !connection.only_messages() {
+            bytes.extend_from_slice(Frame::of(&event.body).bytes());
+            app.metrics.replayed_events.inc();
+            app.metrics.deliveries.inc();
+        }
+    }
+    if !bytes.is_empty() {
+        outbox.push(Bytes::from(bytes));
+    }
+}
+
+/// A replay that runs; however it ends, the subscription goes on.
+struct Replaying<'a> {
+    connection: &'a Connection,
+    slot: u32,
+}
+
+impl Drop for Replaying<'_> {
+    fn drop(&mut self) {
+        self.connection.state().outbox.replayed(self.slot);
+        self.connection.wake();
+    }
 }

@@ -162,8 +162,8 @@ fn bare(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
 }
 
 async fn start(connection: Arc<Connection>, caller: Caller, follow: Follow) {
-    commands::greet(&connection, &caller, &Uuid::now_v7().to_string()).await;
-    if let Some((room, since)) = follow {
+    let good = commands::greet(&connection, &caller, &Uuid::now_v7().to_string()).await;
+    if let Some((room, since)) = follow.filter(|_| good) {
         match commands::begin(&connection, room, since.as_ref()) {
             Ok(begun) => commands::release(&connection, None, &[begun]),
             Err(_) => connection.close(Close::RemovedFromRoom),

@@ -46,18 +46,28 @@ fn insert(db: &Connection, room: RoomId, head: Seq, events: &[NewEvent]) -> rusq
             &*new.body,
         ])?;
         if inserted == 0 {
-            let stopped = duplicate_of(db, room, new)?.map_or(Stopped::SeqTaken, Stopped::Duplicate);
+            let original = match &new.client_id {
+                Some(client_id) => post(db, room, new.sender, client_id)?,
+                None => None,
+            };
+            let stopped = original.map_or(Stopped::SeqTaken, Stopped::Duplicate);
             return Ok(Appended { stored, stopped: Some(stopped) });
         }
     }
     Ok(Appended { stored: events.len(), stopped: None })
 }
 
-fn duplicate_of(db: &Connection, room: RoomId, new: &NewEvent) -> rusqlite::Result<Option<StoredEvent>> {
+fn post(db: &Connection, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<Option<StoredEvent>> {
     let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE room_id = ? AND sender = ? AND client_id = ?");
-    db.prepare_cached(&sql)?
-        .query_row(params![room.0.as_bytes(), new.sender.0.as_bytes(), new.client_id], event)
-        .optional()
+    db.prepare_cached(&sql)?.query_row(params![room.0.as_bytes(), sender.0.as_bytes(), client_id], event).optional()
+}
+
+pub(super) fn find_posts(
+    db: &Connection,
+    room: RoomId,
+    ids: &[(UserId, String)],
+) -> rusqlite::Result<Vec<StoredEvent>> {
+    ids.iter().filter_map(|(sender, client_id)| post(db, room, *sender, client_id).transpose()).collect()
 }
 
 /// Brings the room's row, its members and their read marks up to these events, which have just been inserted.

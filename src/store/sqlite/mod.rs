@@ -214,6 +214,10 @@ impl Store for SqliteStore {
         self.write(move |db| log::append(db, room, &events)).await
     }
 
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>> {
+        self.read(move |db| log::find_posts(db, room, &ids)).await
+    }
+
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>> {
         self.read(move |db| log::page(db, room, page)).await
     }

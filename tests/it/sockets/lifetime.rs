@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::{
-    harness::{Server, seqs},
+    harness::{Server, seqs, until},
     readers::{acks, assert_error, log_bytes, parse, token_end, token_for, with_known_key},
     wire,
 };
@@ -129,5 +129,34 @@ async fn what_was_acknowledged_before_the_drain_is_there_after_it() {
     for (client_id, ack) in acks(&frames) {
         let event = &log[ack["seq"].as_u64().expect("a seq") as usize - 1];
         assert_eq!((&event["client_id"], &event["message_id"]), (&json!(client_id), &ack["message_id"]));
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_left_a_room_earlier_leaves_nothing_behind() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let (tea, cake) = (ann.group("tea", [&bob]).await, ann.group("cake", [&bob]).await);
+    let mut socket = bob.follow(&tea).await;
+    socket.follow(&cake).await;
+    socket.send(json!({"type": "unsubscribe", "chats": [tea]})).await;
+    socket.wait_for("unsubscribed").await;
+    socket.close().await;
+    for gauge in ["natter_connections", "natter_subscriptions"] {
+        until("the socket to be gone", async || server.metric(gauge).await == 0.0).await;
+    }
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
+async fn what_waits_for_room_to_answer_is_read_once_there_is() {
+    let server = Server::with(&[("sockets.outbox_bytes", "20000")]).await;
+    let mut socket = server.person("ann").await.socket().await;
+    let req = "x".repeat(15_000);
+    for n in 0..10 {
+        socket.send(json!({"type": "ping", "req": [n, req]})).await;
+    }
+    for n in 0..10 {
+        assert_eq!(socket.wait_for("pong").await["req"][0], n);
     }
 }

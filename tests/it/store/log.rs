@@ -88,6 +88,18 @@ pub async fn a_duplicate_ends_the_prefix_and_shows_the_original(store: Arc<dyn S
     append_all(&store, room, vec![message_with_id(5, 3, ann, "never stored")]).await;
 }
 
+pub async fn posts_are_found_by_their_client_ids(store: Arc<dyn Store>) {
+    let (ann, room) = ann_alone(&store).await;
+    let posts = vec![message_with_id(3, 1, ann, "a"), message_with_id(4, 2, ann, "b")];
+    append_all(&store, room, posts.clone()).await;
+    let ids = ["b", "never", "a"].map(|id| (ann, id.to_owned()));
+    let mut found = store.find_posts(room, ids.to_vec()).await.unwrap();
+    found.sort_by_key(|event| event.seq);
+    assert_eq!(found, posts.iter().map(stored).collect::<Vec<_>>());
+    assert_eq!(store.find_posts(RoomId::fresh(), ids.to_vec()).await.unwrap(), []);
+    assert_eq!(store.find_posts(room, vec![(UserId::fresh(), "a".into())]).await.unwrap(), []);
+}
+
 pub async fn a_duplicate_within_a_batch_is_found(store: Arc<dyn Store>) {
     let (ann, room) = ann_alone(&store).await;
     let first = message_with_id(3, 1, ann, "once");

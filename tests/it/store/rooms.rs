@@ -292,3 +292,14 @@ pub async fn room_ids_come_ascending_in_pages(store: Arc<dyn Store>) {
     assert_eq!(store.room_ids_of(ann, Some(rooms[2]), 3).await.unwrap(), rooms[3..]);
     assert!(store.room_ids_of(ann, Some(rooms[4]), 3).await.unwrap().is_empty());
 }
+
+pub async fn rooms_are_counted_as_people_come_and_go(store: Arc<dyn Store>) {
+    let (ann, bob) = (add(&store, "ann").await, add(&store, "bob").await);
+    assert_eq!(store.room_count_of(bob).await.unwrap(), 0);
+    add_group(&store, &[ann, bob]).await;
+    let left = add_group(&store, &[ann, bob]).await;
+    assert_eq!(store.room_count_of(bob).await.unwrap(), 2);
+    let head = store.room(left).await.unwrap().unwrap().head_seq;
+    append_all(&store, left, vec![gone(head + 1, 0, ann, bob)]).await;
+    assert_eq!((store.room_count_of(ann).await.unwrap(), store.room_count_of(bob).await.unwrap()), (2, 1));
+}
