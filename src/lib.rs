@@ -20,6 +20,8 @@
 //! | [`auth`] | passwords and tokens: mechanisms that know no users |
 //! | [`store`] | where everything that must survive lives: a contract, and SQLite |
 //! | [`bus`] | how nodes tell each other that something changed: a contract, and one node alone |
+//! | [`protocol`] | what goes over the wire, encoded once |
+//! | `bounded` | a map that forgets rather than grows |
 //! | [`metrics`], [`logging`] | what an operator sees |
 //! | [`config`] | every setting, its default, and where its value came from |
 //! | [`types`] | the words everyone shares: ids, roles, times |

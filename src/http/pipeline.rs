@@ -28,7 +28,11 @@ use super::{
     respond::{self, Rejection, Response},
     routes::{self, Found, Handler, PathEntry, Route},
 };
-use crate::{app::App, chat::Caller, metrics::Answer};
+use crate::{
+    app::App,
+    chat::Caller,
+    metrics::{Answer, Metrics},
+};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -71,21 +75,29 @@ pub async fn answer(app: Arc<App>, inner: hyper::Request<Incoming>, peer: IpAddr
     response
 }
 
-/// Runs the request with a time limit, and turns a panic into one 500.
 async fn guarded(app: &Arc<App>, request: Request, found: Found) -> Result<Response, Rejection> {
     let (id, most) = (request.id.clone(), app.config.limits.request_secs);
-    let whole = AssertUnwindSafe(run(app, request, found)).catch_unwind();
-    match tokio::time::timeout(Duration::from_secs(most), whole).await {
+    guard(&app.metrics, &id, most, run(app, request, found)).await
+}
+
+/// Gives work a time limit, and turns a panic into one 500.
+async fn guard(
+    metrics: &Metrics,
+    id: &str,
+    most_secs: u64,
+    work: impl Future<Output = Result<Response, Rejection>>,
+) -> Result<Response, Rejection> {
+    match tokio::time::timeout(Duration::from_secs(most_secs), AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => {
             // The panic hook has said what and where; this says in which request.
-            app.metrics.panics.inc();
+            metrics.panics.inc();
             tracing::error!(request_id = %id, "a handler panicked");
             Err(Rejection::defect())
         }
         Err(_) => {
-            app.metrics.bound_hit("limits.request_secs");
-            let detail = format!("The server could not answer within {most} s; what was asked may still happen.");
+            metrics.bound_hit("limits.request_secs");
+            let detail = format!("The server could not answer within {most_secs} s; what was asked may still happen.");
             Err(Rejection::unavailable("timeout", &detail))
         }
     }
@@ -236,5 +248,21 @@ mod tests {
             assert_eq!(id_of(unfit).len(), 36, "{unfit:?}");
         }
         assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_500_and_counted() {
+        let metrics = Metrics::default();
+        let refused = guard(&metrics, "r", 10, async { panic!("a defect") }).await.expect_err("a panic is refused");
+        assert_eq!(refused.into_response("r").status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(metrics.panics.get(), 1);
+        assert!(guard(&metrics, "r", 10, async { Ok(respond::message("fine")) }).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_a_503() {
+        let metrics = Metrics::default();
+        let refused = guard(&metrics, "r", 0, std::future::pending()).await.expect_err("it never ends");
+        assert_eq!(refused.into_response("r").status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

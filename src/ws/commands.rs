@@ -1,46 +1,26 @@
 //! What comes of a client's frames.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use super::{
     close::Close,
     connection::{Connection, Mode},
-    frames::{self, BadFrame, Command, Since},
-    outbox::Subscription,
+    frames::{self, BadFrame, Command},
     reader::Heard,
+    refusal::Refusal,
+    subscribe,
 };
 use crate::{
     chat::{
-        Caller, Chat, ChatError,
-        room::{Room, Subscriber},
+        Caller, ChatError,
+        room::Room,
         work::{Actor, Posted, Reply, Work},
     },
-    protocol::{Frame, Limits, Refused, Said, Subscribed},
-    types::{RoomId, Seq, Timestamp},
+    protocol::{Frame, Limits, Said},
+    types::{RoomId, Timestamp},
 };
-
-const ROOMS_PAGE: usize = 500;
-
-/// A refusal on its way to the client.
-struct Refusal {
-    code: &'static str,
-    detail: String,
-    retry_after: Option<u64>,
-}
-
-impl From<BadFrame> for Refusal {
-    fn from(bad: BadFrame) -> Self {
-        Self { code: bad.code, detail: bad.detail, retry_after: None }
-    }
-}
-
-impl From<ChatError> for Refusal {
-    fn from(error: ChatError) -> Self {
-        Self { code: error.code(), retry_after: error.retry_after_secs(), detail: error.to_string() }
-    }
-}
 
 /// Before anything else: is the login still good now that this connection can be found to be revoked, and the welcome.
 /// `false`: the connection is closing.
@@ -133,7 +113,7 @@ async fn all_rooms(connection: &Arc<Connection>, text: &str) -> bool {
         Err(bad) => Err(bad.into()),
     };
     if let Err(refusal) = done {
-        connection.send(&refused(req, &refusal, None));
+        connection.send(&refusal.frame(req, None));
     }
     !not_json || count_bad_frame(connection, Close::BadFrames.reason())
 }
@@ -153,24 +133,19 @@ fn count_bad_frame(connection: &Arc<Connection>, reason: &str) -> bool {
     false
 }
 
-fn refused(req: Option<&RawValue>, refusal: &Refusal, client_id: Option<&str>) -> Frame {
-    let Refusal { code, detail, retry_after } = refusal;
-    Frame::json(&Said::Error { req, code, detail, client_id, retry_after: *retry_after })
-}
-
 async fn carry_out(connection: &Arc<Connection>, req: Option<&RawValue>, command: Command) -> Result<(), Refusal> {
     let chat = &connection.app.chat;
     match command {
         Command::Ping => connection.send(&Frame::json(&Said::Pong { req })),
         Command::Auth { token } => return authenticate(connection, req, &token).await,
-        Command::Subscribe { chats, all } => return subscribe(connection, req, chats, all).await,
+        Command::Subscribe { chats, all } => return subscribe::subscribe(connection, req, chats, all).await,
         Command::Unsubscribe { chats } => {
-            chats.iter().filter_map(|id| RoomId::parse(id)).for_each(|id| unsubscribe(connection, id));
+            chats.iter().filter_map(|id| RoomId::parse(id)).for_each(|id| subscribe::unsubscribe(connection, id));
             connection.send(&Frame::json(&Said::Unsubscribed { req }));
         }
         Command::Post { chat_id, content, client_id } => {
             if let Err(refusal) = post(connection, req, &chat_id, content, client_id.clone()).await {
-                connection.send(&refused(req, &refusal, client_id.as_deref()));
+                connection.send(&refusal.frame(req, client_id.as_deref()));
             }
         }
         Command::Read { chat_id, seq } => {
@@ -274,7 +249,7 @@ async fn post(
                 sent_at,
                 duplicate,
             }),
-            Err(error) => refused(req.as_deref(), &error.into(), id.as_deref()),
+            Err(error) => Refusal::from(error).frame(req.as_deref(), id.as_deref()),
         };
         asker.answer(Some(&frame));
     });
@@ -338,157 +313,4 @@ async fn one_room(connection: &Arc<Connection>, room: RoomId, text: &str) -> boo
     });
     submit(connection, &room, content, client_id, reply);
     true
-}
-
-/// Where a subscription begins: at the cursor the client gave, or at the head where that is worth nothing here.
-fn start(room: &Room, head: Seq, since: Option<&Since>) -> (Seq, bool) {
-    match since {
-        None => (head, true),
-        Some(Since { epoch: Some(epoch), .. }) if *epoch != room.epoch => (head, false),
-        Some(Since { seq, .. }) if *seq > head => (head, false),
-        Some(Since { seq, .. }) => (*seq, true),
-    }
-}
-
-/// What a subscription began with.
-pub(super) struct Begun {
-    room: Arc<Room>,
-    slot: u32,
-    head: Seq,
-    since: Seq,
-    lossless: bool,
-}
-
-/// Follows a room, held back until [`release`]: the answer must go out before the first event.
-pub(super) fn begin(connection: &Arc<Connection>, room: Arc<Room>, since: Option<&Since>) -> Result<Begun, ChatError> {
-    unsubscribe(connection, room.id);
-    let app = &connection.app;
-    let mut state = connection.state();
-    if state.is_over() {
-        return Err(ChatError::InvalidToken);
-    }
-    if state.outbox.subscription_count() >= app.config.sockets.subscriptions {
-        app.metrics.bound_hit("sockets.subscriptions");
-        return Err(ChatError::Conflict("This socket follows as many chats as it may (sockets.subscriptions)."));
-    }
-    let slot = state.outbox.vacant_slot();
-    let subscriber: Arc<dyn Subscriber> = connection.clone();
-    let joined = room.subscribe(subscriber, slot)?;
-    app.metrics.subscriptions.inc();
-    let (cursor, lossless) = start(&room, joined.head, since);
-    state.outbox.insert(Subscription::new(room.clone(), joined.key, cursor));
-    Ok(Begun { room, slot, head: joined.head, since: cursor, lossless })
-}
-
-/// Lets events flow, after `answer`.
-pub(super) fn release(connection: &Connection, answer: Option<&Frame>, begun: &[Begun]) {
-    let mut state = connection.state();
-    if state.is_over() {
-        return;
-    }
-    if let Some(answer) = answer {
-        state.outbox.push(answer.bytes().clone());
-    }
-    for one in begun {
-        if let Some(subscription) = state.outbox.get(one.slot).filter(|s| s.room.id == one.room.id) {
-            subscription.held = false;
-            state.outbox.wait(one.slot);
-        }
-    }
-    drop(state);
-    connection.wake();
-}
-
-async fn subscribe(
-    connection: &Arc<Connection>,
-    req: Option<&RawValue>,
-    mut chats: BTreeMap<String, Option<Since>>,
-    all: bool,
-) -> Result<(), Refusal> {
-    let chat = connection.app.chat.clone();
-    if all {
-        chats = every_room(&chat, connection, chats).await?;
-    }
-    let (mut begun, mut errors) = (Vec::new(), BTreeMap::new());
-    for (id, since) in &chats {
-        let found = match RoomId::parse(id) {
-            Some(id) => chat.find_room(id).await,
-            None => Err(ChatError::NoSuchRoom),
-        };
-        match found.and_then(|room| begin(connection, room, since.as_ref())) {
-            Ok(one) => begun.push(one),
-            Err(error) => {
-                errors.insert(id.as_str(), error);
-            }
-        }
-    }
-    if begun.is_empty()
-        && let Some((_, error)) = errors.pop_first()
-    {
-        return Err(error.into());
-    }
-    let refused = |error: ChatError| Refused { code: error.code(), detail: error.to_string() };
-    let answer = Frame::json(&Said::Subscribed {
-        req,
-        chats: begun
-            .iter()
-            .map(|one| {
-                let Begun { head, since, lossless, .. } = *one;
-                (one.room.id, Subscribed { head, since, epoch: &one.room.epoch, lossless })
-            })
-            .collect(),
-        errors: errors.into_iter().map(|(id, error)| (id, refused(error))).collect(),
-    });
-    release(connection, Some(&answer), &begun);
-    if connection.app.config.presence.enabled {
-        for one in &begun {
-            connection.notice(&chat.presence_of(&one.room), false);
-            if connection.state().outbox.queued_bytes() > connection.app.config.sockets.write_bytes {
-                // Let the task write: a client that follows many rooms must not lose what it has room for.
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// All rooms of the user, each with the cursor that was given for it.
-async fn every_room(
-    chat: &Chat,
-    connection: &Connection,
-    mut since: BTreeMap<String, Option<Since>>,
-) -> Result<BTreeMap<String, Option<Since>>, ChatError> {
-    let most = connection.app.config.sockets.subscriptions;
-    let mut rooms = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = chat.store.room_ids_of(connection.user, after, ROOMS_PAGE).await?;
-        after = page.last().copied();
-        let last = page.len() < ROOMS_PAGE;
-        for id in page {
-            let id = id.to_string();
-            let since = since.remove(&id).flatten();
-            rooms.insert(id, since);
-        }
-        if rooms.len() > most {
-            connection.app.metrics.bound_hit("sockets.subscriptions");
-            let detail = "You are in more chats than one socket may follow (sockets.subscriptions); name them.";
-            return Err(ChatError::Conflict(detail));
-        }
-        if last {
-            return Ok(rooms);
-        }
-    }
-}
-
-fn unsubscribe(connection: &Connection, id: RoomId) {
-    let removed = {
-        let mut state = connection.state();
-        let slot = state.outbox.slot_of(id);
-        slot.and_then(|slot| state.outbox.remove(slot).map(|subscription| (slot, subscription)))
-    };
-    if let Some((slot, subscription)) = removed {
-        connection.app.metrics.subscriptions.dec();
-        subscription.room.unsubscribe(subscription.key, connection.address(), slot);
-    }
 }

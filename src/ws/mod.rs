@@ -1,7 +1,8 @@
 //! The connection engine: live sockets, from the handshake to the close frame.
 //!
 //! - `upgrade.rs` makes a connection of a request; `connection.rs` is one connection, `task.rs` its task.
-//! - `reader.rs` turns bytes into texts, `frames.rs` texts into commands, `commands.rs` carries them out.
+//! - `reader.rs` turns bytes into texts, `frames.rs` texts into commands, `commands.rs` carries them out,
+//!   `subscribe.rs` those that follow rooms.
 //! - `outbox.rs` is the write path: cursors into rooms, not queues of messages.
 //! - `wheel.rs` looks after pings, expiry and slowness of all of them with one timer.
 
@@ -11,6 +12,8 @@ mod connection;
 mod frames;
 mod outbox;
 mod reader;
+mod refusal;
+mod subscribe;
 mod task;
 pub mod upgrade;
 mod wheel;

@@ -21,6 +21,7 @@ use super::{
     commands,
     connection::{Connection, Mode},
     frames::Since,
+    subscribe,
     task::Task,
 };
 use crate::{
@@ -164,8 +165,8 @@ fn bare(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
 async fn start(connection: Arc<Connection>, caller: Caller, follow: Follow) {
     let good = commands::greet(&connection, &caller, &Uuid::now_v7().to_string()).await;
     if let Some((room, since)) = follow.filter(|_| good) {
-        match commands::begin(&connection, room, since.as_ref()) {
-            Ok(begun) => commands::release(&connection, None, &[begun]),
+        match subscribe::begin(&connection, room, since.as_ref()) {
+            Ok(begun) => subscribe::release(&connection, None, &[begun]),
             Err(_) => connection.close(Close::RemovedFromRoom),
         }
     }
