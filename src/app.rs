@@ -6,7 +6,7 @@ use crate::{
     auth::{password::Passwords, token::Tokens},
     chat::Chat,
     config::Config,
-    http::limits::Limiters,
+    http::{answers::Answers, limits::Limiters},
     metrics::Metrics,
     ws::Sockets,
 };
@@ -18,6 +18,7 @@ pub struct App {
     pub passwords: Arc<Passwords>,
     pub tokens: Tokens,
     pub limiters: Limiters,
+    pub answers: Answers,
     pub sockets: Sockets,
     /// Set when the server is asked to stop: new work is refused with 503, and `/readyz` says no.
     pub draining: AtomicBool,

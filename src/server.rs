@@ -28,7 +28,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::head_timer::HeadTimer;
-use crate::{app::App, config::Limits, http::pipeline, metrics::Metrics};
+use crate::{
+    app::App,
+    config::Limits,
+    http::{pipeline, socket::HttpSocket},
+    metrics::Metrics,
+};
 
 /// Connections past `limits.http_connections` that are told so at once; those past this many as well are just closed.
 const REFUSALS: usize = 256;
@@ -156,7 +161,9 @@ impl Server {
             async move { Ok::<_, Infallible>(pipeline::answer(app, request, address).await) }
         });
         let http = http1(&self.app.config.limits, self.app.metrics.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let within = Duration::from_secs(self.app.config.limits.answer_secs);
+        let socket = HttpSocket::new(stream, within, self.app.metrics.clone());
+        let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = match self.stop.run_until_cancelled(&mut connection).await {
             Some(ended) => ended,

@@ -15,7 +15,8 @@ use crate::{
     bus::Hint,
     protocol::{Event, MemberChange},
     store::{
-        Effect, MemberRecord, NewEvent, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, UserRecord,
+        Effect, MemberRecord, NewEvent, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, StoredEvent,
+        UserRecord,
     },
     types::{MessageId, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
@@ -126,12 +127,13 @@ impl Chat {
     }
 
     pub async fn history(&self, room: &Arc<Room>, page: Page) -> Result<History> {
-        let events = self.store.events(room.id, page).await?;
+        let mut events = self.store.events(room.id, page).await?;
+        cut(&mut events, page, self.config.limits.page_bytes);
         let (head, messages) = room.head_and_messages();
-        let older = |event: &crate::store::StoredEvent| {
+        let older = |event: &StoredEvent| {
             if page.messages_only { event.ordinal > 1 } else { event.seq > 1 }
         };
-        let newer = |event: &crate::store::StoredEvent| {
+        let newer = |event: &StoredEvent| {
             if page.messages_only { event.ordinal < messages } else { event.seq < head }
         };
         Ok(History {
@@ -265,6 +267,23 @@ impl Chat {
     /// Tells the room that somebody types, at most once in `presence.typing_millis` (the caller's to keep).
     pub(crate) fn typing(&self, room: &Room, user: UserId) {
         self.bus.publish(Hint::Typing { room: room.id, user });
+    }
+}
+
+/// Shortens a page at the end that is farther from where it was asked for, so that the rest is the next page.
+fn cut(events: &mut Vec<StoredEvent>, page: Page, most: usize) {
+    let fits = |event: &StoredEvent, bytes: &mut usize| {
+        let first = *bytes == 0;
+        *bytes += event.body.len();
+        first || *bytes <= most
+    };
+    let mut bytes = 0;
+    if page.after.is_some() {
+        let fitting = events.iter().take_while(|event| fits(event, &mut bytes)).count();
+        events.truncate(fitting);
+    } else {
+        let fitting = events.iter().rev().take_while(|event| fits(event, &mut bytes)).count();
+        events.drain(..events.len() - fitting);
     }
 }
 

@@ -63,6 +63,8 @@ pub enum ChatError {
     /// A member may not do this, in a sentence.
     #[error("{0}")]
     Forbidden(&'static str),
+    #[error("You may read this room, but not post in it; an owner or moderator can change your role.")]
+    ReadOnly,
     /// What is asked does not fit what is there, in a sentence.
     #[error("{0}")]
     Conflict(&'static str),
@@ -88,6 +90,7 @@ impl ChatError {
             ChatError::UserExists => "user_exists",
             ChatError::NoSuchRoom => "chat_not_found",
             ChatError::Forbidden(_) => "forbidden",
+            ChatError::ReadOnly => "read_only",
             ChatError::Conflict(_) => "conflict",
             ChatError::Invalid { .. } => "validation_error",
             ChatError::InvalidToken => "invalid_token",

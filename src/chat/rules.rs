@@ -24,7 +24,7 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
     }
     match work {
         Work::Post { .. } if mine.may_post() => Ok(()),
-        Work::Post { .. } => Err(ChatError::Forbidden("Readers cannot post in this chat.")),
+        Work::Post { .. } => Err(ChatError::ReadOnly),
         Work::Rename { .. } if mine.may_moderate() => Ok(()),
         Work::Rename { .. } => Err(ChatError::Forbidden("Only an owner or a moderator renames a chat.")),
         Work::Invite { user, role, .. } => {

@@ -14,7 +14,7 @@ use natter::{
     chat::Chat,
     config::{Config, load::Loaded},
     control::{self, Operator, socket},
-    http::limits::Limiters,
+    http::{answers::Answers, limits::Limiters},
     logging,
     metrics::Metrics,
     server::{self, Server},
@@ -82,6 +82,7 @@ async fn run(config: Config) -> Result<(), String> {
     let app = Arc::new(App {
         tokens: Tokens::new(&key.bytes, config.auth.algorithm, config.auth.access_token_minutes),
         limiters: Limiters::new(&config, metrics.clone()),
+        answers: Answers::new(&config.limits, metrics.clone()),
         sockets: Sockets::new(&config, metrics.clone()),
         draining: AtomicBool::new(false),
         passwords: passwords.clone(),
@@ -151,12 +152,21 @@ fn print(told: &str) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Heard so that it does not end the process: a file that may not grow is then an error of the store, answered 503.
+    _file_too_large: Signal,
 }
+
+/// SIGXFSZ: the same number on every Linux but two long-gone architectures.
+const FILE_TOO_LARGE: i32 = 25;
 
 impl Signals {
     fn listen() -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be heard ({error})"));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            _file_too_large: listen(SignalKind::from_raw(FILE_TOO_LARGE))?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {

@@ -196,6 +196,8 @@ pub struct Limits {
     pub listed_members: usize,
     pub page_default: usize,
     pub page_max: usize,
+    /// A page of a log ends early rather than be longer; it has at least one event.
+    pub page_bytes: usize,
     pub uri_bytes: usize,
     pub headers: usize,
     pub header_bytes: usize,
@@ -203,6 +205,10 @@ pub struct Limits {
     pub body_bytes: usize,
     pub body_secs: u64,
     pub json_depth: usize,
+    /// Answers on their way to clients, all together; while there would be more, long ones are answered 503.
+    pub answer_bytes: usize,
+    /// A client that takes nothing of its answer for so long is cut off.
+    pub answer_secs: u64,
     /// A request that takes longer is answered 503.
     pub request_secs: u64,
     /// HTTP connections at once, sockets not counted.
@@ -386,6 +392,7 @@ impl Default for Limits {
             listed_members: 50,
             page_default: 50,
             page_max: 500,
+            page_bytes: 1024 * 1024,
             uri_bytes: 8 * 1024,
             headers: 100,
             header_bytes: 32 * 1024,
@@ -393,6 +400,8 @@ impl Default for Limits {
             body_bytes: 256 * 1024,
             body_secs: 15,
             json_depth: 32,
+            answer_bytes: 256 * 1024 * 1024,
+            answer_secs: 30,
             request_secs: 30,
             http_connections: 50_000,
             idle_secs: 75,

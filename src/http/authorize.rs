@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use super::respond::Rejection;
 use crate::{
     app::App,
-    chat::{Caller, room::Room},
+    chat::{Caller, ChatError, room::Room},
     types::{Role, RoomId, RoomKind, RoomRole},
 };
 
@@ -65,10 +65,7 @@ fn check(need: Need, kind: RoomKind, role: RoomRole) -> Result<(), Rejection> {
     match need {
         Need::Read => Ok(()),
         Need::Post if role.may_post() => Ok(()),
-        Need::Post => {
-            let detail = "You may read this room, but not post in it; an owner or moderator can change your role.";
-            Err(Rejection::forbidden("read_only", detail))
-        }
+        Need::Post => Err(ChatError::ReadOnly.into()),
         Need::Moderate if kind == RoomKind::Private => {
             let detail = "A private room has no name, and its two members stay for ever; make a group for others.";
             Err(Rejection::new(StatusCode::CONFLICT, "conflict", detail))

@@ -1,6 +1,7 @@
 //! From bytes to a granted request and back. `routes.rs` is the one table; `pipeline.rs` runs a request through it.
 
 pub mod address;
+pub mod answers;
 pub mod authenticate;
 pub mod authorize;
 pub mod cors;
@@ -11,4 +12,5 @@ pub mod pipeline;
 pub mod request;
 pub mod respond;
 pub mod routes;
+pub mod socket;
 pub mod throttle;

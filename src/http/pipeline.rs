@@ -56,7 +56,8 @@ pub async fn answer(app: Arc<App>, inner: hyper::Request<Incoming>, peer: IpAddr
         config: app.config.clone(),
         metrics: app.metrics.clone(),
     };
-    let mut response = match guarded(&app, request, found).await {
+    let answered = guarded(&app, request, found).await.and_then(|response| app.answers.count(response));
+    let mut response = match answered {
         Ok(response) => response,
         Err(rejection) => {
             log_cause(&rejection, &id, path);
@@ -104,7 +105,8 @@ async fn guard(
 }
 
 async fn run(app: &Arc<App>, mut request: Request, found: Found) -> Result<Response, Rejection> {
-    limits::check_head(&app.config.limits, request.inner.uri(), request.inner.headers(), &app.metrics)?;
+    let inner = &request.inner;
+    limits::check_head(&app.config.limits, inner.version(), inner.uri(), inner.headers(), &app.metrics)?;
     let method = request.inner.method();
     match found {
         Found::Path(path, params) => match path.route(method) {

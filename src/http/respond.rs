@@ -167,6 +167,7 @@ impl From<ChatError> for Rejection {
             }
             ChatError::UserExists => Self::new(StatusCode::BAD_REQUEST, "user_exists", "User already exists"),
             ChatError::NoSuchRoom => Self::no_such_room(),
+            ChatError::ReadOnly => Self::forbidden(error.code(), &error.to_string()),
             ChatError::Forbidden(why) => Self::forbidden("forbidden", why),
             ChatError::Conflict(why) => Self::new(StatusCode::CONFLICT, "conflict", why),
             ChatError::Invalid { field, msg } => Self::invalid("value_error", &["body", field], msg),
@@ -179,17 +180,6 @@ impl From<ChatError> for Rejection {
 
 impl From<StoreError> for Rejection {
     fn from(error: StoreError) -> Self {
-        let (code, detail) = match &error {
-            StoreError::Unavailable(_) => {
-                ("store_unavailable", "The server cannot reach its data; try again in a moment.")
-            }
-            StoreError::Full(_) => {
-                ("store_full", "The server's disk is full; try again once its operator has made room.")
-            }
-            StoreError::Damaged(_) => ("store_damaged", "The server's data is damaged; its operator must restore it."),
-            StoreError::Busy => ("store_busy", "The server is busy; try again in a moment."),
-            StoreError::Unsupported(_) => ("store_unsupported", "The server's store cannot do that."),
-        };
-        Self::unavailable(code, detail).because(error)
+        Self::unavailable(error.code(), error.advice()).because(error)
     }
 }

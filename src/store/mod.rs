@@ -46,6 +46,17 @@ impl StoreError {
             StoreError::Unsupported(_) => "store_unsupported",
         }
     }
+
+    /// What a client is told; the error itself is for the operator's log.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            StoreError::Unavailable(_) => "The server cannot reach its data; try again in a moment.",
+            StoreError::Full(_) => "The server's disk is full; try again once its operator has made room.",
+            StoreError::Damaged(_) => "The server's data is damaged; its operator must restore it.",
+            StoreError::Busy => "The server is busy; try again in a moment.",
+            StoreError::Unsupported(_) => "The server's store cannot do that.",
+        }
+    }
 }
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

@@ -156,7 +156,7 @@ async fn carry_out(connection: &Arc<Connection>, req: Option<&RawValue>, command
         Command::Typing { chat_id } => {
             let room = room_of(connection, &chat_id).await?;
             if !room.role_of(connection.user).is_some_and(|role| role.may_post()) {
-                return Err(ChatError::Forbidden("Readers cannot post in this chat.").into());
+                return Err(ChatError::ReadOnly.into());
             }
             typing(connection, &room);
             ok(connection, req);

@@ -60,6 +60,7 @@ impl BadFrame {
 }
 
 const NOT_JSON: &str = "not_json";
+const NO_OBJECT: &str = "A frame is a JSON object, each field given once.";
 
 /// Every field any frame may have, unread. Unknown ones are passed over.
 #[derive(Deserialize, Default)]
@@ -104,9 +105,12 @@ pub fn parse_one_room(text: &str) -> Result<(String, Option<String>), BadFrame> 
 }
 
 fn fields(text: &str) -> Result<Fields<'_>, BadFrame> {
+    if text.trim_start().starts_with('[') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return Err(BadFrame::new("bad_frame", NO_OBJECT));
+    }
     serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
-            BadFrame::new("bad_frame", "A frame is a JSON object, each field given once.")
+            BadFrame::new("bad_frame", NO_OBJECT)
         } else {
             BadFrame::new(NOT_JSON, format!("This is not JSON ({error}); send one JSON object a frame."))
         }
@@ -227,6 +231,7 @@ mod tests {
     #[test]
     fn only_what_is_no_json_counts_as_that() {
         assert!(parse("{nope").1.unwrap_err().is_not_json());
+        assert_eq!(parse(r#"["ping",7]"#).1.unwrap_err().code, "bad_frame");
         for json in ["[]", "1", "{}", r#"{"type":1}"#, r#"{"type":"ping","type":"ping"}"#] {
             assert!(!parse(json).1.unwrap_err().is_not_json(), "{json}");
         }

@@ -23,7 +23,14 @@ impl From<BadFrame> for Refusal {
 
 impl From<ChatError> for Refusal {
     fn from(error: ChatError) -> Self {
-        Self { code: error.code(), retry_after: error.retry_after_secs(), detail: error.to_string() }
+        let detail = match &error {
+            ChatError::Store(error) => {
+                tracing::debug!(%error, "the store could not do what a frame asked");
+                error.advice().to_owned()
+            }
+            _ => error.to_string(),
+        };
+        Self { code: error.code(), retry_after: error.retry_after_secs(), detail }
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
         authorize::RoomGrant,
         request::Request,
         respond::{Rejection, Response, empty},
+        socket::HttpSocket,
     },
     types::UserId,
 };
@@ -158,8 +159,8 @@ async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade
 
 /// The socket out of hyper, and what the client sent right after its handshake.
 fn bare(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+    let parts = upgraded.downcast::<TokioIo<HttpSocket>>().ok()?;
+    Some((parts.io.into_inner().into_bare(), parts.read_buf.to_vec()))
 }
 
 async fn start(connection: Arc<Connection>, caller: Caller, follow: Follow) {

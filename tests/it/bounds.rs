@@ -209,3 +209,46 @@ async fn slow_clients_do_not_hold_up_others() {
     }
     assert_eq!(bob.chat(&room).await["unread"], 20);
 }
+
+/// About a megabyte of history, and the request for it.
+async fn long_history(server: &Server) -> String {
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    for _ in 0..11 {
+        ann.post(&room, &"x".repeat(100_000)).await;
+    }
+    format!("GET /chat/{room} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", ann.token)
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_cut_off() {
+    let server = Server::with(&[("limits.answer_secs", "1"), ("limits.message_chars", "100000")]).await;
+    let request = long_history(&server).await;
+    let mut raw = server.reach.raw().await;
+    raw.write(request.repeat(20)).await;
+    until("the answers to be given up", async || hits(&server, "limits.answer_secs").await == 1.0).await;
+    let got = raw.rest().await.len();
+    assert!(got < 20_000_000, "{got} bytes came, which is all");
+}
+
+#[tokio::test]
+async fn long_answers_together_stay_within_their_bound() {
+    let settings =
+        [("limits.answer_bytes", "3000000"), ("limits.message_chars", "100000"), ("limits.answer_secs", "1")];
+    let server = Server::with(&settings).await;
+    let request = long_history(&server).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut raw = server.reach.raw().await;
+        raw.write(request.repeat(20)).await;
+        clients.push(raw);
+    }
+    until("the bound to be hit", async || hits(&server, "limits.answer_bytes").await >= 1.0).await;
+    drop(clients);
+    let mut raw = server.reach.raw().await;
+    until("the room to be given back", async || {
+        raw.write(&request).await;
+        raw.answer().await.status == 200
+    })
+    .await;
+}

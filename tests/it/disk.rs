@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::{Person, Server, seqs};
+use crate::harness::{Person, Server, Setup, seqs};
 
 /// Posts long messages until the store is full; gives those acknowledged.
 async fn fill(person: &Person, room: &str) -> Vec<String> {
@@ -91,4 +91,14 @@ async fn a_data_folder_that_cannot_be_made_is_named() {
     let url = format!("sqlite:{}/file/data/natter.db", setup.dir().display());
     let refused = setup.set("DB_URL", &url).run().await.failed();
     assert!(refused.contains("file/data"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_grow_is_a_503_and_ends_nothing() {
+    let server = Setup::new().start_after("ulimit -f 4000").await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let acknowledged = fill(&ann, &room).await;
+    assert_eq!(server.reach.get("/healthz").await.status, 200);
+    assert_eq!(bob.log(&room).await.len(), acknowledged.len() + 2);
 }

@@ -184,3 +184,21 @@ async fn a_room_that_left_memory_reads_and_goes_on_as_before() {
     let all = walk(&bob, &format!("/chat/{room}/events"), "events", false, 5).await;
     assert_eq!(seqs(&all), (1..=head + 1).collect::<Vec<u64>>());
 }
+
+#[tokio::test]
+async fn a_page_ends_early_rather_than_be_too_long() {
+    let server = Server::with(&[("limits.page_bytes", "3000")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    for _ in 0..12 {
+        ann.post(&room, &"x".repeat(900)).await;
+    }
+    let huge = ann.post(&room, &"x".repeat(3_500)).await;
+    let page = bob.history(&room, "").await;
+    assert_eq!(seqs(page["messages"].as_array().unwrap()), [huge.seq], "at least one, however long");
+    let path = format!("/chat/{room}");
+    for back in [true, false] {
+        let all = walk(&bob, &path, "messages", back, 50).await;
+        assert_eq!(seqs(&all), (3..=15).collect::<Vec<_>>());
+    }
+}

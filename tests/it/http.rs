@@ -310,3 +310,21 @@ async fn no_answer_may_be_cached_or_sniffed() {
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     assert_ne!(answer.body, Value::Null);
 }
+
+#[tokio::test]
+async fn a_message_that_could_be_read_in_two_ways_is_refused() {
+    let server = Server::start().await;
+    for (head, status) in [
+        ("GET /healthz HTTP/1.1\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n", 400),
+        ("POST /users/register HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        ("POST /users/register HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n", 415),
+    ] {
+        let mut raw = server.reach.raw().await;
+        raw.write(format!("{head}\r\n")).await;
+        raw.answer().await.refused(status);
+    }
+    let mut raw = server.reach.raw().await;
+    raw.write("GET /healthz HTTP/1.0\r\n\r\n").await;
+    assert_eq!(raw.answer().await.status, 200, "HTTP/1.0 knows no Host");
+}

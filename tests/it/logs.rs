@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{PASSWORD, Server};
+use crate::harness::{PASSWORD, Server, Setup};
 
 const BODY: &str = "what ann said is nobody's business";
 const WRONG: &str = "a password mistyped by one";
@@ -93,4 +93,16 @@ async fn a_client_cannot_write_lines_of_its_own_into_the_log() {
     server.stop().await;
     let forged = server.log().lines().any(|line| line.starts_with("FORGED"));
     assert!(!forged && !server.log().contains("\u{1b}[31m"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_harms_nobody() {
+    let server = Setup::new().set("log.level", "trace").start_after("exec 2>/dev/full").await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut socket = bob.follow(&room).await;
+    ann.post(&room, "hello").await;
+    assert_eq!(socket.next_event().await["content"], "hello");
+    server.cli(&["admin", "list"]).await.ok();
+    assert!(server.stop().await.success());
 }

@@ -73,6 +73,15 @@ impl Setup {
         Server::listening(self, process).await
     }
 
+    /// As [`Setup::start`], in a shell that has run `shell` before: limits, other streams.
+    pub async fn start_after(self, shell: &str) -> Server {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{shell}; exec \"$0\""), env!("CARGO_BIN_EXE_natter")]);
+        command.current_dir(self.dir()).env_clear().envs(&self.env);
+        let process = Process::spawn(command);
+        Server::listening(self, process).await
+    }
+
     /// For a start that must not succeed, or a command that ends by itself.
     pub async fn run(&self) -> Ran {
         Ran::of(self.command(), "").await

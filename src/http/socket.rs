@@ -1,0 +1,89 @@
+//! The socket under an HTTP connection: it gives up on a client who does not read.
+//!
+//! hyper waits for as long as it takes to write an answer. Once a write has found no room for `limits.answer_secs`, this
+//! ends the connection. It costs nothing while clients read, and a connection that becomes a WebSocket leaves it behind.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+use crate::metrics::Metrics;
+
+pub struct HttpSocket {
+    stream: TcpStream,
+    within: Duration,
+    /// Runs while a write finds no room.
+    waiting: Option<Pin<Box<Sleep>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl HttpSocket {
+    pub fn new(stream: TcpStream, within: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { stream, within, waiting: None, metrics }
+    }
+
+    /// The socket alone, for a connection that is HTTP no more.
+    pub fn into_bare(self) -> TcpStream {
+        self.stream
+    }
+
+    /// What a write came to, unless there has been no room for too long.
+    fn patiently<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if write.is_ready() {
+            self.waiting = None;
+            return write;
+        }
+        let within = self.within;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(within)));
+        if waiting.as_mut().poll(cx).is_ready() {
+            self.metrics.bound_hit("limits.answer_secs");
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for HttpSocket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, to)
+    }
+}
+
+impl AsyncWrite for HttpSocket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write(cx, from);
+        self.patiently(cx, write)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write_vectored(cx, from);
+        self.patiently(cx, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
