@@ -21,7 +21,7 @@
 //! | [`store`] | where everything that must survive lives: a contract, and SQLite |
 //! | [`bus`] | how nodes tell each other that something changed: a contract, and one node alone |
 //! | [`protocol`] | what goes over the wire, encoded once |
-//! | `bounded` | a map that forgets rather than grows |
+//! | `bounded`, `json_depth` | a map that forgets rather than grows; how deep a text nests |
 //! | [`metrics`], [`logging`] | what an operator sees |
 //! | [`config`] | every setting, its default, and where its value came from |
 //! | [`types`] | the words everyone shares: ids, roles, times |
@@ -53,6 +53,7 @@ pub mod chat;
 pub mod config;
 pub mod control;
 pub mod http;
+pub(crate) mod json_depth;
 pub mod logging;
 pub mod metrics;
 pub mod protocol;

@@ -5,6 +5,7 @@ use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
 
 use super::respond::Rejection;
+use crate::json_depth;
 
 /// Reads a JSON object. 422 says which field is wrong, or at which byte the text stops being JSON.
 pub fn object<T: DeserializeOwned>(body: &[u8], depth: usize) -> Result<T, Rejection> {
@@ -27,26 +28,10 @@ pub fn object<T: DeserializeOwned>(body: &[u8], depth: usize) -> Result<T, Rejec
     Ok(value)
 }
 
-/// A cheap look ahead: nothing is built of a text that nests too deep.
 fn check_depth(body: &[u8], most: usize) -> Result<(), Rejection> {
-    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
-    for (offset, byte) in body.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'{' | b'[' if !in_text => {
-                depth += 1;
-                if depth > most {
-                    let msg = format!("The JSON nests more than {most} levels deep (limits.json_depth).");
-                    return Err(field("json_too_deep", json!(["body", offset]), &msg));
-                }
-            }
-            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
+    let Some(offset) = json_depth::exceeded_at(body, most) else { return Ok(()) };
+    let msg = format!("The JSON nests more than {most} levels deep (limits.json_depth).");
+    Err(field("json_too_deep", json!(["body", offset]), &msg))
 }
 
 fn explain(body: &[u8], path: &Path, error: &serde_json::Error) -> Rejection {

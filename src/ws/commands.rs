@@ -18,6 +18,7 @@ use crate::{
         room::Room,
         work::{Actor, Posted, Reply, Work},
     },
+    json_depth,
     protocol::{Frame, Limits, Said},
     types::{RoomId, Timestamp},
 };
@@ -68,9 +69,21 @@ async fn still_good(connection: &Connection, caller: &Caller) -> bool {
 
 /// Serves what a read gave, in order, then closes where the client said so or broke the protocol.
 pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
+    let limits = &connection.app.config.limits;
     for text in heard.texts {
         if connection.state().is_over() {
             return;
+        }
+        if json_depth::exceeded_at(text.as_bytes(), limits.json_depth).is_some() {
+            connection.app.metrics.bound_hit("limits.json_depth");
+            let detail = format!("The frame nests more than {} levels deep (limits.json_depth).", limits.json_depth);
+            let refusal = Refusal { code: "bad_frame", detail, retry_after: None };
+            if connection.mode == Mode::AllRooms {
+                connection.send(&refusal.frame(None, None));
+            } else if !count_bad_frame(&connection, &refusal.detail) {
+                return;
+            }
+            continue;
         }
         let going_on = match connection.mode {
             Mode::AllRooms => all_rooms(&connection, &text).await,
@@ -84,7 +97,12 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
         None if heard.answers.is_empty() => {}
         None => connection.send_bytes(heard.answers.into()),
         Some(Close::Asked(_)) => connection.close_asked(heard.answers),
-        Some(why) => connection.close(why),
+        Some(why) => {
+            if why == Close::TooBig {
+                connection.app.metrics.bound_hit("sockets.frame_bytes");
+            }
+            connection.close(why);
+        }
     }
 }
 
@@ -264,6 +282,11 @@ fn begin_post(connection: &Connection) -> bool {
         return false;
     }
     state.in_flight += 1;
+    let full = state.in_flight == connection.app.config.sockets.in_flight;
+    drop(state);
+    if full {
+        connection.app.metrics.bound_hit("sockets.in_flight");
+    }
     true
 }
 

@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 17] = [
     &["auth"],
     &["store", "bus"],
     &["protocol"],
-    &["bounded"],
+    &["bounded", "json_depth"],
     &["metrics"],
     &["config", "types"],
 ];

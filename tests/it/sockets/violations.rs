@@ -196,3 +196,12 @@ async fn more_frames_than_the_rate_allows_close_with_4429() {
     assert!(answered < 20, "{answered}");
     calm.drain().await;
 }
+
+#[tokio::test]
+async fn a_frame_that_nests_too_deep_is_an_error_and_the_socket_lives() {
+    let server = Server::with(&[("limits.json_depth", "8")]).await;
+    let mut socket = server.person("ann").await.socket().await;
+    socket.send_raw(&format!(r#"{{"type":"ping","req":{}1{}}}"#, "[".repeat(9), "]".repeat(9))).await;
+    assert_error(&socket.expect("error").await);
+    assert_eq!(socket.ask(json!({"type": "ping"})).await["type"], "pong");
+}
