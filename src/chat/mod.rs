@@ -27,6 +27,8 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::task::TaskTracker;
+
 use crate::{
     bus::{Bus, Ended, Hint},
     config::Config,
@@ -116,6 +118,8 @@ pub struct Chat {
     pub(crate) rooms: rooms::Rooms,
     pub(crate) accounts: accounts::Accounts,
     pub(crate) online: online::Online,
+    /// The writers that run now.
+    writers: TaskTracker,
 }
 
 impl Chat {
@@ -125,6 +129,7 @@ impl Chat {
             rooms: rooms::Rooms::new(&config, metrics.clone()),
             accounts: accounts::Accounts::new(&config, metrics.clone()),
             online: online::Online::new(&config, metrics.clone()),
+            writers: TaskTracker::new(),
             config,
             metrics,
             store,
@@ -216,19 +221,11 @@ impl Chat {
 
     /// Waits until nothing that was asked of a room is unanswered. For the end: new work keeps it waiting.
     pub async fn settle(&self) {
-        while self.rooms_writing() > 0 {
-            tokio::time::sleep(SETTLE_POLL).await;
-        }
-    }
-
-    fn rooms_writing(&self) -> usize {
-        let mut writing = 0;
-        self.rooms.each(|room| writing += usize::from(room.live.lock().writing));
-        writing
+        self.writers.close();
+        self.writers.wait().await;
     }
 }
 
-const SETTLE_POLL: Duration = Duration::from_millis(5);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// Expired logins are forgotten every so many turns.
 const PURGE_TURNS: u64 = 60;

@@ -43,7 +43,7 @@ impl Chat {
                 self.metrics.pending_posts.inc();
                 if !live.writing {
                     live.writing = true;
-                    tokio::spawn(write(self.clone(), room.clone()));
+                    self.writers.spawn(write(self.clone(), room.clone()));
                 }
                 None
             }
