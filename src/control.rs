@@ -1,4 +1,4 @@
-//! What an operator does from the command line: admins, accounts, backups.
+//! What an operator does from the command line: admins, accounts, backups, exports.
 //!
 //! [`operate`] is the one place that does it. A running server runs it for whoever connects to the control socket in its
 //! data folder (`socket.rs`), so that caches and live sockets know at once; without a server the command line opens the
@@ -14,6 +14,11 @@ use crate::{
     auth::password::Passwords,
     chat::{Chat, ChatError, users::Username},
     store::{Store, UserChange, UserQuery, UserRecord},
+    transfer::{
+        export::{self, Exported},
+        progress::Progress,
+        survey::{self, Survey},
+    },
     types::{Role, Timestamp},
 };
 
@@ -49,6 +54,11 @@ pub enum Command {
     Backup {
         file: PathBuf,
     },
+    /// An absolute path too.
+    Export {
+        file: PathBuf,
+    },
+    Verify,
 }
 
 impl Command {
@@ -63,6 +73,8 @@ impl Command {
             Command::Enable { .. } => "admin enable",
             Command::ResetPassword { .. } => "admin reset-password",
             Command::Backup { .. } => "backup",
+            Command::Export { .. } => "export",
+            Command::Verify => "verify",
         }
     }
 
@@ -74,7 +86,7 @@ impl Command {
             | Command::Disable { username }
             | Command::Enable { username }
             | Command::ResetPassword { username, .. } => Some(username),
-            Command::ListAdmins | Command::Backup { .. } => None,
+            Command::ListAdmins | Command::Backup { .. } | Command::Export { .. } | Command::Verify => None,
         }
     }
 }
@@ -85,6 +97,12 @@ pub enum Reply {
     /// It is done, in a sentence.
     Done(String),
     Admins(Vec<Admin>),
+    /// What a look at everything found: a line for each problem, how many there are in all, and what there is.
+    Looked {
+        problems: Vec<String>,
+        found: u64,
+        summary: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +122,15 @@ impl fmt::Display for Reply {
                 return f.write_str("no admin yet: natter admin create --username NAME");
             }
             Reply::Admins(admins) => admins,
+            Reply::Looked { problems, found, summary } => {
+                for problem in problems {
+                    writeln!(f, "{problem}")?;
+                }
+                if *found > problems.len() as u64 {
+                    writeln!(f, "… and {} more", found - problems.len() as u64)?;
+                }
+                return f.write_str(summary);
+            }
         };
         let width = admins.iter().map(|admin| admin.username.chars().count()).max().unwrap_or(0).max("username".len());
         write!(f, "{:width$}  {:24}  display name", "username", "created")?;
@@ -122,8 +149,8 @@ pub struct Operator {
     pub passwords: Arc<Passwords>,
 }
 
-/// Does what a command says. An error is a sentence that says what to do instead.
-pub async fn operate(operator: &Operator, command: Command) -> Result<Reply, String> {
+/// Does what a command says; long ones count how far they are. An error is a sentence that says what to do instead.
+pub async fn operate(operator: &Operator, command: Command, progress: &Progress) -> Result<Reply, String> {
     match command {
         Command::CreateAdmin { username, password } => create_admin(operator, &username, password).await,
         Command::ListAdmins => Ok(Reply::Admins(admins(operator.store.as_ref()).await?)),
@@ -155,6 +182,22 @@ pub async fn operate(operator: &Operator, command: Command) -> Result<Reply, Str
             }
             operator.store.backup(&file).await.map_err(|error| error.to_string())?;
             done(format!("everything up to now is in {}", file.display()))
+        }
+        Command::Export { file } => {
+            if !file.is_absolute() {
+                return Err(format!("{} is not an absolute path", file.display()));
+            }
+            let Exported { counts, digest } = export::export(operator.store.as_ref(), &file, progress).await?;
+            done(format!(
+                "exported {counts} to {}\ncontent sha256:{digest}\nlogins are not in it: after an import people sign in \
+                 again. Password hashes and messages are: keep it safe",
+                file.display()
+            ))
+        }
+        Command::Verify => {
+            let Survey { counts, digest, problems, found } = survey::verify(operator.store.as_ref(), progress).await?;
+            let sound = if found == 0 { "all sound: " } else { "" };
+            Ok(Reply::Looked { problems, found, summary: format!("{sound}{counts}\ncontent sha256:{digest}") })
         }
     }
 }

@@ -9,17 +9,18 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `main`, `cli` (the program) | the command line: serve, check-config, admin, backup, restore, health |
+//! | `main`, `cli` (the program) | the command line: serve, check-config, admin, backup, restore, export, import, verify, health |
 //! | [`server`] | listening, accepting, connections, the drain |
 //! | [`control`] | what an operator does, through a running server's control socket or without one |
+//! | [`transfer`] | moving everything: `export`, `import`, `verify`, and adopting the original server's database |
 //! | [`http`] | from bytes to a granted request and back: `routes` is the one table, `pipeline` runs a request through it |
 //! | [`api`] | what each route does, one file per resource |
 //! | [`ws`] | sockets: the upgrade, frames, cursors, pings |
 //! | [`app`] | the parts, put together once and shared by all of the above |
 //! | [`chat`] | the domain: rooms, users, logins, presence. Knows neither HTTP nor sockets |
 //! | [`auth`] | passwords and tokens: mechanisms that know no users |
-//! | [`store`] | where everything that must survive lives: a contract, and SQLite |
-//! | [`bus`] | how nodes tell each other that something changed: a contract, and one node alone |
+//! | [`store`] | where everything that must survive lives: a contract, with SQLite and MongoDB |
+//! | [`bus`] | how nodes tell each other that something changed: a contract, with one node alone and NATS |
 //! | [`protocol`] | what goes over the wire, encoded once |
 //! | `bounded`, `json_depth` | a map that forgets rather than grows; how deep a text nests |
 //! | [`metrics`], [`logging`] | what an operator sees |
@@ -38,6 +39,11 @@
 //! `GET /ws` → the same pipeline as any request → 101 → the upgraded connection is taken back to its bare socket, and
 //! nothing of the request or of the HTTP library stays → the connection's task reads frames and follows its cursors: from
 //! the ring while it keeps up, from the store when it has fallen behind.
+//!
+//! # Many machines
+//!
+//! Nodes share a MongoDB and hear of each other over the bus. Whoever appends makes its events durable first and then sends
+//! them along with a hint; a node that hears of a gap, or nothing, reads the store ([`chat`], [`bus`], [`store::shared`]).
 //!
 //! # The way down
 //!
@@ -59,5 +65,6 @@ pub mod metrics;
 pub mod protocol;
 pub mod server;
 pub mod store;
+pub mod transfer;
 pub mod types;
 pub mod ws;

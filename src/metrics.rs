@@ -66,6 +66,15 @@ pub struct Metrics {
     pub logins: Counter,
     pub failed_logins: Counter,
     pub users_online: Gauge,
+    pub nodes: Gauge,
+    pub bus_up: Gauge,
+    pub bus_trusted: Gauge,
+    pub hints_sent: Counter,
+    pub hints_heard: Counter,
+    pub hints_lost: Counter,
+    pub catch_ups: Counter,
+    pub store_retries: Counter,
+    pub store_up: Gauge,
     pub bounds: Family<Bound, Counter>,
 }
 
@@ -104,6 +113,15 @@ impl Default for Metrics {
             logins: Counter::default(),
             failed_logins: Counter::default(),
             users_online: Gauge::default(),
+            nodes: Gauge::default(),
+            bus_up: Gauge::default(),
+            bus_trusted: Gauge::default(),
+            hints_sent: Counter::default(),
+            hints_heard: Counter::default(),
+            hints_lost: Counter::default(),
+            catch_ups: Counter::default(),
+            store_retries: Counter::default(),
+            store_up: Gauge::default(),
             bounds: Family::default(),
         };
         metrics.register();
@@ -165,6 +183,19 @@ impl Metrics {
         r.register("logins", "Sign-ins", self.logins.clone());
         r.register("failed_logins", "Sign-ins refused", self.failed_logins.clone());
         r.register("users_online", "Users with at least one socket", self.users_online.clone());
+        r.register("nodes", "Nodes that serve the same data, this one included", self.nodes.clone());
+        r.register("bus_up", "1 while the bus can be reached", self.bus_up.clone());
+        r.register("bus_trusted", "1 while every living node is heard on the bus", self.bus_trusted.clone());
+        r.register("hints_sent", "Hints given to the bus", self.hints_sent.clone());
+        r.register("hints_heard", "Hints of other nodes", self.hints_heard.clone());
+        r.register("hints_lost", "Hints that did not arrive, or were not sent", self.hints_lost.clone());
+        r.register("catch_ups", "Times a log was read because it grew elsewhere", self.catch_ups.clone());
+        r.register(
+            "store_retries",
+            "Operations tried again because the store did not answer",
+            self.store_retries.clone(),
+        );
+        r.register("store_up", "1 while the store answers", self.store_up.clone());
         r.register("bound_hits", "Times a configured bound was hit", self.bounds.clone());
     }
 }

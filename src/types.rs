@@ -30,6 +30,17 @@ pub struct SessionId(pub Uuid);
 #[serde(transparent)]
 pub struct MessageId(pub Uuid);
 
+/// One running natter. A restart makes a new one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub Uuid);
+
+impl NodeId {
+    /// Never given before; later ones sort later.
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
 impl UserId {
     /// Never given before; later ones sort later.
     pub fn fresh() -> Self {
@@ -75,6 +86,12 @@ impl fmt::Display for SessionId {
     }
 }
 impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)
     }

@@ -13,12 +13,14 @@
 //! - CPU of server and client are told apart, and figures are medians of rounds with their range.
 //!
 //! Bottom up: `frames` and `scan` (bytes), `check` (order), `socket`, `crowd` (subscribers), `sender` and `pacer` (posts),
-//! `server` and `people` (what is under load, and from whom), `bare` (what it is compared with), `stats`, `svg` and `report`
-//! (what is shown), and a file per scenario. Everything runs on one thread but the pacer.
+//! `server` and `people` (what is under load, and from whom), `bare` (what it is compared with), `delay` (a far-away store),
+//! `stats`, `svg` and `report` (what is shown), and a file per scenario. Everything runs on one thread but the pacer.
 
 mod bare;
 mod check;
+mod cluster;
 mod crowd;
+mod delay;
 mod fanout;
 mod frames;
 mod http;
@@ -110,6 +112,8 @@ enum Scenario {
     Posts(posts::Options),
     /// GET /users/me with a JWT over keep-alive connections, beside a bare hyper that answers the same bytes
     Rest(rest::Options),
+    /// Several natters on one MongoDB and one NATS server: deliveries with 1 to 3 of them, what the bus costs, what a slow store costs
+    Cluster(cluster::Options),
     /// Memory over thousands of connect/disconnect cycles and posts: it has to stay level
     Soak(soak::Options),
     /// The servers that natter is compared with
@@ -147,6 +151,7 @@ fn measure(common: &Common, scenario: &Scenario) -> Outcome {
                 Scenario::Rooms(options) => rooms::run(common, options).await,
                 Scenario::Posts(options) => posts::run(common, options).await,
                 Scenario::Rest(options) => rest::run(common, options).await,
+                Scenario::Cluster(options) => cluster::run(common, options).await,
                 Scenario::Soak(options) => soak::run(common, options).await,
                 Scenario::Bare { .. } => Ok(()),
             }

@@ -35,8 +35,13 @@ impl Target {
     pub fn start(common: &Common) -> Result<Self> {
         match &common.url {
             Some(url) => Ok(Self { addr: address(url)?, pid: common.pid, own: None }),
-            None => Own::start(&common.set),
+            None => Own::start(None, &common.set),
         }
+    }
+
+    /// One that keeps its data where `store` says, as one of several perhaps.
+    pub fn on(store: Option<&str>, set: &[String]) -> Result<Self> {
+        Own::start(store, set)
     }
 
     pub fn name(&self) -> String {
@@ -63,8 +68,10 @@ impl Target {
 }
 
 impl Own {
-    fn start(set: &[String]) -> Result<Target> {
+    /// Without `store`, SQLite in its own folder.
+    fn start(store: Option<&str>, set: &[String]) -> Result<Target> {
         let folder = scratch_folder()?;
+        let own_file = || format!("sqlite:{}", folder.path().join("data/natter.db").display());
         let log = folder.path().join("server.log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
         for (name, _) in std::env::vars_os() {
@@ -76,7 +83,7 @@ impl Own {
         command
             .arg("serve")
             .args(["--bind", "127.0.0.1:0"])
-            .args(["--store", &format!("sqlite:{}", folder.path().join("data/natter.db").display())])
+            .args(["--store", &store.map_or_else(own_file, String::from)])
             .args(set.iter().flat_map(|setting| ["--set", setting]))
             .env("NATTER_LIMITS__RATES", "off")
             .env("NATTER_AUTH__BCRYPT_COST", "4")
@@ -140,12 +147,14 @@ pub fn scratch_folder() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("run-").tempdir_in(parent)?)
 }
 
-/// The address a child process prints after `prefix`; the rest of its output is read and dropped, so that it never blocks.
+/// The address a child process prints after `prefix`, at the end of a line (a URL's slash may follow); the rest of its output
+/// is read and dropped, so that it never blocks.
 pub fn heard_address(stdout: impl std::io::Read + Send + 'static, prefix: &'static str) -> Option<SocketAddr> {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(std::io::Result::ok) {
-            if let Some(addr) = line.strip_prefix(prefix).and_then(|rest| rest.trim().parse().ok()) {
+            let rest = line.split_once(prefix).map(|(_, rest)| rest.trim().trim_end_matches('/'));
+            if let Some(addr) = rest.and_then(|rest| rest.parse().ok()) {
                 // The listener is gone only when it has stopped waiting.
                 tell.send(addr).ok();
             }

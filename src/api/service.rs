@@ -24,7 +24,7 @@ pub async fn readyz(app: &Arc<App>, _request: Request) -> Result<Response, Rejec
         return Err(Rejection::unavailable("draining", "The server is stopping."));
     }
     app.chat.store.ready().await?;
-    if let Err(why) = app.chat.bus.ready().await {
+    if let Err(why) = app.chat.bus.hears() {
         return Err(Rejection::unavailable("bus_unavailable", "The other nodes cannot be reached.").because(why));
     }
     Ok(respond::json(&json!({ "status": "ready" })))

@@ -4,15 +4,26 @@ use std::sync::OnceLock;
 
 use async_trait::async_trait;
 
-use super::{Bus, Hint, Listener};
+use super::{Bus, Heard, Hint, Listener};
+use crate::types::NodeId;
 
-#[derive(Default)]
 pub struct LocalBus {
+    node: NodeId,
     listener: OnceLock<Listener>,
+}
+
+impl Default for LocalBus {
+    fn default() -> Self {
+        Self { node: NodeId::fresh(), listener: OnceLock::new() }
+    }
 }
 
 #[async_trait]
 impl Bus for LocalBus {
+    fn node(&self) -> NodeId {
+        self.node
+    }
+
     fn listen(&self, listener: Listener) {
         if self.listener.set(listener).is_err() {
             panic!("a bus has one listener");
@@ -21,11 +32,17 @@ impl Bus for LocalBus {
 
     fn publish(&self, hint: Hint) {
         if let Some(listener) = self.listener.get() {
-            listener(hint);
+            listener(Heard::Hint(hint));
         }
     }
 
-    async fn ready(&self) -> Result<(), String> {
-        Ok(())
+    fn has_others(&self) -> bool {
+        false
     }
+
+    fn hears(&self) -> Result<Vec<NodeId>, String> {
+        Ok(vec![self.node])
+    }
+
+    async fn close(&self) {}
 }

@@ -77,7 +77,10 @@ impl Accounts {
             Hint::RoomAdvanced { .. }
             | Hint::MembershipChanged { .. }
             | Hint::ReadMoved { .. }
-            | Hint::Typing { .. } => {}
+            | Hint::Typing { .. }
+            | Hint::RoomWanted { .. }
+            | Hint::Presence { .. }
+            | Hint::AskPresence => {}
         }
     }
 

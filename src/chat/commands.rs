@@ -86,22 +86,22 @@ impl Chat {
 
     async fn create(&self, room: NewRoom) -> Result<Opened> {
         let room_id = room.room_id;
-        let members: Vec<UserId> = room
+        let members: Vec<(UserId, Seq)> = room
             .events
             .iter()
             .filter_map(|event| match event.effect {
-                Effect::Joined { user, .. } => Some(user),
+                Effect::Joined { user, .. } => Some((user, event.seq)),
                 _ => None,
             })
             .collect();
-        for member in &members {
+        for (member, _) in &members {
             self.has_place_for_a_room(*member).await?;
         }
         match self.store.create_room(room).await? {
             RoomCreated::Exists(room_id) => Ok(Opened { room_id, existed: true }),
             RoomCreated::Created => {
-                for user in members {
-                    self.bus.publish(Hint::MembershipChanged { room: room_id, user, added: true });
+                for (user, seq) in members {
+                    self.bus.publish(Hint::MembershipChanged { room: room_id, user, seq, added: true });
                 }
                 Ok(Opened { room_id, existed: false })
             }
@@ -128,6 +128,10 @@ impl Chat {
 
     pub async fn history(&self, room: &Arc<Room>, page: Page) -> Result<History> {
         let mut events = self.store.events(room.id, page).await?;
+        let may_go_on = events.len() >= page.limit && events.last().is_some_and(|last| last.seq >= room.head());
+        if may_go_on && self.store.shared().is_some() {
+            self.look_again(room).await;
+        }
         cut(&mut events, page, self.config.limits.page_bytes);
         let (head, messages) = room.head_and_messages();
         let older = |event: &StoredEvent| {
@@ -201,6 +205,7 @@ impl Chat {
 
     /// Never moves back; what lies beyond the head is the head.
     pub async fn mark_read(&self, room: &Arc<Room>, user: UserId, seq: Seq) -> Result<ReadTo> {
+        self.make_sure(room, user, Some(seq)).await;
         let (head, messages) = room.head_and_messages();
         let before = self.store.member(room.id, user).await?.ok_or(ChatError::NoSuchRoom)?.read;
         let mark = if seq.min(head) <= before.seq {

@@ -12,16 +12,21 @@ use super::{
 use crate::{
     protocol::{Event, Frame, MemberChange},
     store::{Effect, NewEvent, StoredEvent},
-    types::{MessageId, Seq, Timestamp},
+    types::{MessageId, Ordinal, Seq, Timestamp},
 };
 
-/// The head of the log, and the items as the events that follow it.
-pub(super) fn encode(room: &Room, items: &VecDeque<Item>) -> (Seq, Vec<(NewEvent, Advance)>) {
-    let (head, mut ordinal, sent_at) = {
-        let live = room.live.lock();
-        (live.head, live.messages, live.last_sent_at.max(Timestamp::now()))
-    };
-    let mut seq = head;
+/// Where a room's log ends at some moment.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    pub head: Seq,
+    pub messages: Ordinal,
+    pub last_sent_at: Timestamp,
+}
+
+/// The items as the events that follow the end of the log.
+pub(super) fn encode(room: &Room, items: &VecDeque<Item>, end: End) -> Vec<(NewEvent, Advance)> {
+    let End { head: mut seq, messages: mut ordinal, last_sent_at } = end;
+    let sent_at = last_sent_at.max(Timestamp::now());
     let mut events = Vec::with_capacity(items.len());
     for item in items {
         seq += 1;
@@ -29,7 +34,7 @@ pub(super) fn encode(room: &Room, items: &VecDeque<Item>) -> (Seq, Vec<(NewEvent
         ordinal += u64::from(effect == Effect::Message);
         events.push(encode_event(&event, effect, &item.by, ordinal, item.event_id));
     }
-    (head, events)
+    events
 }
 
 fn event_of<'a>(item: &'a Item, room: &Room, seq: Seq, sent_at: Timestamp) -> (Event<'a>, Effect) {

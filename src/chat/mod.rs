@@ -7,10 +7,14 @@
 //! - `commands.rs` is what people do to rooms: open, invite, rename, read.
 //! - `users.rs` and `sessions.rs` are users and logins; `accounts.rs` is the cache that makes a valid token cheap to check.
 //! - `online.rs` knows who is connected; `presence.rs` tells the others.
+//! - `hearing.rs` is what a node does when it hears of something on the bus, `inbox.rs` what a room has heard; `watch.rs` asks the store for what it may not
+//!   have heard.
 
 pub mod accounts;
 pub mod commands;
 mod encode;
+mod hearing;
+mod inbox;
 pub mod online;
 pub mod presence;
 pub mod ring;
@@ -19,23 +23,27 @@ pub mod rooms;
 mod rules;
 pub mod sessions;
 pub mod users;
+mod watch;
 pub mod work;
 mod writer;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    bus::{Bus, Ended, Hint},
+    bounded::BoundedMap,
+    bus::Bus,
     config::Config,
     metrics::Metrics,
-    protocol::{ChatsChange, Frame, Said},
-    store::{Store, StoreError},
-    types::{Role, RoomId, RoomKind, Seq, SessionId, UserId},
+    store::{Store, StoreError, shared::Moved},
+    types::{Role, RoomId, SessionId, UserId},
 };
 
 /// Who asks, established by a token that is valid now.
@@ -120,6 +128,12 @@ pub struct Chat {
     pub(crate) online: online::Online,
     /// The writers that run now.
     writers: TaskTracker,
+    /// Comings and goings that have been told here, so that what comes over the bus and from the store is told once.
+    told: BoundedMap<Moved, ()>,
+    /// Rooms whose logs grew elsewhere and could not be read. No more than there are rooms in memory.
+    unread: Mutex<HashSet<RoomId>>,
+    /// Rung when the store must be asked at once.
+    doubt: Notify,
 }
 
 impl Chat {
@@ -130,99 +144,45 @@ impl Chat {
             accounts: accounts::Accounts::new(&config, metrics.clone()),
             online: online::Online::new(&config, metrics.clone()),
             writers: TaskTracker::new(),
+            told: BoundedMap::new(config.cluster.told_moves),
+            unread: Mutex::default(),
+            doubt: Notify::new(),
             config,
             metrics,
             store,
             bus,
         });
         let hearing = Arc::downgrade(&chat);
-        chat.bus.listen(Box::new(move |hint| {
+        chat.bus.listen(Box::new(move |heard| {
             if let Some(chat) = hearing.upgrade() {
-                chat.heard(hint);
+                chat.heard(heard);
             }
         }));
         if chat.config.presence.enabled {
             let batch = Duration::from_millis(chat.config.presence.batch_millis);
             tokio::spawn(presence::run(Arc::downgrade(&chat), batch));
         }
+        if chat.store.shared().is_some() {
+            tokio::spawn(watch::run(Arc::downgrade(&chat)));
+        }
         tokio::spawn(tidy_up(Arc::downgrade(&chat)));
         chat
-    }
-
-    /// Something changed, here or on another node.
-    fn heard(self: Arc<Self>, hint: Hint) {
-        self.accounts.heard(&hint);
-        match hint {
-            Hint::UserChanged { .. } => {}
-            Hint::LoginEnded { user, which } => {
-                for connection in self.online.connections_of(user) {
-                    let ended = match which {
-                        Ended::One(session) => connection.session() == session,
-                        Ended::All { keep } => Some(connection.session()) != keep,
-                    };
-                    if ended {
-                        connection.revoke();
-                    }
-                }
-            }
-            Hint::RoomAdvanced { room, head } => {
-                if let Some(room) = self.rooms.in_memory(room).filter(|room| room.head() < head) {
-                    tokio::spawn(async move { self.look_again(&room).await });
-                }
-            }
-            Hint::MembershipChanged { room, user, added } => {
-                let change = if added { ChatsChange::Added } else { ChatsChange::Removed };
-                self.notice(user, &Said::Chats { chat_id: room, change }, true);
-            }
-            Hint::ReadMoved { room, user, seq } => self.tell_read(room, user, seq),
-            Hint::Typing { room, user } => {
-                let Some(room) = self.rooms.in_memory(room) else { return };
-                let small = room.member_count() <= self.config.presence.names_up_to;
-                if let Some(username) = room.username_of(user).filter(|_| small) {
-                    let frame = Frame::json(&Said::Typing { chat_id: room.id, username: &username });
-                    room.notify(&frame, Some(user));
-                }
-            }
-        }
-    }
-
-    /// A read mark is told to the reader's own sockets, and to the other person of a private room.
-    fn tell_read(&self, room: RoomId, user: UserId, seq: Seq) {
-        let Some(room) = self.rooms.in_memory(room) else { return };
-        let Some(username) = room.username_of(user) else { return };
-        let read = Said::Read { chat_id: room.id, username: &username, read_seq: seq };
-        self.notice(user, &read, false);
-        if room.kind == RoomKind::Private {
-            for other in room.member_ids().into_iter().filter(|other| *other != user) {
-                self.notice(other, &read, false);
-            }
-        }
-    }
-
-    fn notice(&self, user: UserId, said: &Said<'_>, matters: bool) {
-        let frame = Frame::json(said);
-        for connection in self.online.connections_of(user) {
-            connection.notice(&frame, matters);
-        }
-    }
-
-    /// Reads a log whose last append had no known outcome, or that grew elsewhere.
-    async fn look_again(&self, room: &Arc<room::Room>) {
-        match self.catch_up(room).await {
-            Ok(()) => {
-                let mut live = room.live.lock();
-                if !live.writing {
-                    live.doubtful = None;
-                }
-            }
-            Err(error) => tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again"),
-        }
     }
 
     /// Waits until nothing that was asked of a room is unanswered. For the end: new work keeps it waiting.
     pub async fn settle(&self) {
         self.writers.close();
         self.writers.wait().await;
+    }
+
+    /// Tells the other nodes that this one ends. Nothing is told after it.
+    pub async fn part(&self) {
+        self.bus.close().await;
+        if let Some(shared) = self.store.shared()
+            && let Err(error) = shared.part(self.bus.node()).await
+        {
+            tracing::debug!(%error, "the store was not told that this node ends; it will notice");
+        }
     }
 }
 
@@ -263,6 +223,6 @@ async fn reread_doubtful(chat: Arc<Chat>) {
         }
     });
     for room in doubtful {
-        chat.look_again(&room).await;
+        chat.settle_doubt(&room).await;
     }
 }

@@ -1,40 +1,74 @@
-//! Who is connected to this node, and with which connections.
+//! Who is connected: to this node, with which connections, and to which of the others.
 
 use std::{
     collections::{HashMap, HashSet},
     hash::BuildHasher,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
 use parking_lot::Mutex;
 
 use super::room::Subscriber;
-use crate::{config::Config, metrics::Metrics, types::UserId};
+use crate::{
+    config::Config,
+    metrics::Metrics,
+    types::{NodeId, UserId},
+};
 
 const SHARDS: usize = 64;
 
-/// - `connections` is what the user has open; empty only while a handshake is under way, or while they still count as
-///   online (`presence.ttl_secs`).
+/// - `connections` is what the user has open here; empty while a handshake is under way, while they still count as online
+///   (`presence.ttl_secs`), or while they are online on another node.
 /// - `coming` is how many handshakes have a place already.
-/// - `shown` is what others were told last.
+/// - `shown` is what the people here were told last, `told` what the other nodes were.
+#[derive(Default)]
 struct Entry {
     connections: Vec<Arc<dyn Subscriber>>,
     coming: usize,
-    shown: bool,
+    /// Counted in the metric: they have or lately had a connection here.
+    counted: bool,
     left_at: Option<Instant>,
+    elsewhere: Vec<NodeId>,
+    /// When the last other node that had them fell silent.
+    missed_at: Option<Instant>,
+    shown: bool,
+    told: bool,
 }
 
 pub struct Online {
     shards: Box<[Mutex<HashMap<UserId, Entry>>]>,
     hasher: std::hash::RandomState,
-    /// Who came or went since others were told last.
+    /// Whose presence may have changed since others were told last.
     touched: Mutex<HashSet<UserId>>,
+    others: Mutex<Others>,
+    /// How many entries of `elsewhere` there are.
+    remote: AtomicUsize,
+    most_remote: usize,
     per_user: usize,
     presence: bool,
     ttl_secs: u64,
     metrics: Arc<Metrics>,
 }
+
+/// What was heard of the other nodes, until it is taken in.
+#[derive(Default)]
+struct Others {
+    news: Vec<News>,
+    tell_everything: bool,
+    ask: bool,
+}
+
+enum News {
+    List { node: NodeId, users: Vec<(UserId, bool)>, whole: bool },
+    Went(NodeId),
+}
+
+/// Lists that may wait to be taken in; past it all are dropped and asked for anew.
+const MOST_NEWS: usize = 4_096;
 
 /// Somebody whose presence others must hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +77,31 @@ pub(super) struct Turned {
     pub online: bool,
 }
 
+/// What has to be told now; from here on it counts as told.
+#[derive(Default)]
+pub(super) struct Told {
+    /// To the people here.
+    pub people: Vec<Turned>,
+    /// To the other nodes: who is connected to this one.
+    pub nodes: Vec<(UserId, bool)>,
+}
+
+/// What the other nodes want to know, or this one of them.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub tell_everything: bool,
+    pub ask: bool,
+}
+
 impl Online {
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: std::hash::RandomState::new(),
             touched: Mutex::default(),
+            others: Mutex::default(),
+            remote: AtomicUsize::new(0),
+            most_remote: config.cluster.remote_users,
             per_user: config.sockets.connections_per_user,
             presence: config.presence.enabled,
             ttl_secs: config.presence.ttl_secs,
@@ -64,10 +117,11 @@ impl Online {
     /// back by [`Online::give_up`]. `false`: the user has as many as one may have (`sockets.connections_per_user`).
     pub fn reserve(&self, user: UserId) -> bool {
         let mut shard = self.shard(user).lock();
-        let entry = shard.entry(user).or_insert_with(|| {
+        let entry = shard.entry(user).or_default();
+        if !entry.counted {
+            entry.counted = true;
             self.metrics.users_online.inc();
-            Entry { connections: Vec::with_capacity(1), coming: 0, shown: false, left_at: None }
-        });
+        }
         if entry.connections.len() + entry.coming >= self.per_user {
             self.metrics.bound_hit("sockets.connections_per_user");
             return false;
@@ -87,9 +141,10 @@ impl Online {
         let mut shard = self.shard(user).lock();
         let Some(entry) = shard.get_mut(&user) else { return };
         entry.coming -= 1;
+        entry.connections.reserve_exact(1);
         entry.connections.push(connection);
         entry.left_at = None;
-        if self.presence && !entry.shown {
+        if self.presence && !(entry.shown && entry.told) {
             self.touched.lock().insert(user);
         }
     }
@@ -124,30 +179,137 @@ impl Online {
         self.shard(user).lock().contains_key(&user)
     }
 
-    /// Whose presence has to be told now; from here on it counts as told.
-    pub(super) fn turned(&self) -> Vec<Turned> {
+    /// Everybody whom the other nodes were told to be connected here.
+    pub(super) fn told_online(&self) -> Vec<UserId> {
+        let told = |shard: &Mutex<HashMap<UserId, Entry>>| {
+            shard.lock().iter().filter(|(_, entry)| entry.told).map(|(user, _)| *user).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(told).collect()
+    }
+
+    /// Whose presence has to be told now.
+    pub(super) fn turned(&self) -> Told {
         let now = Instant::now();
+        let lately =
+            |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at).as_secs() < self.ttl_secs);
+        let mut turned = Told::default();
         let touched = std::mem::take(&mut *self.touched.lock());
-        let mut turned = Vec::new();
         for user in touched {
             let mut shard = self.shard(user).lock();
             let Some(entry) = shard.get_mut(&user) else { continue };
-            let waits = entry.left_at.is_some_and(|at| now.saturating_duration_since(at).as_secs() < self.ttl_secs);
-            if !entry.connections.is_empty() {
-                if !entry.shown {
-                    entry.shown = true;
-                    turned.push(Turned { user, online: true });
-                }
-            } else if waits || entry.coming > 0 {
+            let connected = !entry.connections.is_empty();
+            let waits = !connected && (entry.coming > 0 || lately(entry.left_at));
+            let missed = entry.elsewhere.is_empty() && lately(entry.missed_at);
+            if waits || missed {
                 self.touched.lock().insert(user);
-            } else {
-                if entry.shown {
-                    turned.push(Turned { user, online: false });
-                }
-                shard.remove(&user);
+            }
+            if connected != entry.told && !waits {
+                entry.told = connected;
+                turned.nodes.push((user, connected));
+            }
+            let online = connected || !entry.elsewhere.is_empty();
+            if online != entry.shown && (online || !(waits || missed)) {
+                entry.shown = online;
+                turned.people.push(Turned { user, online });
+            }
+            if !connected && !waits && std::mem::take(&mut entry.counted) {
                 self.metrics.users_online.dec();
+            }
+            if !online && !waits && !missed {
+                shard.remove(&user);
             }
         }
         turned
+    }
+
+    /// Keeps what another node says until [`Online::take_in_others`]: hearing must not take long.
+    pub(super) fn hear_others(&self, node: NodeId, users: Vec<(UserId, bool)>, whole: bool) {
+        self.keep(News::List { node, users, whole });
+    }
+
+    pub(super) fn node_went(&self, node: NodeId) {
+        self.keep(News::Went(node));
+    }
+
+    fn keep(&self, news: News) {
+        if !self.presence {
+            return;
+        }
+        let mut others = self.others.lock();
+        if others.news.len() >= MOST_NEWS {
+            others.news.clear();
+            others.ask = true;
+        }
+        others.news.push(news);
+    }
+
+    /// A node came or asked: all nodes are told everything once more.
+    pub(super) fn tell_everything(&self) {
+        self.others.lock().tell_everything = true;
+    }
+
+    /// Something was lost: the other nodes must tell everything once more, and so must this one.
+    pub(super) fn doubt_others(&self) {
+        let mut others = self.others.lock();
+        others.ask = true;
+        others.tell_everything = true;
+    }
+
+    /// Takes in what was heard of the other nodes. Looks at everybody where a node is gone.
+    pub(super) fn take_in_others(&self, me: NodeId) -> Wanted {
+        let Others { news, tell_everything, ask } = std::mem::take(&mut *self.others.lock());
+        for news in news {
+            match news {
+                News::List { node, .. } if node == me => {}
+                News::List { node, users, whole } => {
+                    if whole {
+                        self.forget(node);
+                    }
+                    for (user, online) in users {
+                        self.set_elsewhere(node, user, online);
+                    }
+                }
+                News::Went(node) => self.forget(node),
+            }
+        }
+        Wanted { tell_everything, ask }
+    }
+
+    fn set_elsewhere(&self, node: NodeId, user: UserId, online: bool) {
+        let mut shard = self.shard(user).lock();
+        if !online {
+            let Some(entry) = shard.get_mut(&user) else { return };
+            let before = entry.elsewhere.len();
+            entry.elsewhere.retain(|other| *other != node);
+            self.remote.fetch_sub(before - entry.elsewhere.len(), Relaxed);
+            self.touched.lock().insert(user);
+            return;
+        }
+        if self.remote.load(Relaxed) >= self.most_remote {
+            return self.metrics.bound_hit("cluster.remote_users");
+        }
+        let entry = shard.entry(user).or_default();
+        entry.missed_at = None;
+        if !entry.elsewhere.contains(&node) {
+            entry.elsewhere.push(node);
+            self.remote.fetch_add(1, Relaxed);
+            self.touched.lock().insert(user);
+        }
+    }
+
+    /// The people of a node that is gone count as online for a while: they are about to come to another.
+    fn forget(&self, node: NodeId) {
+        let now = Instant::now();
+        for shard in &self.shards {
+            for (user, entry) in shard.lock().iter_mut() {
+                let before = entry.elsewhere.len();
+                entry.elsewhere.retain(|other| *other != node);
+                if entry.elsewhere.len() < before {
+                    self.remote.fetch_sub(1, Relaxed);
+                    entry.missed_at = Some(now);
+                    self.touched.lock().insert(*user);
+                }
+            }
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Changes are gathered for `presence.batch_millis`, so that a storm of reconnects is one frame a room. Small rooms are
 //! told names; large ones (`presence.names_up_to`) how many, counted at most once in `presence.count_secs`. Presence is never
-//! stored, and may be left out for whoever is behind.
+//! stored, and may be left out for whoever is behind. Every node tells the others who is connected to it: what changes, and
+//! everything again when a node comes or something was lost.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,14 +11,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Chat, online::Turned, room::Room};
+use super::{
+    Chat,
+    online::{Turned, Wanted},
+    room::Room,
+};
 use crate::{
+    bus::Hint,
     protocol::{Frame, Here, Said},
     store::StoreError,
     types::{RoomId, UserId},
 };
 
 const ROOMS_PAGE: usize = 500;
+/// Users in one hint to the other nodes.
+const USERS_IN_A_HINT: usize = 2_000;
+/// Everything is told at most so often.
+const EVERYTHING_EVERY: Duration = Duration::from_secs(2);
 
 /// What has still to be told.
 #[derive(Default)]
@@ -25,6 +35,9 @@ struct Untold {
     turned: HashMap<UserId, bool>,
     /// Large rooms whose count has changed.
     counts: HashMap<RoomId, Arc<Room>>,
+    /// To the other nodes.
+    everything: bool,
+    everything_told: Option<Instant>,
 }
 
 /// Runs until the chat is gone.
@@ -35,7 +48,12 @@ pub(super) async fn run(chat: Weak<Chat>, batch: Duration) {
     loop {
         ticks.tick().await;
         let Some(chat) = chat.upgrade() else { return };
-        untold.turned.extend(chat.online.turned().into_iter().map(|Turned { user, online }| (user, online)));
+        let wanted = chat.online.take_in_others(chat.bus.node());
+        let told = chat.online.turned();
+        untold.turned.extend(told.people.into_iter().map(|Turned { user, online }| (user, online)));
+        if chat.bus.has_others() {
+            chat.tell_nodes(&mut untold, wanted, &told.nodes);
+        }
         if let Err(error) = chat.tell_names(&mut untold).await {
             tracing::debug!(%error, "presence waits for the store");
         }
@@ -44,6 +62,27 @@ pub(super) async fn run(chat: Weak<Chat>, batch: Duration) {
 }
 
 impl Chat {
+    fn tell_nodes(&self, untold: &mut Untold, wanted: Wanted, changes: &[(UserId, bool)]) {
+        let node = self.bus.node();
+        let tell = |users: &[(UserId, bool)], whole| {
+            self.bus.publish(Hint::Presence { node, users: users.to_vec(), whole });
+        };
+        if wanted.ask {
+            self.bus.publish(Hint::AskPresence);
+        }
+        untold.everything |= wanted.tell_everything;
+        if !untold.everything || untold.everything_told.is_some_and(|at| at.elapsed() < EVERYTHING_EVERY) {
+            changes.chunks(USERS_IN_A_HINT).for_each(|users| tell(users, false));
+            return;
+        }
+        untold.everything = false;
+        untold.everything_told = Some(Instant::now());
+        let all: Vec<(UserId, bool)> = self.online.told_online().into_iter().map(|user| (user, true)).collect();
+        let (first, rest) = all.split_at(all.len().min(USERS_IN_A_HINT));
+        tell(first, true);
+        rest.chunks(USERS_IN_A_HINT).for_each(|users| tell(users, false));
+    }
+
     /// Tells small rooms who came and went; large ones are noted. What could not be looked up stays untold.
     async fn tell_names(&self, untold: &mut Untold) -> Result<(), StoreError> {
         let mut by_room: HashMap<RoomId, Arc<Room>> = HashMap::new();

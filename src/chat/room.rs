@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::{
     ChatError, Result,
+    inbox::Inbox,
     ring::{Entry, Ring, RingBudget},
     work::Pending,
 };
@@ -80,6 +81,7 @@ pub(super) struct Live {
     pub writing: bool,
     /// The outcome of an append after this head is unknown: the log must be read from there before the next.
     pub doubtful: Option<Seq>,
+    pub inbox: Inbox,
     ring: Ring,
     subscribers: Slab<Subscription>,
     fanned: Seq,
@@ -95,6 +97,8 @@ pub struct Room {
     pub(super) live: Mutex<Live>,
     /// A fan-out has taken its next burst.
     burst_taken: Notify,
+    /// Another node has had its turn.
+    pub(super) turn_taken: Notify,
 }
 
 /// Where a new subscription stands.
@@ -137,6 +141,7 @@ impl Room {
             pending: VecDeque::new(),
             writing: false,
             doubtful: None,
+            inbox: Inbox::default(),
             ring: Ring::new(record.head_seq, budget),
             subscribers: Slab::new(),
             fanned: record.head_seq,
@@ -150,6 +155,7 @@ impl Room {
             epoch: record.epoch,
             live: Mutex::new(live),
             burst_taken: Notify::new(),
+            turn_taken: Notify::new(),
         }
     }
 

@@ -5,7 +5,10 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Instant,
 };
@@ -14,12 +17,24 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::{Chat, ChatError, Result, ring::RingBudget, room::Room};
-use crate::{config::Config, metrics::Metrics, types::RoomId};
+use crate::{
+    config::Config,
+    metrics::Metrics,
+    types::{RoomId, Seq},
+};
 
 const SHARDS: usize = 64;
 const MEMBERS_PAGE: usize = 1_000;
 
-type Cell = Arc<OnceCell<Arc<Room>>>;
+/// Where a room is, or is being loaded.
+#[derive(Default)]
+struct Place {
+    room: OnceCell<Arc<Room>>,
+    /// How far its log reaches, by what was heard while it was being loaded.
+    heard: AtomicU64,
+}
+
+type Cell = Arc<Place>;
 
 /// - There is at most one `Room` in memory for an id: it is made inside its cell, and a cell leaves the table only while the
 ///   table alone holds it and its room.
@@ -56,7 +71,15 @@ impl Rooms {
 
     /// The room where it is in memory.
     pub fn in_memory(&self, id: RoomId) -> Option<Arc<Room>> {
-        self.shard(id).lock().get(&id).and_then(|cell| cell.get().cloned())
+        self.shard(id).lock().get(&id).and_then(|cell| cell.room.get().cloned())
+    }
+
+    /// The room where it is in memory. Where it is being loaded, whoever loads it will know that its log reaches `head`.
+    pub(super) fn heard(&self, id: RoomId, head: Seq) -> Option<Arc<Room>> {
+        let cell = self.shard(id).lock().get(&id)?.clone();
+        // Noted before the look: either we see the room here, or whoever puts it there sees our note.
+        cell.heard.fetch_max(head, SeqCst);
+        cell.room.get().cloned()
     }
 
     fn cell(&self, id: RoomId) -> Result<Cell> {
@@ -93,7 +116,7 @@ impl Rooms {
     fn forget_empty(&self, id: RoomId, cell: Cell) {
         let mut shard = self.shard(id).lock();
         drop(cell);
-        if shard.get(&id).is_some_and(|cell| cell.get().is_none() && Arc::strong_count(cell) == 1) {
+        if shard.get(&id).is_some_and(|cell| cell.room.get().is_none() && Arc::strong_count(cell) == 1) {
             shard.remove(&id);
             self.count.fetch_sub(1, Relaxed);
             self.metrics.rooms.dec();
@@ -109,7 +132,7 @@ impl Rooms {
             let before = shard.len();
             shard.retain(|_, cell| {
                 let unused = Arc::strong_count(cell) == 1
-                    && cell.get().is_none_or(|room| Arc::strong_count(room) == 1 && room.is_idle(now, idle_secs));
+                    && cell.room.get().is_none_or(|room| Arc::strong_count(room) == 1 && room.is_idle(now, idle_secs));
                 !unused
             });
             let gone = before - shard.len();
@@ -123,7 +146,7 @@ impl Rooms {
     /// Every room in memory, a shard at a time.
     pub fn each(&self, mut visit: impl FnMut(Arc<Room>)) {
         for shard in &self.shards {
-            let rooms: Vec<_> = shard.lock().values().filter_map(|cell| cell.get().cloned()).collect();
+            let rooms: Vec<_> = shard.lock().values().filter_map(|cell| cell.room.get().cloned()).collect();
             rooms.into_iter().for_each(&mut visit);
         }
     }
@@ -133,9 +156,17 @@ impl Chat {
     /// By id; refuses with `NoSuchRoom`. Loads the room into memory where needed.
     pub async fn find_room(&self, id: RoomId) -> Result<Arc<Room>> {
         let cell = self.rooms.cell(id)?;
-        match cell.get_or_try_init(|| self.load_room(id)).await {
+        let mut loaded = false;
+        let load = async || {
+            loaded = true;
+            self.load_room(id).await
+        };
+        match cell.room.get_or_try_init(load).await {
             Ok(room) => {
                 room.touch();
+                if loaded && cell.heard.load(SeqCst) > room.head() {
+                    self.look_again(room).await;
+                }
                 Ok(room.clone())
             }
             Err(error) => {

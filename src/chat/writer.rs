@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     Chat, ChatError, Result,
-    encode::{advance_of_stored, encode},
+    encode::{End, encode},
     room::{Advance, Live, Room},
     rules::{REUSED, check},
     work::{Actor, Item, Pending, Posted, Reply, Work},
@@ -60,10 +60,7 @@ impl Chat {
             let page = Page { after: Some(room.head()), before: None, limit: CATCH_UP_PAGE, messages_only: false };
             let events = self.store.events(room.id, page).await?;
             let last = events.len() < CATCH_UP_PAGE;
-            // Whoever is gone must be dropped before what follows can be read.
-            for stretch in events.chunk_by(|event, _| !matches!(event.effect, Effect::Gone { .. })) {
-                room.advance(stretch.iter().map(advance_of_stored).collect()).await;
-            }
+            self.show_stored(room, &events).await;
             if last {
                 return Ok(());
             }
@@ -76,22 +73,23 @@ async fn write(chat: Arc<Chat>, room: Arc<Room>) {
     let _guard = WriterGuard { chat: &chat, room: &room };
     loop {
         room.fan_out_near().await;
-        let (items, refused) = {
+        room.others_first().await;
+        let (batch, refused) = {
             let mut live = room.live.lock();
             let before = live.pending.len();
-            let taken = take_batch(&mut live, room.kind, &chat);
+            let (items, refused) = take_batch(&mut live, room.kind, &chat);
             chat.metrics.pending_posts.dec_by((before - live.pending.len()) as i64);
-            if taken.0.is_empty() && taken.1.is_empty() {
+            if items.is_empty() && refused.is_empty() {
                 live.writing = false;
                 return;
             }
-            taken
+            (Batch { items, judged_at: live.head }, refused)
         };
         for (reply, error) in refused {
             reply.send(Err(error));
         }
-        if !items.is_empty() {
-            commit(&chat, &room, items).await;
+        if !batch.items.is_empty() {
+            commit(&chat, &room, batch).await;
         }
     }
 }
@@ -112,6 +110,37 @@ impl Drop for WriterGuard<'_> {
             drop(live);
             self.chat.metrics.pending_posts.dec_by(abandoned.len() as i64);
         }
+    }
+}
+
+/// - Each item is allowed by the room as it was at `judged_at`.
+struct Batch {
+    items: VecDeque<Item>,
+    judged_at: Seq,
+}
+
+impl Batch {
+    /// The end of the log that the items may follow now. Other nodes' events may have come since they were judged, and
+    /// then they are judged again, by the very state whose end this is; who is refused is answered.
+    fn end(&mut self, chat: &Chat, room: &Room) -> End {
+        let mut refused = Vec::new();
+        let end = {
+            let live = room.live.lock();
+            if live.head != self.judged_at {
+                for item in std::mem::take(&mut self.items) {
+                    match check(&live, room.kind, &item.by, &item.work, chat) {
+                        Ok(()) => self.items.push_back(item),
+                        Err(error) => refused.push((item, error)),
+                    }
+                }
+                self.judged_at = live.head;
+            }
+            End { head: live.head, messages: live.messages, last_sent_at: live.last_sent_at }
+        };
+        for (item, error) in refused {
+            fail(VecDeque::from([item]), error);
+        }
+        end
     }
 }
 
@@ -158,15 +187,15 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
     (items, refused)
 }
 
-async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut items: VecDeque<Item>) {
+async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
     let give_up = Instant::now() + Duration::from_secs(chat.config.rooms.post_secs);
     let mut wait = SETTLE_FIRST_WAIT;
-    while !items.is_empty() {
-        let tried = try_commit(chat, room, &mut items).await;
+    while !batch.items.is_empty() {
+        let tried = try_commit(chat, room, &mut batch).await;
         let Err(error) = tried else { continue };
         let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
         if !worth_waiting || Instant::now() + wait > give_up {
-            fail(items, error);
+            fail(batch.items, error);
             return;
         }
         tokio::time::sleep(wait).await;
@@ -174,16 +203,20 @@ async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut items: VecDeque<Item>) {
     }
 }
 
-/// One append and what follows from it. What is settled leaves `items`; the rest may be tried again after `Ok`, and after
+/// One append and what follows from it. What is settled leaves the batch; the rest may be tried again after `Ok`, and after
 /// an error whose outcome is unknown.
-async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
-    settle(chat, room, items).await?;
-    let (head, encoded) = encode(room, items);
+async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Result<()> {
+    settle(chat, room, &mut batch.items).await?;
+    let end = batch.end(chat, room);
+    let (head, items) = (end.head, &mut batch.items);
+    let encoded = encode(room, items, end);
     if encoded.is_empty() {
         return Ok(());
     }
     let (events, advances): (Vec<NewEvent>, Vec<Advance>) = encoded.into_iter().unzip();
     let count = events.len();
+    // The other nodes get them along with the hint.
+    let for_others = if chat.bus.has_others() { events.clone() } else { Vec::new() };
     let started = Instant::now();
     let appended = chat.store.append(room.id, events).await;
     chat.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
@@ -198,6 +231,11 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Ite
     };
     chat.metrics.batch_events.observe(stored as f64);
     show(chat, room, items, advances.into_iter().take(stored).collect()).await;
+    if stored > 0 {
+        room.live.lock().inbox.lost_races = 0;
+        let events = for_others.into_iter().take(stored).map(StoredEvent::from).collect();
+        chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: head + stored as Seq, events });
+    }
     match stopped {
         None if stored == count => Ok(()),
         Some(Stopped::Duplicate(original)) => {
@@ -206,28 +244,53 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Ite
         }
         Some(Stopped::NoSuchRoom) => Err(ChatError::NoSuchRoom),
         None | Some(Stopped::SeqTaken) => {
-            chat.catch_up(room).await?;
+            lost_a_race(chat, room);
+            // Mostly somebody else's; but it may be an earlier try of ours that came late.
+            read_back(chat, room, items, head + stored as Seq).await?;
             if room.head() == head + stored as Seq {
                 return Err(StoreError::Damaged(format!("the log of room {} does not end at its head", room.id)).into());
             }
-            recheck(chat, room, items);
             Ok(())
         }
     }
 }
 
-/// After an append of unknown outcome: reads the log from where it began, and acknowledges what of `items` stands there.
+/// Whoever is nearer to the database, or has just won, wins again; so the second time the others are asked to wait.
+fn lost_a_race(chat: &Chat, room: &Room) {
+    let times = {
+        let mut live = room.live.lock();
+        live.inbox.lost_races += 1;
+        live.inbox.lost_races
+    };
+    if times > 1 && chat.bus.has_others() {
+        chat.bus.publish(Hint::RoomWanted { room: room.id, node: chat.bus.node() });
+    }
+}
+
+/// After an append of unknown outcome: what of `items` stands in the log is acknowledged, and nothing is in doubt any more.
 async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
-    let Some(mut after) = room.live.lock().doubtful else { return Ok(()) };
+    let Some(after) = room.live.lock().doubtful else { return Ok(()) };
+    read_back(chat, room, items, after).await?;
+    room.live.lock().doubtful = None;
+    Ok(())
+}
+
+/// Shows what the log has after a seq, and acknowledges what of `items` stands there.
+async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, mut after: Seq) -> Result<()> {
+    let mut mine = None;
     loop {
         let page = Page { after: Some(after), before: None, limit: CATCH_UP_PAGE, messages_only: false };
         let found = chat.store.events(room.id, page).await?;
         let last = found.len() < CATCH_UP_PAGE;
         for event in found {
             after = event.seq;
-            let mine = items.iter().position(|item| item.event_id == event.event_id);
-            room.advance(vec![advance_of_stored(&event)]).await;
-            if let Some(item) = mine.and_then(|at| items.remove(at)) {
+            let item = items.iter().position(|item| item.event_id == event.event_id);
+            if item.is_some() && mine.is_none() {
+                chat.store.repair(room.id).await?;
+            }
+            chat.show_stored(room, std::slice::from_ref(&event)).await;
+            if let Some(item) = item.and_then(|at| items.remove(at)) {
+                mine = Some(event.seq);
                 acknowledge(chat, room, item, event.seq, event.sent_at, &event.effect);
             }
         }
@@ -235,8 +298,9 @@ async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) 
             break;
         }
     }
-    room.live.lock().doubtful = None;
-    recheck(chat, room, items);
+    if let Some(head) = mine {
+        chat.bus.publish(Hint::RoomAdvanced { room: room.id, head, events: Vec::new() });
+    }
     Ok(())
 }
 
@@ -252,12 +316,11 @@ async fn show(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, ad
         let Some(item) = items.pop_front() else { break };
         acknowledge(chat, room, item, seq, sent_at, &effect);
     }
-    chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: room.head() });
 }
 
 /// Tells whoever must know that an item is in the log now.
 fn acknowledge(chat: &Chat, room: &Room, item: Item, seq: Seq, sent_at: Timestamp, effect: &Effect) {
-    let membership = |user, added| chat.bus.publish(Hint::MembershipChanged { room: room.id, user, added });
+    let membership = |user, added| chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
     match effect {
         Effect::Message => drop(chat.metrics.posts.inc()),
         Effect::Joined { user, .. } => membership(*user, true),
@@ -302,24 +365,6 @@ fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &StoredEvent) {
         let posted =
             Posted { message_id: original.event_id, seq: original.seq, sent_at: original.sent_at, duplicate: true };
         reply.send(if same { Ok(posted) } else { Err(REUSED) });
-    }
-}
-
-/// Judges again what is left after the room changed under it.
-fn recheck(chat: &Chat, room: &Arc<Room>, items: &mut VecDeque<Item>) {
-    let mut refused = Vec::new();
-    {
-        let live = room.live.lock();
-        let all = std::mem::take(items);
-        for item in all {
-            match check(&live, room.kind, &item.by, &item.work, chat) {
-                Ok(()) => items.push_back(item),
-                Err(error) => refused.push((item, error)),
-            }
-        }
-    }
-    for (item, error) in refused {
-        fail(VecDeque::from([item]), error);
     }
 }
 

@@ -15,10 +15,14 @@ use natter::{
     control::{Command, Operator, Reply, operate, socket},
     logging,
     metrics::Metrics,
-    store::{Store, sqlite::OpenError},
+    store::Store,
+    transfer::progress::Progress,
 };
 
-use super::data;
+use super::{
+    data::{self, Closed},
+    progress::{self, Shown},
+};
 
 #[derive(Subcommand)]
 pub enum AdminCommand {
@@ -81,44 +85,55 @@ enum Missing {
 }
 
 fn perform(config: &Config, command: Command, missing: Missing) -> Result<(), String> {
-    let database = data::database(&config.store)?;
-    if missing == Missing::IsRefused && !database.exists() {
-        return Err(format!("there is no database at {}; is `store.url` right?", database.display()));
+    if missing == Missing::IsRefused {
+        data::must_exist(&config.store)?;
     }
-    logging::start(&Log { level: "warn".into(), ..config.log.clone() })?;
-    let metrics = Arc::new(Metrics::default());
-    let reply = match data::open(config, &database, metrics.clone()) {
-        Ok(store) => alone(config, metrics, store, command)?,
-        Err(owned @ OpenError::Owned { .. }) => {
-            socket::ask(data::folder(&database), &command).map_err(|error| match error {
-                socket::AskError::Refused(sentence) => sentence,
-                unreachable => format!("{owned}, and {unreachable}; stop it and try again"),
-            })?
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    println!("{reply}");
+    println!("{}", reply(config, command)?);
     Ok(())
 }
 
-/// Does it without a server: the same parts, put together for one command.
-fn alone(config: &Config, metrics: Arc<Metrics>, store: Arc<dyn Store>, command: Command) -> Result<Reply, String> {
+/// The reply of whoever owns the store; progress is shown on standard error.
+pub fn reply(config: &Config, command: Command) -> Result<Reply, String> {
+    logging::start(&Log { level: "warn".into(), ..config.log.clone() })?;
+    let metrics = Arc::new(Metrics::default());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| format!("the system gives no threads ({error})"))?;
-    runtime.block_on(async {
-        let config = Arc::new(config.clone());
-        let bus = Arc::new(LocalBus::default());
-        let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
-        let chat = Chat::start(config, metrics, store.clone(), bus);
-        let operator = Operator { chat, store, passwords };
-        let done = operate(&operator, command).await;
-        operator.chat.settle().await;
-        operator.store.close().await;
-        done
-    })
+    match runtime.block_on(data::open_whole_store(config, metrics.clone())) {
+        Ok(opened) => runtime.block_on(alone(config, metrics, opened.store, command)),
+        Err(Closed::Owned { folder, by }) => {
+            let mut shown = Shown::default();
+            let asked = socket::ask(&folder, &command, |now| shown.show(now));
+            asked.map_err(|error| match error {
+                socket::AskError::Refused(sentence) => sentence,
+                unreachable => format!("{by}, and {unreachable}; stop it and try again"),
+            })
+        }
+        Err(Closed::Because(sentence)) => Err(sentence),
+    }
+}
+
+/// Does it without a server: the same parts, put together for one command. Servers that share the store see what changed
+/// when they next ask it.
+async fn alone(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    store: Arc<dyn Store>,
+    command: Command,
+) -> Result<Reply, String> {
+    let config = Arc::new(config.clone());
+    let bus = Arc::new(LocalBus::default());
+    let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
+    let chat = Chat::start(config, metrics, store.clone(), bus);
+    let operator = Operator { chat, store, passwords };
+    let progress = Progress::default();
+    let done = progress::while_shown(&progress, operate(&operator, command, &progress)).await;
+    operator.chat.settle().await;
+    operator.chat.part().await;
+    operator.store.close().await;
+    done
 }
 
 fn password(username: &str, from_stdin: bool) -> Result<String, String> {

@@ -4,8 +4,10 @@
 mod admin;
 mod data;
 mod health;
+mod progress;
 mod secret;
 mod serve;
+mod transfer;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -66,6 +68,21 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Write everything but logins into FILE, which must not exist; the server may be running
+    Export {
+        /// Where to, readable by its owner alone
+        file: PathBuf,
+    },
+    /// Fill an empty store from an export, or from a database of the original server
+    Import {
+        /// What `natter export` made, or mongodb://HOST/DATABASE
+        #[arg(value_name = "FILE|URL")]
+        source: String,
+        #[command(flatten)]
+        original: transfer::Original,
+    },
+    /// Look at everything in the store, and say what is wrong; the server may be running
+    Verify,
     /// Ask a server whether it serves; exit code 0 says yes
     Health {
         /// The server's address [default: where the settings say that it listens]
@@ -87,6 +104,9 @@ pub fn run() -> ExitCode {
             Command::Admin { command } => admin::run(&loaded.config, command).map_err(one),
             Command::Backup { file } => admin::backup(&loaded.config, &file).map_err(one),
             Command::Restore { file, force } => data::restore(&loaded.config, &file, force).map_err(one),
+            Command::Export { file } => transfer::export(&loaded.config, &file).map_err(one),
+            Command::Import { source, original } => transfer::import(&loaded.config, &source, &original).map_err(one),
+            Command::Verify => transfer::verify(&loaded.config).map_err(one),
             Command::Health { url } => health::run(&loaded.config, url).map_err(one),
         }
     });

@@ -1,4 +1,5 @@
-//! The key that signs access tokens: the operator's, or one made at the first start and kept in the data folder.
+//! The key that signs access tokens: the operator's, or one made at the first start and kept with the data: in the data
+//! folder, or in the database that all nodes share.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,6 +11,8 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use natter::{auth::token, config::Auth};
 
+use super::data::Place;
+
 const NAME: &str = "secret.key";
 const BYTES: usize = 48;
 
@@ -20,12 +23,22 @@ pub struct Key {
     pub warning: Option<String>,
 }
 
-/// The key to sign with. `folder` must exist, and be ours alone.
-pub fn signing_key(config: &Auth, folder: &Path) -> Result<Key, String> {
-    if config.secret_key.is_empty() {
-        return kept(&folder.join(NAME));
+/// The key to sign with: where the operator gives none, one that is kept with the data.
+pub async fn signing_key(config: &Auth, place: &Place) -> Result<Key, String> {
+    if !config.secret_key.is_empty() {
+        return Ok(Key { warning: check(config)?, bytes: config.secret_key.clone().into_bytes() });
     }
-    Ok(Key { warning: check(config)?, bytes: config.secret_key.clone().into_bytes() })
+    match place {
+        Place::Folder(folder) => kept(&folder.join(NAME)),
+        Place::Shared(store) => {
+            let key = store.signing_key(&fresh()).await.map_err(|error| error.to_string())?;
+            Ok(Key { bytes: key.into_bytes(), warning: None })
+        }
+    }
+}
+
+fn fresh() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; BYTES]>())
 }
 
 /// Refuses a weak key of the operator's, or says what to warn of where it is allowed.
@@ -62,17 +75,17 @@ fn kept(path: &Path) -> Result<Key, String> {
 
 /// Under its name there is a whole key or none, whenever the power fails.
 fn make(path: &Path) -> io::Result<String> {
-    let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; BYTES]>());
-    let fresh = path.with_extension("key.new");
-    if let Err(error) = fs::remove_file(&fresh)
+    let text = fresh();
+    let unnamed = path.with_extension("key.new");
+    if let Err(error) = fs::remove_file(&unnamed)
         && error.kind() != io::ErrorKind::NotFound
     {
         return Err(error);
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
     file.write_all(format!("{text}\n").as_bytes())?;
     file.sync_all()?;
-    fs::rename(&fresh, path)?;
+    fs::rename(&unnamed, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(text)
 }
@@ -99,45 +112,49 @@ mod tests {
         Auth { secret_key: secret_key.into(), allow_weak_secret, ..Auth::default() }
     }
 
-    #[test]
-    fn a_key_is_made_once_is_private_and_stays() {
+    async fn key_in(auth: &Auth, folder: &Path) -> Result<Key, String> {
+        signing_key(auth, &Place::Folder(folder.to_owned())).await
+    }
+
+    #[tokio::test]
+    async fn a_key_is_made_once_is_private_and_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let first = signing_key(&auth("", false), folder.path()).unwrap_or_else(|error| panic!("{error}"));
-        let second = signing_key(&auth("", false), folder.path()).unwrap_or_else(|error| panic!("{error}"));
+        let first = key_in(&auth("", false), folder.path()).await.unwrap_or_else(|error| panic!("{error}"));
+        let second = key_in(&auth("", false), folder.path()).await.unwrap_or_else(|error| panic!("{error}"));
         assert!(first.bytes == second.bytes && first.bytes.len() == 64 && first.warning.is_none());
         assert_eq!(fs::metadata(folder.path().join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
-    #[test]
-    fn a_key_that_others_could_read_is_made_private_with_a_warning() {
+    #[tokio::test]
+    async fn a_key_that_others_could_read_is_made_private_with_a_warning() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(signing_key(&auth("", false), folder.path()).is_ok());
+        assert!(key_in(&auth("", false), folder.path()).await.is_ok());
         let path = folder.path().join(NAME);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let key = signing_key(&auth("", false), folder.path()).unwrap_or_else(|error| panic!("{error}"));
+        let key = key_in(&auth("", false), folder.path()).await.unwrap_or_else(|error| panic!("{error}"));
         assert!(key.warning.is_some_and(|warning| warning.contains("644")));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    #[test]
-    fn a_damaged_key_file_stops_the_start() {
+    #[tokio::test]
+    async fn a_damaged_key_file_stops_the_start() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(NAME), "short").unwrap();
-        let error = signing_key(&auth("", false), folder.path()).err().expect("refused");
+        let error = key_in(&auth("", false), folder.path()).await.err().expect("refused");
         assert!(error.contains("secret.key") && error.contains("Remove the file"), "{error}");
     }
 
-    #[test]
-    fn a_weak_key_is_refused_or_warned_about_every_time() {
+    #[tokio::test]
+    async fn a_weak_key_is_refused_or_warned_about_every_time() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(signing_key(&auth("your_secret_key", false), folder.path()).is_err());
+        assert!(key_in(&auth("your_secret_key", false), folder.path()).await.is_err());
         let allowed =
-            signing_key(&auth("your_secret_key", true), folder.path()).unwrap_or_else(|error| panic!("{error}"));
+            key_in(&auth("your_secret_key", true), folder.path()).await.unwrap_or_else(|error| panic!("{error}"));
         assert!(allowed.warning.is_some_and(|warning| warning.contains("allow_weak_secret")));
         assert_eq!(allowed.bytes, b"your_secret_key");
         let strong = "k9Jw2_Lq8vN4xT7bR1mZ5cY3hG6dF0sA-pQeUiOo";
-        let key = signing_key(&auth(strong, false), folder.path()).unwrap_or_else(|error| panic!("{error}"));
+        let key = key_in(&auth(strong, false), folder.path()).await.unwrap_or_else(|error| panic!("{error}"));
         assert!(key.warning.is_none() && key.bytes == strong.as_bytes());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a given key is not written down");
     }

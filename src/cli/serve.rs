@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use std::{
 use natter::{
     app::App,
     auth::{password::Passwords, token::Tokens},
-    bus::local::LocalBus,
+    bus::{Bus, local::LocalBus, nats::NatsBus},
     chat::Chat,
     config::{Config, load::Loaded},
     control::{self, Operator, socket},
@@ -26,7 +25,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{data, secret};
+use super::{
+    data::{self, Opened, Place},
+    secret,
+};
 
 /// The few threads that read the store and hash passwords stay: each new one would begin with caches of its own.
 const KEEP_THREADS: Duration = Duration::from_secs(3600);
@@ -58,13 +60,12 @@ async fn run(config: Config) -> Result<(), String> {
     let mut signals = Signals::listen()?;
 
     // The store first: it holds the lock on the folder that everything else is in.
-    let database = data::database(&config.store)?;
-    let folder = data::folder(&database);
-    let store: Arc<dyn Store> = data::open(&config, &database, metrics.clone()).map_err(|error| error.to_string())?;
-    let key = secret::signing_key(&config.auth, folder)?;
+    let Opened { store, place } = data::open_whole_store(&config, metrics.clone()).await?;
+    let key = secret::signing_key(&config.auth, &place).await?;
     if let Some(warning) = key.warning {
         tracing::warn!("{warning}");
     }
+    let bus = bus(&config, &place, metrics.clone()).await?;
     let listener = listen(&config, "server.bind", config.server.bind)?;
     let metrics_listener = match config.server.metrics_bind {
         Some(address) => Some(listen(&config, "server.metrics_bind", address)?),
@@ -77,7 +78,7 @@ async fn run(config: Config) -> Result<(), String> {
         tracing::info!("{note}");
     }
 
-    let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), Arc::new(LocalBus::default()));
+    let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
     let app = Arc::new(App {
         tokens: Tokens::new(&key.bytes, config.auth.algorithm, config.auth.access_token_minutes),
@@ -91,9 +92,15 @@ async fn run(config: Config) -> Result<(), String> {
         config,
     });
     let operator = Arc::new(Operator { chat, store: store.clone(), passwords });
-    let control = socket::listen(folder, operator).inspect_err(|sentence| tracing::warn!("{sentence}")).ok();
+    // Where the store is shared, the command line works on it directly.
+    let control = match &place {
+        Place::Folder(folder) => {
+            socket::listen(folder, operator).inspect_err(|sentence| tracing::warn!("{sentence}")).ok()
+        }
+        Place::Shared(_) => None,
+    };
 
-    let told = tell(&listener, metrics_listener.as_ref(), folder, store.as_ref()).await?;
+    let told = tell(&listener, metrics_listener.as_ref(), &place, store.as_ref()).await?;
     let server = Arc::new(Server::new(app));
     server.accept(listener);
     if let Some(listener) = metrics_listener {
@@ -113,6 +120,15 @@ async fn run(config: Config) -> Result<(), String> {
     Ok(())
 }
 
+async fn bus(config: &Config, place: &Place, metrics: Arc<Metrics>) -> Result<Arc<dyn Bus>, String> {
+    match place {
+        Place::Shared(store) if !config.bus.url.is_empty() => {
+            Ok(NatsBus::connect(config, store.cluster(), metrics).await?)
+        }
+        Place::Shared(_) | Place::Folder(_) => Ok(Arc::new(LocalBus::default())),
+    }
+}
+
 fn listen(config: &Config, setting: &str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
     server::listen(address, config.server.backlog).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => format!("{address} is in use by another process; choose another `{setting}`"),
@@ -124,7 +140,7 @@ fn listen(config: &Config, setting: &str, address: std::net::SocketAddr) -> Resu
 async fn tell(
     listener: &TcpListener,
     metrics: Option<&TcpListener>,
-    folder: &Path,
+    place: &Place,
     store: &dyn Store,
 ) -> Result<String, String> {
     let at =
@@ -134,7 +150,12 @@ async fn tell(
     if let Some(metrics) = metrics {
         told += &format!("metrics on http://{}/metrics\n", at(metrics)?);
     }
-    told += &format!("data in {}\n", folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).display());
+    told += &match place {
+        Place::Folder(folder) => {
+            format!("data in {}\n", folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).display())
+        }
+        Place::Shared(store) => format!("data in {}\n", store.address()),
+    };
     if !control::has_admin(store).await? {
         told += "no admin yet: natter admin create --username NAME\n";
     }

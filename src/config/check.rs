@@ -37,8 +37,12 @@ const RANGES: [(&str, u64, u64); 10] = [
 ];
 
 /// Pairs of which the first may not be greater than the second.
-const ORDERED: [(&str, &str); 2] =
-    [("limits.page_default", "limits.page_max"), ("rooms.ring_bytes", "rooms.rings_bytes")];
+const ORDERED: [(&str, &str); 4] = [
+    ("limits.page_default", "limits.page_max"),
+    ("rooms.ring_bytes", "rooms.rings_bytes"),
+    ("cluster.beat_millis", "cluster.silent_millis"),
+    ("cluster.poll_millis", "cluster.check_millis"),
+];
 
 /// Keys whose values may hold a secret and are never quoted.
 pub fn is_secret(key: &str) -> bool {
@@ -84,8 +88,8 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>, set: &dyn Fn(&s
     if config.store.db_name.is_empty() {
         say("store.db_name", "must not be empty".into());
     }
-    if !config.bus.url.is_empty() {
-        say("bus.url", "must be empty: SQLite belongs to one machine, and there is nobody to share it with".into());
+    if let Err(sentence) = bus_is_known(config) {
+        say("bus.url", sentence.into());
     }
     if let Err(sentence) = log_filter::parse(&config.log.level) {
         say("log.level", sentence);
@@ -207,10 +211,26 @@ fn store_is_known(url: &str) -> Result<(), &'static str> {
     match url.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => Ok(()),
         Some(("sqlite", _)) => Err("must say where the database is, as in `sqlite:data/natter.db`"),
-        Some(("mongodb" | "mongodb+srv", _)) => {
-            Err("names a MongoDB server; this version keeps its data in SQLite: `sqlite:data/natter.db`")
-        }
-        _ => Err("must be `sqlite:<path>`, such as `sqlite:data/natter.db`"),
+        Some(("mongodb" | "mongodb+srv", host)) if host.len() > 2 && host.starts_with("//") => Ok(()),
+        Some(("mongodb" | "mongodb+srv", _)) => Err("must name a server, as in `mongodb://localhost:27017`"),
+        _ => Err("must be `sqlite:<path>`, such as `sqlite:data/natter.db`, or `mongodb://<host>`"),
+    }
+}
+
+fn bus_is_known(config: &Config) -> Result<(), &'static str> {
+    let url = &config.bus.url;
+    if url.is_empty() {
+        return Ok(());
+    }
+    if config.store.url.starts_with("sqlite:") {
+        return Err("must be empty with SQLite, which belongs to one machine: set store.url to a MongoDB, or no bus");
+    }
+    let known = |server: &str| {
+        ["nats://", "tls://"].iter().any(|scheme| server.strip_prefix(scheme).is_some_and(|host| !host.is_empty()))
+    };
+    match url.split(',').all(|server| known(server.trim())) {
+        true => Ok(()),
+        false => Err("must be `nats://<host>:4222`, or `tls://…`; several servers with commas between them"),
     }
 }
 

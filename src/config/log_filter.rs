@@ -4,8 +4,10 @@ use tracing_subscriber::EnvFilter;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// What would write messages and tokens into the log at `debug` or `trace`, whatever the level asked for.
-const TALKATIVE: &str = "tungstenite=warn,tokio_tungstenite=warn,hyper=info,hyper_util=info,rusqlite=info";
+/// What would write messages and tokens into the log at `debug` or `trace`, whatever the level asked for. And the NATS
+/// client, which logs every attempt to connect: the bus says once what it makes of them.
+const TALKATIVE: &str =
+    "tungstenite=warn,tokio_tungstenite=warn,hyper=info,hyper_util=info,rusqlite=info,async_nats=off";
 
 /// A filter as `log.level` writes it: a level, or `module=level` pairs, with commas between.
 ///

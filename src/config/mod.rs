@@ -25,6 +25,7 @@ pub struct Config {
     pub auth: Auth,
     pub store: Store,
     pub bus: Bus,
+    pub cluster: Cluster,
     pub rooms: Rooms,
     pub sockets: Sockets,
     pub presence: Presence,
@@ -93,7 +94,7 @@ pub enum Signup {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// `sqlite:<path>`; the folder of that path is the data folder.
+    /// `sqlite:<path>`, whose folder is the data folder; or `mongodb://…`, `mongodb+srv://…`.
     pub url: String,
     /// The database's name where the store has named ones.
     pub db_name: String,
@@ -105,15 +106,53 @@ pub struct Store {
     pub write_queue: usize,
     /// Writes in one commit.
     pub commit_ops: usize,
-    /// The database may not grow past this; 0 is no limit but the disk's.
+    /// The database may not grow past this; 0 is no limit but the disk's. SQLite alone.
     pub max_bytes: u64,
+    /// MongoDB: insert commands on their way at once, and events in each.
+    pub inserts: usize,
+    pub insert_events: usize,
+    /// MongoDB: rooms whose ends are remembered, so that an append there need not ask for them first.
+    pub known_rooms: usize,
+    /// MongoDB: when an operation has failed, outcome unknown; for how long what may be repeated is tried again.
+    pub answer_millis: u64,
+    pub retry_millis: u64,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bus {
-    /// Empty: one machine.
+    /// Empty: one machine. `nats://[user:password@|token@]host:port`, several with commas; `tls://` for TLS.
     pub url: String,
+    /// A NATS credentials file; empty for none.
+    pub credentials: String,
+    /// A file of certificates that vouch for the NATS servers; empty: the system's.
+    pub tls_ca: String,
+    /// Hints that may wait to be sent; the next is dropped, and the other nodes look at the store.
+    pub queue: usize,
+    /// Events of at most so many bytes go along with a hint, so that the other nodes need not read them.
+    pub inline_bytes: usize,
+}
+
+/// How the natters that share a database keep up with each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// A node says on the bus that it lives so often, and counts as gone when it has been silent for so long.
+    pub beat_millis: u64,
+    pub silent_millis: u64,
+    /// Changed users and memberships are asked of the store so often; grown rooms too while some node is not heard.
+    pub poll_millis: u64,
+    /// Grown rooms are asked of the store so often in any case.
+    pub check_millis: u64,
+    /// A node that has not told the store that it lives for so long is gone.
+    pub node_secs: u64,
+    /// A node that loses the race for a room's next seq twice is let go first; the others wait for it no longer than this.
+    pub yield_millis: u64,
+    /// Logs read at once that grew while a node was not heard.
+    pub catch_ups: usize,
+    /// Users online on other nodes that are remembered, and comings and goings of members that have been told.
+    pub remote_users: usize,
+    pub told_moves: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -331,6 +370,39 @@ impl Default for Store {
             write_queue: 20_000,
             commit_ops: 4_096,
             max_bytes: 0,
+            inserts: 8,
+            insert_events: 100,
+            known_rooms: 100_000,
+            answer_millis: 5_000,
+            retry_millis: 5_000,
+        }
+    }
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            credentials: String::new(),
+            tls_ca: String::new(),
+            queue: 10_000,
+            inline_bytes: 16 * 1024,
+        }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            beat_millis: 250,
+            silent_millis: 1_000,
+            poll_millis: 300,
+            check_millis: 5_000,
+            node_secs: 10,
+            yield_millis: 200,
+            catch_ups: 16,
+            remote_users: 1_000_000,
+            told_moves: 100_000,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `natter.sock` in the data folder: how the command line talks to a running server.
 //!
-//! One connection is one line of JSON each way: a [`Command`], and `{"ok": Reply}` or `{"error": "sentence"}`. The file
-//! is readable by its owner alone, and that is the whole of its authentication. Whoever listens holds the folder's lock,
+//! One connection is one line of JSON each way: a [`Command`], and `{"ok": Reply}` or `{"error": "sentence"}`; before that
+//! come lines with `{"progress": Snapshot}` while a long command is at work. The file is readable by its owner alone, and that is the whole of its authentication. Whoever listens holds the folder's lock,
 //! so a socket found there belongs to a process that is gone.
 
 use std::{
@@ -9,6 +9,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -16,11 +17,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
-    net::UnixListener,
+    net::{UnixListener, unix::WriteHalf},
     sync::Semaphore,
 };
 
 use super::{Command, Operator, Reply, operate};
+use crate::transfer::progress::{Progress, Snapshot};
 
 const NAME: &str = "natter.sock";
 
@@ -32,9 +34,13 @@ const COMMANDS: usize = 8;
 const LINE_BYTES: u64 = 64 * 1024;
 const LINE_SECS: u64 = 10;
 
+/// How often a long command says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
+    Progress(Snapshot),
     Ok(Reply),
     Error(String),
 }
@@ -119,7 +125,7 @@ async fn converse(mut stream: tokio::net::UnixStream, operator: &Operator) -> io
     let answer = match serde_json::from_slice::<Command>(&line) {
         Ok(command) => {
             let (what, whom) = (command.name(), command.username().unwrap_or("-").to_owned());
-            let done = operate(operator, command).await;
+            let done = run(operator, command, &mut to).await?;
             match &done {
                 Ok(_) => tracing::info!(command = what, user = whom, "operator's command done"),
                 Err(error) => tracing::warn!(command = what, user = whom, %error, "operator's command refused"),
@@ -129,10 +135,34 @@ async fn converse(mut stream: tokio::net::UnixStream, operator: &Operator) -> io
         // serde's message may quote the line, and the line may hold a password.
         Err(_) => Answer::Error("the running server does not know this command; is it another version?".into()),
     };
-    let mut text = serde_json::to_vec(&answer)?;
-    text.push(b'\n');
-    to.write_all(&text).await?;
+    write_line(&mut to, &answer).await?;
     to.shutdown().await
+}
+
+async fn write_line(to: &mut WriteHalf<'_>, answer: &Answer) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
+    text.push(b'\n');
+    to.write_all(&text).await
+}
+
+/// Runs a command, and says how far it is whenever that has changed. A short one says nothing; one that nobody waits for
+/// any more is given up.
+async fn run(operator: &Operator, command: Command, to: &mut WriteHalf<'_>) -> io::Result<Result<Reply, String>> {
+    let progress = Progress::default();
+    let mut told = Snapshot::default();
+    let mut work = pin!(operate(operator, command, &progress));
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(PROGRESS_EVERY) => {}
+        }
+        let now = progress.snapshot();
+        if now != told {
+            let answer = Answer::Progress(now.clone());
+            tokio::time::timeout(Duration::from_secs(LINE_SECS), write_line(to, &answer)).await??;
+            told = now;
+        }
+    }
 }
 
 /// Why a running server could not be asked, or what it answered.
@@ -144,19 +174,23 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Has the server that owns `folder` run a command, and waits for as long as that takes.
-pub fn ask(folder: &Path, command: &Command) -> Result<Reply, AskError> {
-    let converse = || -> io::Result<Answer> {
+/// Has the server that owns `folder` run a command, and waits for as long as that takes; `show` is told how far it is.
+pub fn ask(folder: &Path, command: &Command, mut show: impl FnMut(&Snapshot)) -> Result<Reply, AskError> {
+    let mut converse = || -> io::Result<Result<Reply, String>> {
         let mut stream = UnixStream::connect(path_in(folder))?;
         let mut line = serde_json::to_vec(command)?;
         line.push(b'\n');
         stream.write_all(&line)?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer)?;
-        Ok(serde_json::from_str(&answer)?)
+        let mut from = BufReader::new(stream);
+        loop {
+            let mut answer = String::new();
+            from.read_line(&mut answer)?;
+            match serde_json::from_str(&answer)? {
+                Answer::Progress(now) => show(&now),
+                Answer::Ok(reply) => return Ok(Ok(reply)),
+                Answer::Error(sentence) => return Ok(Err(sentence)),
+            }
+        }
     };
-    match converse().map_err(AskError::Unreachable)? {
-        Answer::Ok(reply) => Ok(reply),
-        Answer::Error(sentence) => Err(AskError::Refused(sentence)),
-    }
+    converse().map_err(AskError::Unreachable)?.map_err(AskError::Refused)
 }

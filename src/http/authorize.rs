@@ -53,6 +53,7 @@ pub async fn room(
 ) -> Result<RoomGrant, Rejection> {
     let id = RoomId::parse(chat_id).ok_or_else(Rejection::no_such_room)?;
     let room = app.chat.find_room(id).await?;
+    app.chat.make_sure(&room, caller.user_id, None).await;
     let role = room.role_of(caller.user_id).ok_or_else(|| match outsider {
         Outsider::NotTold => Rejection::no_such_room(),
         Outsider::Told => Rejection::insufficient_permissions(),

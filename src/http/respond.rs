@@ -20,7 +20,7 @@ pub struct Rejection {
     /// For programs: `snake_case`, stable.
     pub(crate) code: &'static str,
     /// For people: a sentence, or the list of fields that are not acceptable.
-    pub(crate) detail: Value,
+    pub(crate) detail: Box<Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// For the log only: what the caller must not be told.
     pub(crate) cause: Option<String>,
@@ -71,7 +71,7 @@ pub fn options(allow: &HeaderValue) -> Response {
 
 impl Rejection {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Value>) -> Self {
-        Self { status, code, detail: detail.into(), headers: Vec::new(), cause: None }
+        Self { status, code, detail: Box::new(detail.into()), headers: Vec::new(), cause: None }
     }
 
     pub fn not_found() -> Self {

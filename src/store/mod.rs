@@ -6,6 +6,9 @@
 //! The log of a room is its truth. `head_seq`, `messages`, members, names and read marks are projections of it that a
 //! store keeps beside the log so that reading is cheap, and that it could rebuild.
 
+pub mod mongo;
+mod prefix;
+pub mod shared;
 pub mod sqlite;
 
 use std::path::Path;
@@ -13,6 +16,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::shared::Shared;
 use crate::types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId};
 
 /// Why a store could not do what was asked. None of these is the caller's fault; all answer 503 at the edge.
@@ -223,6 +227,13 @@ pub struct StoredEvent {
     pub effect: Effect,
 }
 
+impl From<NewEvent> for StoredEvent {
+    fn from(new: NewEvent) -> Self {
+        let NewEvent { seq, ordinal, sender, client_id, event_id, sent_at, body, effect } = new;
+        Self { seq, ordinal, sender, client_id, event_id, sent_at, body, effect }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct NewRoom {
     pub room_id: RoomId,
@@ -291,10 +302,26 @@ pub struct RoomCursor {
     pub room_id: RoomId,
 }
 
+/// How an import found the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Empty, and marked now.
+    Anew,
+    /// Marked by the same import before, which did not end.
+    Again,
+    /// Marked by another import that did not end; its name.
+    Other(String),
+    /// There are users or rooms in it.
+    InUse,
+}
+
 /// Every method is atomic and durable when it returns `Ok`. Methods may be called from any task at once; what many of
 /// them write at once shares commits.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Where other processes may serve the same data: how to learn what they do.
+    fn shared(&self) -> Option<&dyn Shared>;
+
     /// Fails when the store could not serve a write now.
     async fn ready(&self) -> Result<()>;
 
@@ -339,6 +366,9 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with their effects.
     /// Never leaves a hole, never stores a second event for one (room, sender, client_id).
     async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended>;
+    /// Brings a room's projections up to its log. To be called after an append of unknown outcome, before its events are
+    /// shown to anybody; a store whose appends are one transaction has nothing to do.
+    async fn repair(&self, room: RoomId) -> Result<()>;
     /// Of these `(sender, client_id)`, those that the log has, in any order.
     async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>>;
     /// Always ascending by seq.
@@ -356,4 +386,13 @@ pub trait Store: Send + Sync + 'static {
     async fn room_count_of(&self, user: UserId) -> Result<usize>;
     /// Just the ids, ascending, after `after`.
     async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>>;
+
+    /// Every room, ascending by id: the first `limit` after `after`.
+    async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>>;
+    /// Marks the store as being filled by `import`. It must be empty, or marked by the same import.
+    async fn begin_import(&self, import: &str) -> Result<Begun>;
+    /// Takes the mark away: everything is in.
+    async fn end_import(&self) -> Result<()>;
+    /// The import that has begun and not ended; such a store must not serve.
+    async fn unfinished_import(&self) -> Result<Option<String>>;
 }

@@ -197,6 +197,7 @@ async fn room_of(connection: &Connection, id: &str) -> Result<Arc<Room>, ChatErr
         Some(room) => room,
         None => connection.app.chat.find_room(id).await?,
     };
+    connection.app.chat.make_sure(&room, connection.user, None).await;
     if room.role_of(connection.user).is_none() {
         return Err(ChatError::NoSuchRoom);
     }

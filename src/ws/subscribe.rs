@@ -91,6 +91,9 @@ pub(super) async fn subscribe(
             Some(id) => chat.find_room(id).await,
             None => Err(ChatError::NoSuchRoom),
         };
+        if let Ok(room) = &found {
+            chat.make_sure(room, connection.user, since.as_ref().map(|since| since.seq)).await;
+        }
         match found.and_then(|room| begin(connection, room, since.as_ref())) {
             Ok(one) => begun.push(one),
             Err(error) => {

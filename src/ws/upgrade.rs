@@ -47,6 +47,7 @@ pub async fn all_rooms(app: &Arc<App>, caller: Caller, request: Request) -> Resu
 
 pub async fn one_room(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
     let since = request.query_seq("since")?.map(|seq| Since { seq, epoch: request.query("epoch") });
+    app.chat.make_sure(&grant.room, grant.caller.user_id, since.as_ref().map(|since| since.seq)).await;
     if since.as_ref().is_some_and(|since| !is_of_this_log(since, &grant.room)) {
         let detail =
             "This log is not the one that ?since= was taken from; load the history again and start from there.";

@@ -273,8 +273,18 @@ fn values_that_make_no_sense_are_refused_with_their_source() {
         ("sockets.ping_secs", "0", "must be between 1 and 31536000, not 0"),
         ("auth.password_min_length", "73", "must be between 1 and 72, not 73"),
         ("store.db_name", "", "must not be empty"),
-        ("store.url", "postgres://ann:hunter2@host", "must be `sqlite:<path>`, such as `sqlite:data/natter.db`"),
+        (
+            "store.url",
+            "postgres://ann:hunter2@host",
+            "must be `sqlite:<path>`, such as `sqlite:data/natter.db`, or `mongodb://<host>`",
+        ),
         ("store.url", "sqlite:", "must say where the database is, as in `sqlite:data/natter.db`"),
+        ("store.url", "mongodb://", "must name a server, as in `mongodb://localhost:27017`"),
+        (
+            "bus.url",
+            "nats://127.0.0.1",
+            "must be empty with SQLite, which belongs to one machine: set store.url to a MongoDB, or no bus",
+        ),
         (
             "log.level",
             "loud",
@@ -289,6 +299,17 @@ fn values_that_make_no_sense_are_refused_with_their_source() {
     for (key, value, sentence) in cases {
         let place = Place::new().variable(&variable(key), value);
         assert_eq!(place.problems(), [format!("environment variable {}: `{key}` {sentence}", variable(key))]);
+    }
+}
+
+#[test]
+fn a_bus_needs_a_database_that_can_be_shared_and_an_address_that_is_one() {
+    let with = |bus: &str| Place::new().variable("DB_URL", "mongodb://db").variable("NATTER_BUS__URL", bus);
+    for good in ["nats://a:4222", "tls://ann:secret@a", "nats://a,nats://b"] {
+        assert_eq!(with(good).config().bus.url, good);
+    }
+    for bad in ["a:4222", "nats://", "http://a", "nats://a,b"] {
+        assert!(with(bad).problems()[0].contains("`bus.url` must be `nats://<host>:4222`"), "{bad}");
     }
 }
 
@@ -345,6 +366,7 @@ fn other_value(key: &str, default: &Value) -> BoxedStrategy<Value> {
         ("limits.page_max", _) => (50..=9_999u64).prop_map(Value::from).boxed(),
         ("rooms.ring_bytes", _) => (1..=536_870_912u64).prop_map(Value::from).boxed(),
         ("rooms.rings_bytes", _) => (524_288..=1u64 << 40).prop_map(Value::from).boxed(),
+        ("cluster.silent_millis" | "cluster.check_millis", _) => (300..=9_999u64).prop_map(Value::from).boxed(),
         (_, Value::Bool(_)) => any::<bool>().prop_map(Value::from).boxed(),
         (_, Value::Number(_)) => (1..=70u64).prop_map(Value::from).boxed(),
         // Digits, words for truth, brackets: text is text whatever it looks like.

@@ -178,13 +178,21 @@ async fn send(socket: &mut Socket, bytes: &[u8]) {
     let _heard_all = in_time("the server to read or close", socket.stream().write_all(bytes)).await.is_ok();
 }
 
+/// A frame. What it echoes may be a number that is JSON, and too great for this reader.
+fn read(text: &str) -> Value {
+    match serde_json::from_str::<Value>(text) {
+        Err(error) if error.to_string().starts_with("number out of range") => json!({"type": "error"}),
+        _ => parse(text),
+    }
+}
+
 /// The socket answers a ping, or is closed with a code that is right.
 async fn assert_answers_or_closes(socket: &mut Socket, codes: &[u16]) {
     send(socket, &wire::text(&json!({"type": "ping", "req": "are you there"}))).await;
     loop {
         match socket.try_next().await {
             Ok(text) => {
-                let frame = parse(&text);
+                let frame = read(&text);
                 assert!(frame["type"].is_string(), "{frame}");
                 if frame["type"] == "pong" && frame["req"] == "are you there" {
                     return;
@@ -237,7 +245,7 @@ fn frames_of_any_shape_come_to_an_end_and_hurt_nothing() {
         // A frame may have announced more than came: then the end of the stream is all there is to say.
         let _open = socket.stream().shutdown().await.is_ok();
         while let Ok(text) = socket.try_next().await {
-            parse(&text);
+            read(&text);
         }
     });
 }

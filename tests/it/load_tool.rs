@@ -1,9 +1,12 @@
 //! The parts of the load tool that could flatter or slander a server if they were wrong: its framing, its reading of single
-//! fields, and its check of the order. They stand alone, so they are tested here from their own files.
+//! fields, its check of the order, and its delay of a store. They stand alone, so they are tested here from their own files.
+//! And the one scenario that starts servers of other makes is run once, small, so that it cannot rot.
 
 #[path = "../../benches/load/check.rs"]
 #[allow(dead_code)]
 mod check;
+#[path = "../../benches/load/delay.rs"]
+mod delay;
 #[path = "../../benches/load/frames.rs"]
 #[allow(dead_code)]
 mod frames;
@@ -11,9 +14,20 @@ mod frames;
 #[allow(dead_code)]
 mod scan;
 
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
 use check::Check;
 use frames::{FrameError, Incoming, Message, TEXT, push_masked, push_text};
 use scan::{Hint, kind, number};
+
+use crate::harness::services::mongodb;
 
 fn collect(pieces: &[&[u8]]) -> Result<Vec<String>, FrameError> {
     let (mut incoming, mut seen) = (Incoming::default(), Vec::new());
@@ -149,4 +163,107 @@ fn lost_doubled_and_reordered_are_told_apart() {
     assert_eq!(after(&[1, 3, 2, 4], 4), (0, 0, 1));
     assert_eq!(after(&[1, 3, 2, 2], 3), (0, 1, 1));
     assert_eq!(after(&[], 2), (2, 0, 0));
+}
+
+/// A connection by way of the delay to somebody who sends back whatever comes.
+fn delayed_echo(round_trip: Duration) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut from, _) = listener.accept().unwrap();
+        from.set_nodelay(true).unwrap();
+        let mut to = from.try_clone().unwrap();
+        std::io::copy(&mut from, &mut to).unwrap();
+    });
+    let stream = TcpStream::connect(delay::start(target, round_trip).unwrap()).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+#[test]
+fn a_delay_costs_a_round_trip_and_no_less() {
+    const ROUND_TRIP: Duration = Duration::from_millis(20);
+    let mut stream = delayed_echo(ROUND_TRIP);
+    let mut shortest = Duration::MAX;
+    for _ in 0..10 {
+        let asked = Instant::now();
+        stream.write_all(b"?").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        assert!(asked.elapsed() >= ROUND_TRIP);
+        shortest = shortest.min(asked.elapsed());
+    }
+    assert!(shortest < ROUND_TRIP * 2, "the shortest of ten round trips took {shortest:?}");
+}
+
+#[test]
+fn what_is_on_its_way_through_a_delay_holds_up_nothing() {
+    const ASKED: usize = 500;
+    let mut stream = delayed_echo(Duration::from_millis(40));
+    let asked = Instant::now();
+    let mut writer = stream.try_clone().unwrap();
+    let writing = thread::spawn(move || (0..ASKED).for_each(|nth| writer.write_all(&[nth as u8]).unwrap()));
+    let mut answers = [0; ASKED];
+    stream.read_exact(&mut answers).unwrap();
+    writing.join().unwrap();
+    assert!(answers.iter().enumerate().all(|(nth, answer)| nth as u8 == *answer), "answers out of order");
+    // One after the other they would take twenty seconds.
+    assert!(asked.elapsed() < Duration::from_secs(5), "{ASKED} requests took {:?}", asked.elapsed());
+}
+
+/// Cargo without what it tells the tests that it runs: build scripts look at some of that, and would all run again.
+fn cargo() -> Command {
+    let told = |name: &str| {
+        let starts =
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "CARGO_TARGET_TMP"];
+        ["CARGO", "OUT_DIR", "LD_LIBRARY_PATH"].contains(&name) || starts.iter().any(|start| name.starts_with(start))
+    };
+    let mut command = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| told(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The scenario, small and short; its figures.
+fn cluster(arguments: &[&str]) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("cluster.json");
+    let ran = cargo()
+        .args(["bench", "--quiet", "--locked", "--profile", "dev", "--bench", "load", "--", "cluster"])
+        .args(["--rounds", "1", "--seconds", "1", "--subscribers", "6", "--rooms", "4", "--in-flight", "4"])
+        .args(["--window", "2", "--rate", "30", "--bus-rate", "30", "--delays", "0,5", "--max-minutes", "5"])
+        .arg("--json")
+        .arg(&json)
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = || format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{}", said());
+    assert!(Path::new(&json.with_extension("svg")).exists(), "no plot:\n{}", said());
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    report["figures"].clone()
+}
+
+fn assert_measured(figures: &serde_json::Value, names: &[&str]) {
+    for name in names {
+        let median = figures[name]["median"].as_f64();
+        assert!(median.is_some_and(|median| median > 0.0), "{name} is {median:?}: {figures:#}");
+    }
+}
+
+#[test]
+fn the_cluster_scenario_measures_one_node() {
+    let figures = cluster(&["--store", "sqlite"]);
+    assert_measured(&figures, &["nodes_1_p99_ms", "nodes_1_deliveries_per_sec", "delay_0_ms_acks_per_sec"]);
+}
+
+#[test]
+fn the_cluster_scenario_measures_three_nodes_the_bus_and_a_slow_store() {
+    let figures = cluster(&["--mongodb", &mongodb()]);
+    let nodes = ["nodes_1_deliveries_per_sec", "nodes_2_deliveries_per_sec", "nodes_3_deliveries_per_sec"];
+    assert_measured(&figures, &nodes);
+    assert_measured(&figures, &["bus_without_p99_ms", "bus_alone_p99_ms", "bus_heard_p99_ms", "bus_followed_p99_ms"]);
+    assert_measured(&figures, &["delay_0_ms_acks_per_sec", "delay_5_ms_acks_per_sec", "delay_5_ms_p99_ms"]);
+    assert!(figures["delay_5_ms_p99_round_trips"].as_f64().is_some_and(|trips| trips >= 1.0), "{figures:#}");
 }

@@ -6,7 +6,11 @@ mod page;
 use std::{collections::BTreeSet, env, path::Path, process::Command};
 
 use self::page::{Block, blocks, blocks_in, code, essence};
-use crate::harness::{Process, Ran, Server, Setup, until};
+use crate::harness::{
+    Nats, Process, Ran, Server, Setup,
+    services::{Database, Port},
+    until,
+};
 
 const PAGE: &str = include_str!("../../README.md");
 const SETTINGS: &str = include_str!("../../config.toml");
@@ -24,6 +28,10 @@ async fn run(server: &Server, mut command: Command) -> String {
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([natter.to_owned()].into_iter().chain(env::split_paths(&path)));
     command.current_dir(server.dir()).env("PATH", path.expect("folders of a PATH"));
+    // Whatever begins with NATTER_ is a setting to natter.
+    env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NATTER_TEST_")).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
     let ran = Ran::of(command, "").await;
     assert_eq!(ran.stderr, "", "{}", ran.stdout);
     ran.ok()
@@ -64,6 +72,40 @@ async fn the_examples_run_as_pasted_and_print_what_the_page_shows() {
     let promised = script.output.as_deref().expect("the page shows what the example prints");
     assert_eq!(printed, promised, "{}", server.log());
     assert!(server.dir().join("natter-backup.db").exists(), "the page's backup was made");
+}
+
+#[tokio::test]
+async fn the_commands_that_move_a_server_to_mongodb_and_nats_run_as_pasted() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    ann.post(&room, "before the move").await;
+    let (database, nats) = (Database::fresh(), Nats::start().await);
+    let ports = [Port::take(), Port::take()];
+    let blocks = blocks(PAGE);
+    let pasted: Vec<&Block> = blocks_in(&blocks, "bash");
+    assert!(pasted.len() >= 3, "the page has lost its way to many machines");
+    let mut script = format!("export DB_NAME={}\n", database.name());
+    script.extend(pasted.iter().map(|block| block.text.as_str()));
+    // The servers stay in the background; what they log is no output of the page's commands.
+    script += "kill %1 %2\nwait\n";
+    let script = script
+        .replace("mongodb://127.0.0.1:27017", database.url().trim_end_matches('/'))
+        .replace("nats://127.0.0.1:4222", &nats.url())
+        .replace("127.0.0.1:8001", &ports[0].addr().to_string())
+        .replace("127.0.0.1:8002", &ports[1].addr().to_string())
+        .replace(" &\n", " >/dev/null 2>&1 &\n");
+    let mut bash = server.command_with(&[]);
+    let settings: Vec<_> =
+        bash.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+    bash = Command::new("bash");
+    // Progress goes to standard error, a line now and then.
+    bash.args(["-euo", "pipefail", "-c", &format!("exec 2>progress\n{script}")]);
+    bash.envs(settings.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    bash.env_remove("NATTER_SERVER__BIND").env_remove("NATTER_STORE__URL").env_remove("NATTER_STORE__DB_NAME");
+    let printed = run(&server, bash).await;
+    let promised = pasted.last().and_then(|block| block.output.as_deref()).expect("the page shows the answers");
+    assert!(printed.ends_with(promised.trim_end()), "{printed}");
 }
 
 /// The page's one example in JavaScript.

@@ -2,10 +2,14 @@
 //!
 //! A test is `async fn(Arc<dyn Store>)` in one of the modules here, and knows no store in particular. The list below
 //! makes each of them a test of a store; what only one kind of store promises stands in a module of its own
-//! (`sqlite.rs`).
+//! (`sqlite.rs`, `mongo.rs`, `mongo_log.rs`, `mongo_repair.rs`).
 
 mod fixture;
 mod log;
+mod mongo;
+mod mongo_log;
+mod mongo_repair;
+mod moving;
 mod rooms;
 mod sessions;
 mod sqlite;
@@ -72,6 +76,10 @@ macro_rules! contract {
             log::a_page_of_messages_skips_other_events,
             log::a_store_that_serves_is_ready,
             log::a_closed_store_refuses_and_closing_twice_is_fine,
+            moving::every_room_is_listed_ascending_in_pages,
+            moving::a_listed_room_is_the_room,
+            moving::an_import_marks_an_empty_store_until_it_ends,
+            moving::an_import_into_a_store_in_use_is_refused,
         }
     };
     ($with_store:path; $($module:ident :: $test:ident),* $(,)?) => {
@@ -86,4 +94,8 @@ macro_rules! contract {
 
 mod contract_on_sqlite {
     contract!(super::sqlite::with_store);
+}
+
+mod contract_on_mongo {
+    contract!(super::mongo::with_store);
 }

@@ -2,7 +2,8 @@
 //!
 //! - `writer.rs` is the one thread that writes, in group commits (`batch.rs`); `readers.rs` the pool that reads.
 //! - `open.rs` looks at what is there before anything is served; `connection.rs` has the settings that make it durable.
-//! - `users.rs`, `sessions.rs`, `rooms.rs` and `log.rs` are plain functions on a connection: what each method does.
+//! - `users.rs`, `sessions.rs`, `rooms.rs`, `log.rs` and `imports.rs` are plain functions on a connection: what each
+//!   method does.
 //! - `schema.rs` holds the tables and their migrations, `codec.rs` how our words look as values on disk.
 //! - `lock.rs` keeps a second process away; `backup.rs` and `restore.rs` copy everything out and back in.
 //!
@@ -12,6 +13,7 @@ mod backup;
 mod batch;
 mod codec;
 mod connection;
+mod imports;
 mod lock;
 mod log;
 mod open;
@@ -34,9 +36,9 @@ use tokio::sync::Mutex;
 
 use self::{lock::FolderLock, readers::Readers, writer::Writer};
 use super::{
-    Appended, MemberRecord, NewEvent, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
+    Appended, Begun, MemberRecord, NewEvent, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
     RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, StoredEvent, UserChange, UserChanged,
-    UserQuery, UserRecord,
+    UserQuery, UserRecord, shared::Shared,
 };
 use crate::{
     config,
@@ -105,6 +107,31 @@ fn probe(db: &Connection) -> rusqlite::Result<bool> {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
+
+    async fn repair(&self, _room: RoomId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>> {
+        self.read(move |db| rooms::list(db, after, limit)).await
+    }
+
+    async fn begin_import(&self, import: &str) -> Result<Begun> {
+        let import = import.to_owned();
+        self.write(move |db| imports::begin(db, &import)).await
+    }
+
+    async fn end_import(&self) -> Result<()> {
+        self.write(imports::end).await
+    }
+
+    async fn unfinished_import(&self) -> Result<Option<String>> {
+        self.read(imports::unfinished).await
+    }
+
     async fn ready(&self) -> Result<()> {
         match self.write(probe).await? {
             true => Ok(()),

@@ -62,6 +62,13 @@ pub(super) fn by_id(db: &Connection, room: RoomId) -> rusqlite::Result<Option<Ro
         .optional()
 }
 
+pub(super) fn list(db: &Connection, after: Option<RoomId>, limit: usize) -> rusqlite::Result<Vec<RoomRecord>> {
+    let after = after.as_ref().map_or(&[][..], |room| room.0.as_bytes());
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM rooms WHERE room_id > ? ORDER BY room_id LIMIT ?"))?
+        .query_map(params![after, int(limit as u64)], record)?
+        .collect()
+}
+
 /// The read mark in two columns from `column` on.
 fn mark(row: &Row<'_>, column: usize) -> rusqlite::Result<ReadMark> {
     Ok(ReadMark { seq: count(row, column)?, ordinal: count(row, column + 1)? })

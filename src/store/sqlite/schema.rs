@@ -92,6 +92,13 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE probe (filling BLOB NOT NULL) STRICT;
     INSERT INTO probe VALUES (zeroblob(16384));
     ",
+    // 2: the import that has begun and not ended, at most one.
+    "
+    CREATE TABLE unfinished_import (
+        one  INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+        name TEXT NOT NULL
+    ) STRICT;
+    ",
 ];
 
 /// What kind of database a file turned out to be.

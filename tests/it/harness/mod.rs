@@ -1,28 +1,38 @@
-//! What every test stands on: servers ([`Server`]), people ([`Person`]), sockets ([`Socket`]) and bare bytes ([`Raw`]).
+//! What every test stands on: servers ([`Server`]), several of them ([`Cluster`]), people ([`Person`]), sockets ([`Socket`]),
+//! bare bytes ([`Raw`]) and bad networks ([`Proxy`]).
 //!
 //! Waiting has two forms, both with one deadline: [`in_time`] for what will answer by itself (a frame, a response, an
-//! exit), and [`until`] for what can only be asked again and again. Nothing else in the tests waits.
+//! exit), and [`until`] for what can only be asked again and again. Nothing else in the tests waits, but for clients that
+//! [`pause`] between two tries.
 #![allow(dead_code, unused_imports, reason = "each subject uses its own part of the harness")]
 
 mod answer;
+mod cluster;
+mod nats;
 mod people;
 mod process;
+mod proxy;
 mod raw;
 mod server;
+pub mod services;
 mod socket;
 
 pub use answer::Answer;
+pub use cluster::{Cluster, ClusterSetup, Node};
+pub use nats::Nats;
 pub use people::{PASSWORD, Person, Posted};
 pub use process::{Process, Ran};
+pub use proxy::Proxy;
 pub use raw::{Raw, RawAnswer};
 pub use server::{Reach, Server, Setup};
 pub use socket::{Closed, Handshake, Refusal, Socket};
 
 use std::{future::Future, sync::LazyLock, time::Duration};
 
-/// How long anything may take before a test gives up: 10 s, or `NATTER_TEST_DEADLINE_SECS`.
+/// How long anything may take before a test gives up: 10 s, four times that on MongoDB, or `NATTER_TEST_DEADLINE_SECS`.
 pub static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
-    let secs = std::env::var("NATTER_TEST_DEADLINE_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let usual = if services::on_mongodb() { 40 } else { 10 };
+    let secs = std::env::var("NATTER_TEST_DEADLINE_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     Duration::from_secs(secs)
 });
 
@@ -43,6 +53,11 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// The pause of a client whose request failed, before it tries again.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 /// The seqs of events or messages, in the order in which they came.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Reach, Socket};
+use super::{Answer, Reach, Server, Socket};
 
 /// Everybody's password.
 pub const PASSWORD: &str = "correct horse battery";
@@ -52,6 +52,11 @@ impl Person {
     /// The same login with another token in its hand.
     pub fn holding(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
+    }
+
+    /// The same login by way of another node.
+    pub fn at(&self, server: &Server) -> Self {
+        Self { reach: server.reach.clone(), ..self.clone() }
     }
 
     pub async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {

@@ -5,7 +5,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ pub struct Process {
     stdout: watch::Receiver<Said>,
     stderr: watch::Receiver<Said>,
     exit: watch::Receiver<Option<ExitStatus>>,
+    waiter: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -41,7 +42,9 @@ impl Process {
         thread::spawn(move || stdin.write_all(input.as_bytes()).is_ok());
         let stdout = gather(child.stdout.take().expect("stdout is piped"));
         let stderr = gather(child.stderr.take().expect("stderr is piped"));
-        Self { pid: child.id(), stdout, stderr, exit: watch_exit(child) }
+        let pid = child.id();
+        let (exit, waiter) = watch_exit(child);
+        Self { pid, stdout, stderr, exit, waiter: Some(waiter) }
     }
 
     pub fn pid(&self) -> u32 {
@@ -108,6 +111,9 @@ impl Drop for Process {
             eprintln!("--- stdout of {} ---\n{}--- stderr ---\n{}---", self.pid, self.stdout(), self.stderr());
         }
         self.signal("KILL");
+        // What it stands on may go next.
+        let waited = self.waiter.take().is_none_or(|waiter| waiter.join().is_ok());
+        assert!(waited || thread::panicking(), "{} cannot be waited for", self.pid);
     }
 }
 
@@ -125,10 +131,12 @@ fn gather(stream: impl Read + Send + 'static) -> watch::Receiver<Said> {
     receiver
 }
 
-fn watch_exit(mut child: Child) -> watch::Receiver<Option<ExitStatus>> {
+fn watch_exit(mut child: Child) -> (watch::Receiver<Option<ExitStatus>>, JoinHandle<()>) {
     let (exited, receiver) = watch::channel(None);
-    thread::spawn(move || exited.send_replace(Some(child.wait().expect("our own child can be waited for"))));
-    receiver
+    let waiter = thread::spawn(move || {
+        exited.send_replace(Some(child.wait().expect("our own child can be waited for")));
+    });
+    (receiver, waiter)
 }
 
 /// A command that ran to its end.

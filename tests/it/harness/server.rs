@@ -17,6 +17,7 @@ use super::{
     people::{PASSWORD, Person},
     process::{Process, Ran},
     raw::Raw,
+    services::{Database, on_mongodb},
     socket::Handshake,
 };
 
@@ -25,15 +26,31 @@ pub struct Setup {
     dir: Arc<TempDir>,
     env: BTreeMap<String, String>,
     args: Vec<String>,
+    /// Where the data is not in the folder.
+    database: Option<Arc<Database>>,
 }
 
 impl Setup {
-    /// A folder of its own and the settings that make tests quick: no request rates, cheap passwords, short drains.
+    /// Data of its own: a file in its folder, or a database where the tests run on MongoDB.
     pub fn new() -> Self {
+        if on_mongodb() {
+            return Self::on(&Arc::new(Database::fresh()));
+        }
+        let setup = Self::without_data();
+        let url = format!("sqlite:{}/data/natter.db", setup.dir().display());
+        setup.set("DB_URL", &url)
+    }
+
+    /// Data in a MongoDB, which others may share.
+    pub fn on(database: &Arc<Database>) -> Self {
+        let setup = Self { database: Some(database.clone()), ..Self::without_data() };
+        setup.set("DB_URL", database.url()).set("DB_NAME", database.name())
+    }
+
+    /// A folder of its own and the settings that make tests quick: no request rates, cheap passwords, short drains.
+    fn without_data() -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
-        let url = format!("sqlite:{}/data/natter.db", dir.path().display());
-        Self { dir, env: BTreeMap::new(), args: Vec::new() }
-            .set("DB_URL", &url)
+        Self { dir, env: BTreeMap::new(), args: Vec::new(), database: None }
             .set("server.bind", "127.0.0.1:0")
             .set("server.drain_secs", "3")
             .set("limits.rates", "off")
@@ -165,9 +182,10 @@ impl Reach {
     }
 }
 
+/// The process ends before its data goes: fields are dropped in their order.
 pub struct Server {
-    setup: Setup,
     process: Process,
+    setup: Setup,
     pub reach: Reach,
 }
 
@@ -183,7 +201,7 @@ impl Server {
     async fn listening(setup: Setup, process: Process) -> Self {
         let line = process.line("listening on http://").await;
         let addr = line.trim().trim_start_matches("listening on http://").parse().expect("an address to listen on");
-        Self { setup, process, reach: Reach::new(addr) }
+        Self { process, setup, reach: Reach::new(addr) }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -1,0 +1,387 @@
+//! What the nodes say to each other over NATS, as bytes: a header, and for [`Kind::Hints`] any number of hints until the end.
+//!
+//! Everything is `postcard`: fields one after the other, numbers as varints, an enum by the number of its variant. A list
+//! is its length and then its entries, and an event's body is its length and then the bytes as they are. Whatever changes
+//! here changes [`SUBJECTS`] too, so that two versions never misread each other.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bus::{Ended, Hint},
+    store::{Effect, StoredEvent},
+    types::{MessageId, NodeId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
+};
+
+/// What the subjects of this encoding begin with.
+pub const SUBJECTS: &str = "natter.v1";
+
+/// A header is never longer: an id with its length, and three varints.
+pub const HEADER_BYTES: usize = 17 + 10 + 1 + 5;
+
+/// A user in a list of [`Hint::Presence`]: an id with its length, and whether they are online.
+const USER_BYTES: usize = 18;
+
+/// Users in one [`Hint::Presence`]; a longer list goes out as several.
+const PRESENCE_USERS: usize = 2_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    pub node: NodeId,
+    /// Of hints: the number of this message, from 1 and without gaps. Else: the number of the last one.
+    pub number: u64,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Hints,
+    /// The node lives. `link` counts its connections, so that it knows its own words again.
+    Beat {
+        link: u32,
+    },
+    /// The node ends.
+    Bye,
+}
+
+/// Bytes that no node of this version sends.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Undecodable;
+
+/// A hint as it is written; what a list holds follows it.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    UserChanged(UserId),
+    LoginEnded(UserId, SessionId),
+    LoginsEnded(UserId, Option<SessionId>),
+    RoomAdvanced { room: RoomId, head: Seq, events: usize },
+    MembershipChanged { room: RoomId, user: UserId, seq: Seq, added: bool },
+    ReadMoved { room: RoomId, user: UserId, seq: Seq },
+    Typing { room: RoomId, user: UserId },
+    RoomWanted { room: RoomId, node: NodeId },
+    Presence { node: NodeId, whole: bool, users: usize },
+    AskPresence,
+}
+
+/// An event as it is written; its body follows it.
+#[derive(Serialize, Deserialize)]
+struct SaidEvent<'a> {
+    seq: Seq,
+    ordinal: Ordinal,
+    sender: UserId,
+    client_id: Option<&'a str>,
+    event_id: MessageId,
+    sent_at: i64,
+    #[serde(borrow)]
+    effect: SaidEffect<'a>,
+    body: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SaidEffect<'a> {
+    Message,
+    Joined(UserId, RoomRole),
+    Gone(UserId),
+    RoleSet(UserId, RoomRole),
+    Renamed(&'a str),
+}
+
+/// One hint as one or several that say the same, each ready to go into a message.
+#[derive(Debug)]
+pub struct Parts {
+    pub first: Vec<u8>,
+    /// Only a long list of users needs any.
+    pub rest: Vec<Vec<u8>>,
+    /// Whether events were left behind.
+    pub cut: bool,
+}
+
+pub fn header(header: &Header) -> Vec<u8> {
+    put(Vec::with_capacity(HEADER_BYTES), header)
+}
+
+/// Writes a hint down in parts of at most `most` bytes. Events go along while their bodies have at most `inline` bytes and
+/// everything fits.
+pub fn encode(hint: &Hint, inline: usize, most: usize) -> Parts {
+    let first = match hint {
+        Hint::UserChanged { user } => put(Vec::new(), &Said::UserChanged(*user)),
+        Hint::LoginEnded { user, which: Ended::One(login) } => put(Vec::new(), &Said::LoginEnded(*user, *login)),
+        Hint::LoginEnded { user, which: Ended::All { keep } } => put(Vec::new(), &Said::LoginsEnded(*user, *keep)),
+        Hint::RoomAdvanced { room, head, events } => return advanced(*room, *head, events, inline, most),
+        Hint::MembershipChanged { room, user, seq, added } => {
+            put(Vec::new(), &Said::MembershipChanged { room: *room, user: *user, seq: *seq, added: *added })
+        }
+        Hint::ReadMoved { room, user, seq } => {
+            put(Vec::new(), &Said::ReadMoved { room: *room, user: *user, seq: *seq })
+        }
+        Hint::Typing { room, user } => put(Vec::new(), &Said::Typing { room: *room, user: *user }),
+        Hint::RoomWanted { room, node } => put(Vec::new(), &Said::RoomWanted { room: *room, node: *node }),
+        Hint::Presence { node, users, whole } => return presence(*node, users, *whole, most),
+        Hint::AskPresence => put(Vec::new(), &Said::AskPresence),
+    };
+    Parts { first, rest: Vec::new(), cut: false }
+}
+
+fn advanced(room: RoomId, head: Seq, events: &[StoredEvent], inline: usize, most: usize) -> Parts {
+    let said = |events| Said::RoomAdvanced { room, head, events };
+    let bodies = events.iter().fold(0usize, |sum, event| sum.saturating_add(event.body.len()));
+    if bodies <= inline {
+        let out = put(Vec::with_capacity(64 + bodies + 128 * events.len()), &said(events.len()));
+        let out = events.iter().fold(out, put_event);
+        if out.len() <= most {
+            return Parts { first: out, rest: Vec::new(), cut: false };
+        }
+    }
+    Parts { first: put(Vec::new(), &said(0)), rest: Vec::new(), cut: true }
+}
+
+fn put_event(out: Vec<u8>, event: &StoredEvent) -> Vec<u8> {
+    let said = SaidEvent {
+        seq: event.seq,
+        ordinal: event.ordinal,
+        sender: event.sender,
+        client_id: event.client_id.as_deref(),
+        event_id: event.event_id,
+        sent_at: event.sent_at.0,
+        effect: match &event.effect {
+            Effect::Message => SaidEffect::Message,
+            Effect::Joined { user, role } => SaidEffect::Joined(*user, *role),
+            Effect::Gone { user } => SaidEffect::Gone(*user),
+            Effect::RoleSet { user, role } => SaidEffect::RoleSet(*user, *role),
+            Effect::Renamed { name } => SaidEffect::Renamed(name),
+        },
+        body: event.body.len(),
+    };
+    let mut out = put(out, &said);
+    out.extend_from_slice(&event.body);
+    out
+}
+
+/// Only the first part of a whole list begins it; the others add to it.
+fn presence(node: NodeId, users: &[(UserId, bool)], whole: bool, most: usize) -> Parts {
+    let in_one = (most.saturating_sub(64) / USER_BYTES).clamp(1, PRESENCE_USERS);
+    let part = |users: &[(UserId, bool)], whole: bool| {
+        let out = Vec::with_capacity(64 + users.len() * USER_BYTES);
+        let out = put(out, &Said::Presence { node, whole, users: users.len() });
+        users.iter().fold(out, put)
+    };
+    let (first, rest) = users.split_at(users.len().min(in_one));
+    let rest = rest.chunks(in_one).map(|users| part(users, false)).collect();
+    Parts { first: part(first, whole), rest, cut: false }
+}
+
+/// Takes the header off the front of a message.
+pub fn take_header(message: &mut &[u8]) -> Result<Header, Undecodable> {
+    take(message)
+}
+
+/// The hints that follow a header of [`Kind::Hints`]: all of them, or none.
+pub fn hints(mut message: &[u8]) -> Result<Vec<Hint>, Undecodable> {
+    let mut hints = Vec::with_capacity(1);
+    while !message.is_empty() {
+        hints.push(take_hint(&mut message)?);
+    }
+    Ok(hints)
+}
+
+fn take_hint(from: &mut &[u8]) -> Result<Hint, Undecodable> {
+    Ok(match take(from)? {
+        Said::UserChanged(user) => Hint::UserChanged { user },
+        Said::LoginEnded(user, login) => Hint::LoginEnded { user, which: Ended::One(login) },
+        Said::LoginsEnded(user, keep) => Hint::LoginEnded { user, which: Ended::All { keep } },
+        Said::RoomAdvanced { room, head, events } => {
+            Hint::RoomAdvanced { room, head, events: take_list(from, events, take_event)? }
+        }
+        Said::MembershipChanged { room, user, seq, added } => Hint::MembershipChanged { room, user, seq, added },
+        Said::ReadMoved { room, user, seq } => Hint::ReadMoved { room, user, seq },
+        Said::Typing { room, user } => Hint::Typing { room, user },
+        Said::RoomWanted { room, node } => Hint::RoomWanted { room, node },
+        Said::Presence { node, whole, users } => Hint::Presence { node, users: take_list(from, users, take)?, whole },
+        Said::AskPresence => Hint::AskPresence,
+    })
+}
+
+/// The body is copied, so that a short event does not keep a long message in memory.
+fn take_event(from: &mut &[u8]) -> Result<StoredEvent, Undecodable> {
+    let said: SaidEvent<'_> = take(from)?;
+    let (body, rest) = from.split_at_checked(said.body).ok_or(Undecodable)?;
+    *from = rest;
+    Ok(StoredEvent {
+        seq: said.seq,
+        ordinal: said.ordinal,
+        sender: said.sender,
+        client_id: said.client_id.map(String::from),
+        event_id: said.event_id,
+        sent_at: Timestamp(said.sent_at),
+        body: Bytes::copy_from_slice(body),
+        effect: match said.effect {
+            SaidEffect::Message => Effect::Message,
+            SaidEffect::Joined(user, role) => Effect::Joined { user, role },
+            SaidEffect::Gone(user) => Effect::Gone { user },
+            SaidEffect::RoleSet(user, role) => Effect::RoleSet { user, role },
+            SaidEffect::Renamed(name) => Effect::Renamed { name: name.to_owned() },
+        },
+    })
+}
+
+/// The length is not believed: memory is taken as entries are found.
+fn take_list<'a, T>(
+    from: &mut &'a [u8],
+    length: usize,
+    one: impl Fn(&mut &'a [u8]) -> Result<T, Undecodable>,
+) -> Result<Vec<T>, Undecodable> {
+    let mut list = Vec::with_capacity(length.min(64));
+    for _ in 0..length {
+        list.push(one(from)?);
+    }
+    Ok(list)
+}
+
+fn put<T: Serialize + ?Sized>(out: Vec<u8>, value: &T) -> Vec<u8> {
+    postcard::to_extend(value, out).expect("plain values can be written, and memory takes them")
+}
+
+fn take<'a, T: Deserialize<'a>>(from: &mut &'a [u8]) -> Result<T, Undecodable> {
+    let (value, rest) = postcard::take_from_bytes(from).map_err(|_| Undecodable)?;
+    *from = rest;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn id() -> impl Strategy<Value = Uuid> {
+        any::<u128>().prop_map(Uuid::from_u128)
+    }
+
+    fn user() -> impl Strategy<Value = UserId> {
+        id().prop_map(UserId)
+    }
+
+    fn room() -> impl Strategy<Value = RoomId> {
+        id().prop_map(RoomId)
+    }
+
+    fn role() -> impl Strategy<Value = RoomRole> {
+        prop::sample::select(RoomRole::ALL.to_vec())
+    }
+
+    fn effect() -> impl Strategy<Value = Effect> {
+        prop_oneof![
+            Just(Effect::Message),
+            (user(), role()).prop_map(|(user, role)| Effect::Joined { user, role }),
+            user().prop_map(|user| Effect::Gone { user }),
+            (user(), role()).prop_map(|(user, role)| Effect::RoleSet { user, role }),
+            ".*".prop_map(|name| Effect::Renamed { name }),
+        ]
+    }
+
+    fn event() -> impl Strategy<Value = StoredEvent> {
+        let text = option::of("\\PC{0,20}");
+        (any::<[u64; 2]>(), user(), text, id(), any::<i64>(), vec(any::<u8>(), 0..200), effect()).prop_map(
+            |([seq, ordinal], sender, client_id, event_id, sent_at, body, effect)| StoredEvent {
+                seq,
+                ordinal,
+                sender,
+                client_id,
+                event_id: MessageId(event_id),
+                sent_at: Timestamp(sent_at),
+                body: body.into(),
+                effect,
+            },
+        )
+    }
+
+    fn ended() -> impl Strategy<Value = Ended> {
+        prop_oneof![
+            id().prop_map(|login| Ended::One(SessionId(login))),
+            option::of(id()).prop_map(|keep| Ended::All { keep: keep.map(SessionId) }),
+        ]
+    }
+
+    fn any_hint() -> impl Strategy<Value = Hint> {
+        prop_oneof![
+            user().prop_map(|user| Hint::UserChanged { user }),
+            (user(), ended()).prop_map(|(user, which)| Hint::LoginEnded { user, which }),
+            (room(), any::<u64>(), vec(event(), 0..5)).prop_map(|(room, head, events)| Hint::RoomAdvanced {
+                room,
+                head,
+                events
+            }),
+            (room(), user(), any::<u64>(), any::<bool>())
+                .prop_map(|(room, user, seq, added)| { Hint::MembershipChanged { room, user, seq, added } }),
+            (room(), user(), any::<u64>()).prop_map(|(room, user, seq)| Hint::ReadMoved { room, user, seq }),
+            (room(), user()).prop_map(|(room, user)| Hint::Typing { room, user }),
+            (room(), user()).prop_map(|(room, node)| Hint::RoomWanted { room, node: NodeId(node.0) }),
+            (id(), vec((user(), any::<bool>()), 0..20), any::<bool>())
+                .prop_map(|(node, users, whole)| { Hint::Presence { node: NodeId(node), users, whole } }),
+            Just(Hint::AskPresence),
+        ]
+    }
+
+    fn any_header() -> impl Strategy<Value = Header> {
+        let kind = prop_oneof![Just(Kind::Hints), any::<u32>().prop_map(|link| Kind::Beat { link }), Just(Kind::Bye)];
+        (id(), any::<u64>(), kind).prop_map(|(node, number, kind)| Header { node: NodeId(node), number, kind })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_said_is_heard(said_header in any_header(), said in vec(any_hint(), 0..5)) {
+            let mut message = header(&said_header);
+            prop_assert!(message.len() <= HEADER_BYTES);
+            for hint in &said {
+                let parts = encode(hint, usize::MAX, usize::MAX);
+                prop_assert!(parts.rest.is_empty());
+                message.extend(parts.first);
+            }
+            let mut rest = message.as_slice();
+            prop_assert_eq!(take_header(&mut rest).unwrap(), said_header);
+            prop_assert_eq!(hints(rest).unwrap(), said);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..300)) {
+            let mut rest = bytes.as_slice();
+            let _refused = take_header(&mut rest).is_err();
+            let _refused = hints(rest).is_err();
+        }
+
+        #[test]
+        fn a_message_that_is_cut_or_changed_is_read_or_refused(said in any_hint(), at in any::<usize>(), to in any::<u8>()) {
+            let whole = encode(&said, usize::MAX, usize::MAX).first;
+            let at = at % whole.len();
+            prop_assert!(hints(&whole[..at]).is_err() || at == 0);
+            let mut changed = whole;
+            changed[at] = to;
+            let _refused = hints(&changed).is_err();
+        }
+
+        #[test]
+        fn a_long_list_of_users_goes_in_parts(users in vec((user(), any::<bool>()), 0..300), whole in any::<bool>(), most in 1usize..2_000) {
+            let node = NodeId::fresh();
+            let parts = encode(&Hint::Presence { node, users: users.clone(), whole }, 0, most);
+            let mut found = Vec::new();
+            for (n, part) in [parts.first].into_iter().chain(parts.rest).enumerate() {
+                prop_assert!(part.len() <= most.max(64 + USER_BYTES));
+                let [Hint::Presence { node: of, users, whole: begins }] = &hints(&part).unwrap()[..] else { panic!("one list") };
+                prop_assert_eq!((*of, *begins), (node, whole && n == 0));
+                found.extend_from_slice(users);
+            }
+            prop_assert_eq!(found, users);
+        }
+
+        #[test]
+        fn events_that_are_too_long_stay_behind(events in vec(event(), 1..5), inline in 0usize..1_000, most in 100usize..1_000) {
+            let said = Hint::RoomAdvanced { room: RoomId::fresh(), head: 7, events: events.clone() };
+            let part = encode(&said, inline, most).first;
+            let [Hint::RoomAdvanced { head: 7, events: found, .. }] = &hints(&part).unwrap()[..] else { panic!("one hint") };
+            let bodies: usize = events.iter().map(|event| event.body.len()).sum();
+            prop_assert!(part.len() <= most);
+            prop_assert!(found.is_empty() || (bodies <= inline && *found == events));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a node does when it hears of something, from itself or from another node.
+//!
+//! A hint is never believed where it matters: it makes the node look. The exception are events that came along with a hint:
+//! they were durable before they were sent, and only the very next ones of a log are taken; anything else is read from the
+//! store. Here nothing blocks, because the bus waits: what takes time gets a task.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Chat, encode::advance_of_stored, room::Room};
+use crate::{
+    bus::{Ended, Heard, Hint},
+    protocol::{ChatsChange, Frame, Said},
+    store::{Effect, StoreError, StoredEvent, shared::Moved},
+    types::{RoomId, RoomKind, Seq, UserId},
+};
+
+impl Room {
+    /// `true` where a task must be started to take in what was heard.
+    fn note_heard(&self, head: Seq, events: Vec<StoredEvent>, most: usize) -> bool {
+        let mut live = self.live.lock();
+        let known = live.head;
+        if head > known && live.inbox.others_first.take().is_some() {
+            self.turn_taken.notify_waiters();
+        }
+        live.inbox.note(known, head, events, most)
+    }
+
+    fn next_heard(&self) -> Option<(Seq, Vec<StoredEvent>)> {
+        let mut live = self.live.lock();
+        let known = live.head;
+        live.inbox.next(known)
+    }
+
+    /// Waits for another node's turn to write, where one is waited for.
+    pub(super) async fn others_first(&self) {
+        let taken = self.turn_taken.notified();
+        let Some(until) = self.live.lock().inbox.others_first else { return };
+        if tokio::time::timeout_at(until.into(), taken).await.is_err() {
+            self.live.lock().inbox.others_first = None;
+        }
+    }
+}
+
+impl Chat {
+    pub(super) fn heard(self: &Arc<Self>, heard: Heard) {
+        match heard {
+            Heard::Hint(hint) => self.take_hint(hint),
+            Heard::Lost => {
+                self.online.doubt_others();
+                self.doubt.notify_one();
+            }
+            Heard::Came(_) => {
+                self.online.tell_everything();
+                self.doubt.notify_one();
+            }
+            Heard::Went(node) => {
+                self.online.node_went(node);
+                self.doubt.notify_one();
+            }
+        }
+    }
+
+    fn take_hint(self: &Arc<Self>, hint: Hint) {
+        self.accounts.heard(&hint);
+        match hint {
+            Hint::UserChanged { .. } => {}
+            Hint::LoginEnded { user, which } => {
+                for connection in self.online.connections_of(user) {
+                    let ended = match which {
+                        Ended::One(session) => connection.session() == session,
+                        Ended::All { keep } => Some(connection.session()) != keep,
+                    };
+                    if ended {
+                        connection.revoke();
+                    }
+                }
+            }
+            Hint::RoomAdvanced { room, head, events } => self.room_grew(room, head, events),
+            Hint::MembershipChanged { room, user, seq, added } => self.moved(Moved { room, user, seq, added }),
+            Hint::ReadMoved { room, user, seq } => self.tell_read(room, user, seq),
+            Hint::Typing { room, user } => self.tell_typing(room, user),
+            Hint::RoomWanted { room, node } => {
+                if let Some(room) = self.rooms.in_memory(room).filter(|_| node != self.bus.node()) {
+                    let at_most = Duration::from_millis(self.config.cluster.yield_millis);
+                    room.live.lock().inbox.let_others_first(at_most);
+                }
+            }
+            Hint::Presence { node, users, whole } => self.online.hear_others(node, users, whole),
+            Hint::AskPresence => self.online.tell_everything(),
+        }
+    }
+
+    /// A room's log reaches `head`, and these are its last events, where they are known.
+    pub(super) fn room_grew(self: &Arc<Self>, id: RoomId, head: Seq, events: Vec<StoredEvent>) {
+        let Some(room) = self.rooms.heard(id, head) else { return };
+        if room.note_heard(head, events, self.config.rooms.ring_events) {
+            tokio::spawn(take_heard(self.clone(), room));
+        }
+    }
+
+    /// Somebody came into a room or is gone from it; told once, whichever way it is heard first.
+    pub(super) fn moved(self: &Arc<Self>, moved: Moved) {
+        if self.store.shared().is_some() {
+            let mut told = self.told.shard(&moved);
+            if told.get(&moved).is_some() {
+                return;
+            }
+            if told.insert(moved, ()) {
+                self.metrics.bound_hit("cluster.told_moves");
+            }
+        }
+        let Moved { room, user, seq, added } = moved;
+        self.room_grew(room, seq, Vec::new());
+        let change = if added { ChatsChange::Added } else { ChatsChange::Removed };
+        self.notice(user, &Said::Chats { chat_id: room, change }, true);
+    }
+
+    /// A read mark is told to the reader's own sockets, and to the other person of a private room.
+    fn tell_read(&self, room: RoomId, user: UserId, seq: Seq) {
+        let Some(room) = self.rooms.in_memory(room) else { return };
+        let Some(username) = room.username_of(user) else { return };
+        let read = Said::Read { chat_id: room.id, username: &username, read_seq: seq };
+        self.notice(user, &read, false);
+        if room.kind == RoomKind::Private {
+            for other in room.member_ids().into_iter().filter(|other| *other != user) {
+                self.notice(other, &read, false);
+            }
+        }
+    }
+
+    fn tell_typing(&self, room: RoomId, user: UserId) {
+        let Some(room) = self.rooms.in_memory(room) else { return };
+        let small = room.member_count() <= self.config.presence.names_up_to;
+        if let Some(username) = room.username_of(user).filter(|_| small) {
+            let frame = Frame::json(&Said::Typing { chat_id: room.id, username: &username });
+            room.notify(&frame, Some(user));
+        }
+    }
+
+    fn notice(&self, user: UserId, said: &Said<'_>, matters: bool) {
+        let frame = Frame::json(said);
+        for connection in self.online.connections_of(user) {
+            connection.notice(&frame, matters);
+        }
+    }
+
+    /// Before somebody is refused as an outsider, or their cursor as one of another log: where other nodes write too, one
+    /// of them may have let them in or written further, and its hint is still on its way.
+    pub async fn make_sure(&self, room: &Arc<Room>, user: UserId, since: Option<Seq>) {
+        let doubtful = room.role_of(user).is_none() || since.is_some_and(|since| since > room.head());
+        if doubtful && self.store.shared().is_some() {
+            self.look_again(room).await;
+        }
+    }
+
+    /// Reads a log that may have grown elsewhere. Where that fails, `watch.rs` tries again.
+    pub(super) async fn look_again(&self, room: &Arc<Room>) {
+        if let Err(error) = self.catch_up(room).await {
+            tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again");
+            if self.store.shared().is_some() {
+                self.unread.lock().insert(room.id);
+            }
+        }
+    }
+
+    /// Reads a log whose last append had no known outcome, while nobody writes to it.
+    pub(super) async fn settle_doubt(&self, room: &Arc<Room>) {
+        if let Err(error) = self.read_doubtful(room).await {
+            tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again");
+        }
+    }
+
+    async fn read_doubtful(&self, room: &Arc<Room>) -> Result<(), StoreError> {
+        self.store.repair(room.id).await?;
+        self.catch_up(room).await?;
+        let mut live = room.live.lock();
+        if !live.writing {
+            live.doubtful = None;
+        }
+        Ok(())
+    }
+
+    /// Takes in what came over the bus, in the order of the log; where something is missing, reads it.
+    async fn take_in(&self, room: &Arc<Room>, head: Seq, events: Vec<StoredEvent>) {
+        let known = room.head();
+        let next = events.first().is_some_and(|first| first.seq <= known + 1);
+        if next {
+            self.show_stored(room, &events).await;
+        }
+        if room.head() < head {
+            self.metrics.catch_ups.inc();
+            self.look_again(room).await;
+        }
+    }
+
+    /// Shows stored events. Whoever is gone must be dropped before what follows can be read.
+    pub(super) async fn show_stored(&self, room: &Arc<Room>, events: &[StoredEvent]) {
+        for stretch in events.chunk_by(|event, _| !matches!(event.effect, Effect::Gone { .. })) {
+            room.advance(stretch.iter().map(advance_of_stored).collect()).await;
+        }
+    }
+}
+
+/// One task a room, while there is something: so the order of the bus is kept.
+async fn take_heard(chat: Arc<Chat>, room: Arc<Room>) {
+    while let Some((head, events)) = room.next_heard() {
+        room.fan_out_near().await;
+        chat.take_in(&room, head, events).await;
+    }
+}

@@ -1,0 +1,257 @@
+//! The store of several machines: MongoDB.
+//!
+//! - `open.rs` reads the URL and looks at whose database it is; `schema.rs` has the indexes and their migrations.
+//! - `base.rs` is how every operation is done: deadlines, tries, what errors mean. `codec.rs` is how our words look in
+//!   documents.
+//! - `users.rs` and `sessions.rs` are accounts and logins; `imports.rs` what moving data needs.
+//! - `shared.rs` is what the processes learn of each other.
+//!
+//! There are no transactions in it, and nothing that only a replica set has. What must be decided between processes is
+//! decided by one insert under a unique index, by one delete, or by one conditional update of one document; everything
+//! else follows from the order of writes, and can be done again.
+
+mod base;
+mod codec;
+mod codec_log;
+mod commands;
+mod commit;
+mod fold;
+mod imports;
+mod lists;
+mod log;
+mod marks;
+mod members;
+mod open;
+mod pages;
+mod project;
+mod rooms;
+mod schema;
+mod sessions;
+mod shared;
+mod turns;
+mod users;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use self::{
+    base::{Base, store_error},
+    log::Log,
+    open::Opened,
+    users::Users,
+};
+use super::{
+    Appended, Begun, MemberRecord, NewEvent, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
+    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, StoredEvent, UserChange, UserChanged,
+    UserQuery, UserRecord,
+    shared::{Changes, Mark, Shared},
+};
+use crate::{
+    config,
+    metrics::Metrics,
+    types::{NodeId, RoomId, Seq, SessionId, Timestamp, UserId},
+};
+
+pub struct MongoStore {
+    base: Arc<Base>,
+    users: Users,
+    log: Arc<Log>,
+    cluster: String,
+    address: String,
+}
+
+impl MongoStore {
+    /// Connects, and brings the database's indexes and schema up to date. The error is a sentence for the operator.
+    pub async fn connect(config: &config::Store, metrics: Arc<Metrics>) -> Result<Arc<Self>, String> {
+        let Opened { base, cluster, address } = open::open(config, metrics).await?;
+        let base = Arc::new(base);
+        Ok(Arc::new(Self { users: Users::new(base.clone()), log: Log::start(base.clone()), base, cluster, address }))
+    }
+
+    /// Names the database, whichever way it is reached: the same for every node.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Where the data is, for people: the servers and the database, no login.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The key that all nodes sign access tokens with: `fresh` where there was none.
+    pub async fn signing_key(&self, fresh: &str) -> Result<String> {
+        schema::signing_key(&self.base, fresh).await
+    }
+}
+
+#[async_trait]
+impl Shared for MongoStore {
+    async fn changes(&self, mark: Mark, with_rooms: bool) -> Result<Changes> {
+        shared::changes(&self.base, mark, with_rooms).await
+    }
+
+    async fn meet(&self, node: NodeId, within: Duration) -> Result<Vec<NodeId>> {
+        shared::meet(&self.base, node, within).await
+    }
+
+    async fn part(&self, node: NodeId) -> Result<()> {
+        shared::part(&self.base, node).await
+    }
+}
+
+#[async_trait]
+impl Store for MongoStore {
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
+    }
+
+    async fn ready(&self) -> Result<()> {
+        schema::probe(&self.base).await
+    }
+
+    async fn backup(&self, _file: &Path) -> Result<()> {
+        self.base.is_open().map_err(|error| store_error(&error))?;
+        Err(StoreError::Unsupported(
+            "A backup file is for the embedded store. Write everything down with `natter export FILE`, or back MongoDB up \
+             with mongodump or its snapshots."
+                .into(),
+        ))
+    }
+
+    async fn close(&self) {
+        self.log.close().await;
+        self.base.close().await;
+    }
+
+    async fn create_user(&self, user: UserRecord) -> Result<bool> {
+        self.users.create(&user).await
+    }
+
+    async fn user(&self, user: UserId) -> Result<Option<UserRecord>> {
+        self.users.by_id(user).await
+    }
+
+    async fn user_by_name(&self, folded: &str) -> Result<Option<UserRecord>> {
+        self.users.by_name(folded).await
+    }
+
+    async fn users(&self, query: UserQuery) -> Result<Vec<UserRecord>> {
+        self.users.list(&query).await
+    }
+
+    async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged> {
+        let changed = self.users.change(user, &change).await?;
+        if matches!(change, UserChange::Password { .. } | UserChange::Disable | UserChange::EndLogins)
+            && let Err(error) = sessions::sweep(&self.base, &self.users, user).await
+        {
+            tracing::debug!(%error, "logins that are over are swept away once they have expired");
+        }
+        Ok(changed)
+    }
+
+    async fn create_session(
+        &self,
+        session: SessionRecord,
+        refresh: RefreshHash,
+        keep: usize,
+    ) -> Result<Vec<SessionId>> {
+        sessions::create(&self.base, &self.users, &session, &refresh, keep).await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
+        sessions::by_id(&self.base, &self.users, session).await
+    }
+
+    async fn rotate_refresh(
+        &self,
+        presented: RefreshHash,
+        next: RefreshHash,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Rotation> {
+        sessions::rotate(&self.base, &self.users, &presented, &next, now, expires_at).await
+    }
+
+    async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>> {
+        sessions::by_token(&self.base, &self.users, &presented).await
+    }
+
+    async fn end_session(&self, session: SessionId) -> Result<bool> {
+        sessions::end(&self.base, &self.users, session).await
+    }
+
+    async fn purge_sessions(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        sessions::purge(&self.base, now, limit).await
+    }
+
+    async fn create_room(&self, room: NewRoom) -> Result<RoomCreated> {
+        rooms::create(&self.log, room).await
+    }
+
+    async fn room(&self, room: RoomId) -> Result<Option<RoomRecord>> {
+        rooms::by_id(&self.log, room).await
+    }
+
+    async fn members(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<MemberRecord>> {
+        members::members(&self.base, room, after, limit).await
+    }
+
+    async fn member(&self, room: RoomId, user: UserId) -> Result<Option<MemberRecord>> {
+        members::member(&self.base, room, user).await
+    }
+
+    async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended> {
+        self.log.append(room, events).await
+    }
+
+    async fn repair(&self, room: RoomId) -> Result<()> {
+        self.log.repair(room).await
+    }
+
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>> {
+        pages::find_posts(&self.base, room, ids).await
+    }
+
+    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>> {
+        pages::page(&self.base, room, page).await
+    }
+
+    async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>> {
+        members::set_read(&self.log, room, user, seq).await
+    }
+
+    async fn rooms_of(
+        &self,
+        user: UserId,
+        after: Option<RoomCursor>,
+        limit: usize,
+        usernames: usize,
+    ) -> Result<Vec<RoomSummary>> {
+        lists::list_of(&self.base, user, after, limit, usernames).await
+    }
+
+    async fn room_count_of(&self, user: UserId) -> Result<usize> {
+        lists::count_of(&self.base, user).await
+    }
+
+    async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>> {
+        lists::ids_of(&self.base, user, after, limit).await
+    }
+
+    async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>> {
+        rooms::records(&self.log, imports::room_ids(&self.base, after, limit).await?).await
+    }
+
+    async fn begin_import(&self, import: &str) -> Result<Begun> {
+        imports::begin(&self.base, import).await
+    }
+
+    async fn end_import(&self) -> Result<()> {
+        imports::end(&self.base).await
+    }
+
+    async fn unfinished_import(&self) -> Result<Option<String>> {
+        imports::unfinished(&self.base).await
+    }
+}

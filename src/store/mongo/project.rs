@@ -1,0 +1,129 @@
+//! Bringing the projections of a log up to a stretch of it: `members`, `rooms.name`, `heads` and `marks`.
+//!
+//! - `heads`: `{ _id: room, head_seq, messages, active_at, last_message_seq?, touched }`, small and hot, which only grows.
+//! - `members`: `{ _id: "<room>:<user>", room, user, role, joined_seq, joined_ordinal, at_seq, gone, touched }`. Somebody who is
+//!   gone stays as `gone`, so that a late projection cannot bring them back, and a list of members can go on after them.
+//!
+//! Every write here may be repeated, come late, or come from several nodes at once: counters and marks only grow
+//! (`$max`); a membership or a name is changed only by an event later (`at_seq`, `name_seq`) than the one that it shows.
+//!
+//! **The head is written last**, so `head_seq = n` says that everything up to `n` is in the projections, whoever wrote it.
+//! That holds by induction: nobody projects a stretch before everything ahead of it is projected. (The marks of senders
+//! alone are written at the same time as the head: the worst of a crash between the two is that somebody has their own
+//! message unread.)
+
+use std::sync::Arc;
+
+use mongodb::bson::{Document, doc};
+
+use super::{
+    base::Base,
+    codec::{date, int},
+    codec_log::member_key,
+    commands,
+    fold::{Projection, Standing},
+    marks::Marks,
+};
+use crate::{
+    store::Result,
+    types::{RoomId, UserId},
+};
+
+/// Everything that one room's stretch changes.
+pub(super) async fn apply(base: &Base, marks: &Arc<Marks>, projection: &Projection) -> Result<()> {
+    tokio::try_join!(members(base, projection), name(base, projection))?;
+    counters(base, marks, std::slice::from_ref(projection)).await
+}
+
+/// Heads and senders' marks of many rooms in one round; all that there is to do for plain projections.
+pub(super) async fn counters(base: &Base, marks: &Arc<Marks>, projections: &[Projection]) -> Result<()> {
+    let heads: Vec<Document> = projections.iter().map(head_statement).collect();
+    let own = projections.iter().flat_map(|all| all.marks.iter().map(|(user, mark)| ((all.room, *user), *mark)));
+    tokio::try_join!(commands::update(base, "heads", &heads), marks.advance(own.collect()))?;
+    Ok(())
+}
+
+fn head_statement(Projection { room, head, .. }: &Projection) -> Document {
+    let mut most = doc! {
+        "head_seq": int(head.seq),
+        "messages": int(head.messages),
+        "active_at": date(head.active_at),
+    };
+    if let Some(seq) = head.last_message {
+        most.insert("last_message_seq", int(seq));
+    }
+    doc! {
+        "q": { "_id": room.to_string() },
+        "u": { "$max": most, "$currentDate": { "touched": true } },
+        "upsert": true,
+    }
+}
+
+async fn name(base: &Base, projection: &Projection) -> Result<()> {
+    let Some((seq, name)) = &projection.name else { return Ok(()) };
+    let statement = doc! {
+        "q": { "_id": projection.room.to_string(), "name_seq": { "$lt": int(*seq) } },
+        "u": { "$set": { "name": name, "name_seq": int(*seq) } },
+    };
+    commands::update(base, "rooms", &[statement]).await
+}
+
+/// Most who join were never here, so their documents are inserted, many at once; of those that are there already only an
+/// older one is changed. An insert cannot ask the database for its time, so whoever was put is touched afterwards, also
+/// where the insert found them: the touch of another's insert may have been lost.
+async fn members(base: &Base, projection: &Projection) -> Result<()> {
+    let room = projection.room;
+    let (put, changed): (Vec<_>, Vec<_>) =
+        projection.members.iter().partition(|(_, standing)| standing.joined.is_some());
+    let documents: Vec<Document> =
+        put.iter().filter_map(|(user, standing)| member_document(room, **user, standing)).collect();
+    let mut there = Vec::new();
+    for part in documents.chunks(base.config.insert_events) {
+        let taken = commands::insert_unless_there(base, "members", part).await?;
+        there.extend(taken.into_iter().filter_map(|index| part.get(index)));
+    }
+    let renewed = there.into_iter().map(|document| member_statement(document.clone()));
+    let changed = changed.into_iter().map(|(user, standing)| change_statement(room, *user, standing));
+    let touched = put.iter().map(|(user, _)| touch_statement(room, **user));
+    let statements: Vec<Document> = renewed.chain(changed).chain(touched).collect();
+    if statements.is_empty() { Ok(()) } else { commands::update(base, "members", &statements).await }
+}
+
+fn member_document(room: RoomId, user: UserId, standing: &Standing) -> Option<Document> {
+    let (role, joined) = standing.joined?;
+    Some(doc! {
+        "_id": member_key(room, user),
+        "room": room.to_string(),
+        "user": user.to_string(),
+        "role": standing.role.unwrap_or(role).name(),
+        "joined_seq": int(joined.seq),
+        "joined_ordinal": int(joined.ordinal),
+        "at_seq": int(standing.at),
+        "gone": standing.gone,
+    })
+}
+
+/// The document in place of an older one.
+fn member_statement(mut document: Document) -> Document {
+    let (id, at) = (document.remove("_id"), document.get("at_seq").cloned());
+    doc! { "q": { "_id": id, "at_seq": { "$lt": at } }, "u": { "$set": document, "$currentDate": { "touched": true } } }
+}
+
+/// Of somebody who joined before the stretch, or never: then there is nothing to change.
+fn change_statement(room: RoomId, user: UserId, standing: &Standing) -> Document {
+    let mut set = doc! { "at_seq": int(standing.at) };
+    if let Some(role) = standing.role {
+        set.insert("role", role.name());
+    }
+    let query = doc! { "_id": member_key(room, user), "at_seq": { "$lt": int(standing.at) } };
+    if !standing.gone {
+        // A new role moves nobody: `touched` is the time of coming and going.
+        return doc! { "q": query, "u": { "$set": set } };
+    }
+    set.insert("gone", true);
+    doc! { "q": query, "u": { "$set": set, "$currentDate": { "touched": true } } }
+}
+
+fn touch_statement(room: RoomId, user: UserId) -> Document {
+    doc! { "q": { "_id": member_key(room, user) }, "u": { "$currentDate": { "touched": true } } }
+}

@@ -1,0 +1,287 @@
+//! Users: one document each, unique by folded name, and every change is one update of it.
+//!
+//! Ending logins is part of that one update: a login remembers the `logins_floor` that its user had when it began, and
+//! lives while it is not below the user's ([`Floor`]). What changes raises `changed_at`, by which other nodes learn it.
+//!
+//! The last enabled admin stays one without transactions, by a fence. Who takes an admin away draws a number greater than
+//! all before, writes it into every enabled admin, looks whether there is another, and changes the one only if it still
+//! holds that number. Of two rivals the later one invalidates the earlier one's number, and looks after it has.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use mongodb::{
+    Collection,
+    bson::{Document, doc},
+    options::ReturnDocument,
+};
+use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
+
+use super::{
+    base::Base,
+    codec::{batch, count, count_or_zero, date, flag, int, optional_text, role_names, roles, text, time, user_id},
+};
+use crate::{
+    store::{Result, StoreError, UserChange, UserChanged, UserQuery, UserRecord, prefix::end_of_prefix},
+    types::{Role, SessionId, UserId},
+};
+
+/// Rounds of a change that others get in the way of, before it is given up as `Busy`.
+const TRIES: usize = 20;
+
+/// Users whose changes wait for each other in this process.
+const STRIPES: usize = 64;
+
+/// What decides which of a user's logins live.
+pub(super) struct Floor {
+    pub floor: u64,
+    kept: Option<String>,
+}
+
+impl Floor {
+    fn of(user: &Document) -> Result<Self> {
+        let kept = optional_text(user, "kept_login")?.map(str::to_owned);
+        Ok(Self { floor: count_or_zero(user, "logins_floor")?, kept })
+    }
+
+    /// Whether a login lives that began at `floor`.
+    pub fn lets_live(&self, session: &str, floor: u64) -> bool {
+        floor >= self.floor || self.kept.as_deref() == Some(session)
+    }
+}
+
+/// What one process has to keep in order about users, besides the database.
+pub(super) struct Users {
+    base: Arc<Base>,
+    /// Updates of one document at once could undo each other where they are not atomic (FerretDB). One user's wait for
+    /// each other; the fence, which writes to many users, waits for all.
+    all: RwLock<()>,
+    each: [Mutex<()>; STRIPES],
+}
+
+impl Users {
+    pub fn new(base: Arc<Base>) -> Self {
+        Self { base, all: RwLock::default(), each: [const { Mutex::const_new(()) }; STRIPES] }
+    }
+
+    fn users(&self) -> Collection<Document> {
+        self.base.collection("users")
+    }
+
+    async fn turn(&self, user: UserId) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
+        let all = self.all.read().await;
+        let stripe = (user.0.as_u128() % STRIPES as u128) as usize;
+        (all, self.each[stripe].lock().await)
+    }
+
+    pub async fn create(&self, user: &UserRecord) -> Result<bool> {
+        let document = doc! {
+            "_id": user.user_id.to_string(),
+            "username": &user.username,
+            "folded": &user.folded,
+            "display_name": &user.display_name,
+            "password_hash": &user.password_hash,
+            "roles": role_names(&user.roles),
+            "created_at": date(user.created_at),
+            "disabled": user.disabled,
+            "token_epoch": int(user.token_epoch),
+            "logins_floor": 0_i64,
+            "fence": 0_i64,
+        };
+        if self.base.insert("users", &document).await? {
+            return Ok(true);
+        }
+        // Ours, where the answer to an earlier try got lost; somebody else's name otherwise.
+        Ok(self.base.kept("users", &doc! { "_id": user.user_id.to_string() }).await?.is_some())
+    }
+
+    pub async fn by_id(&self, user: UserId) -> Result<Option<UserRecord>> {
+        self.base.find("users", &user.to_string()).await?.as_ref().map(record).transpose()
+    }
+
+    pub async fn by_name(&self, folded: &str) -> Result<Option<UserRecord>> {
+        let users = self.users();
+        let found = self.base.again(|| async { users.find_one(doc! { "folded": folded }).await }).await?;
+        found.as_ref().map(record).transpose()
+    }
+
+    pub async fn list(&self, query: &UserQuery) -> Result<Vec<UserRecord>> {
+        if query.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let after = query.after.as_deref().unwrap_or("");
+        let mut range = doc! { "$gte": &query.prefix };
+        if after >= query.prefix.as_str() {
+            range = doc! { "$gt": after };
+        }
+        if let Some(end) = end_of_prefix(&query.prefix) {
+            range.insert("$lt", end);
+        }
+        let mut filter = doc! { "folded": range };
+        if !query.with_disabled {
+            filter.insert("disabled", false);
+        }
+        let users = self.users();
+        let (limit, batch) = (int(query.limit as u64), batch(query.limit));
+        let op = || async {
+            let page = users.find(filter.clone()).sort(doc! { "folded": 1 });
+            page.limit(limit).batch_size(batch).await?.try_collect::<Vec<_>>().await
+        };
+        self.base.again(op).await?.iter().map(record).collect()
+    }
+
+    /// Which logins of a user live; `None` where there is no such user.
+    pub async fn floor(&self, user: UserId) -> Result<Option<Floor>> {
+        self.base.find("users", &user.to_string()).await?.as_ref().map(Floor::of).transpose()
+    }
+
+    /// Lets other nodes know that something about the user changed.
+    pub async fn touch(&self, user: UserId) -> Result<()> {
+        let _turn = self.turn(user).await;
+        let users = self.users();
+        let (filter, touch) = (doc! { "_id": user.to_string() }, doc! { "$currentDate": { "changed_at": true } });
+        self.base.again(|| async { users.update_one(filter.clone(), touch.clone()).await }).await.map(drop)
+    }
+
+    pub async fn change(&self, user: UserId, change: &UserChange) -> Result<UserChanged> {
+        match change {
+            UserChange::RemoveRole(Role::Admin) | UserChange::Disable => {
+                let _all = self.all.write().await;
+                self.change_admin(user, change).await
+            }
+            UserChange::Password { hash, keep: Some(keep) } => {
+                let _turn = self.turn(user).await;
+                self.change_password(user, hash, *keep).await
+            }
+            _ => {
+                let _turn = self.turn(user).await;
+                Ok(done(self.update(doc! { "_id": user.to_string() }, change).await?)?
+                    .unwrap_or(UserChanged::NoSuchUser))
+            }
+        }
+    }
+
+    /// The user as it is afterwards; `None` where the filter finds nobody.
+    async fn update(&self, filter: Document, change: &UserChange) -> Result<Option<Document>> {
+        let (users, update) = (self.users(), update(change));
+        let op = || async {
+            users.find_one_and_update(filter.clone(), update.clone()).return_document(ReturnDocument::After).await
+        };
+        self.base.again(op).await
+    }
+
+    /// The login that changes its own password goes on, but only if it lives: one that was just ended must not come back.
+    async fn change_password(&self, user: UserId, hash: &str, keep: SessionId) -> Result<UserChanged> {
+        let keep_id = keep.to_string();
+        for _ in 0..TRIES {
+            let Some(found) = self.base.find("users", &user.to_string()).await? else {
+                return Ok(UserChanged::NoSuchUser);
+            };
+            let floor = Floor::of(&found)?;
+            let lives = match self.base.find("sessions", &keep_id).await? {
+                Some(session) => {
+                    user_id(&session, "user")? == user && floor.lets_live(&keep_id, count(&session, "floor")?)
+                }
+                None => false,
+            };
+            let change = UserChange::Password { hash: hash.to_owned(), keep: lives.then_some(keep) };
+            let unchanged = doc! { "_id": user.to_string(), "logins_floor": int(floor.floor) };
+            if let Some(done) = done(self.update(unchanged, &change).await?)? {
+                return Ok(done);
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    async fn change_admin(&self, user: UserId, change: &UserChange) -> Result<UserChanged> {
+        let (id, enabled_admin) = (user.to_string(), doc! { "roles": Role::Admin.name(), "disabled": false });
+        for _ in 0..TRIES {
+            let Some(found) = self.by_id(user).await? else { return Ok(UserChanged::NoSuchUser) };
+            let changed = if found.disabled || !found.roles.contains(&Role::Admin) {
+                // Nobody is lost by this change, unless the user becomes an enabled admin just now.
+                self.update(doc! { "_id": id.as_str(), "$nor": [enabled_admin.clone()] }, change).await?
+            } else {
+                let fence = self.raise_fence(&enabled_admin).await?;
+                let mut another = enabled_admin.clone();
+                another.insert("_id", doc! { "$ne": id.as_str() });
+                let users = self.users();
+                if self.base.again(|| async { users.find_one(another.clone()).await }).await?.is_none() {
+                    return self.last_or_gone(user).await;
+                }
+                self.update(doc! { "_id": id.as_str(), "fence": fence }, change).await?
+            };
+            if let Some(done) = done(changed)? {
+                return Ok(done);
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    /// There is no other enabled admin.
+    async fn last_or_gone(&self, user: UserId) -> Result<UserChanged> {
+        let found = self.by_id(user).await?;
+        Ok(if found.is_some() { UserChanged::LastAdmin } else { UserChanged::NoSuchUser })
+    }
+
+    /// Writes a number greater than all before into every enabled admin, and gives it.
+    async fn raise_fence(&self, enabled_admin: &Document) -> Result<i64> {
+        let meta = self.base.collection("meta");
+        let op = || async {
+            let next = meta.find_one_and_update(doc! { "_id": "fence" }, doc! { "$inc": { "n": 1_i64 } });
+            next.upsert(true).return_document(ReturnDocument::After).await
+        };
+        let counter = self.base.again(op).await?.unwrap_or_default();
+        let fence = int(count(&counter, "n")?);
+        let (users, raise) = (self.users(), doc! { "$max": { "fence": fence } });
+        self.base.again(|| async { users.update_many(enabled_admin.clone(), raise.clone()).await }).await?;
+        Ok(fence)
+    }
+}
+
+fn done(user: Option<Document>) -> Result<Option<UserChanged>> {
+    user.as_ref().map(|user| record(user).map(UserChanged::Done)).transpose()
+}
+
+fn record(user: &Document) -> Result<UserRecord> {
+    Ok(UserRecord {
+        user_id: user_id(user, "_id")?,
+        username: text(user, "username")?.to_owned(),
+        folded: text(user, "folded")?.to_owned(),
+        display_name: text(user, "display_name")?.to_owned(),
+        password_hash: text(user, "password_hash")?.to_owned(),
+        roles: roles(user, "roles")?,
+        created_at: time(user, "created_at")?,
+        disabled: flag(user, "disabled")?,
+        token_epoch: count(user, "token_epoch")?,
+    })
+}
+
+/// Logins that are below the floor are over, so raising it ends them all, but one that is named.
+fn update(change: &UserChange) -> Document {
+    let mut update = match change {
+        UserChange::DisplayName(name) => doc! { "$set": { "display_name": name } },
+        UserChange::Password { hash, keep: Some(keep) } => doc! {
+            "$set": { "password_hash": hash, "kept_login": keep.to_string() },
+            "$inc": { "logins_floor": 1_i64 },
+        },
+        UserChange::Password { hash, keep: None } => doc! {
+            "$set": { "password_hash": hash },
+            "$inc": { "logins_floor": 1_i64 },
+            "$unset": { "kept_login": "" },
+        },
+        UserChange::AddRole(role) => doc! { "$addToSet": { "roles": role.name() } },
+        UserChange::RemoveRole(role) => doc! { "$pull": { "roles": role.name() } },
+        UserChange::Disable => doc! {
+            "$set": { "disabled": true },
+            "$inc": { "logins_floor": 1_i64, "token_epoch": 1_i64 },
+            "$unset": { "kept_login": "" },
+        },
+        UserChange::Enable => doc! { "$set": { "disabled": false } },
+        UserChange::EndLogins => doc! {
+            "$inc": { "logins_floor": 1_i64, "token_epoch": 1_i64 },
+            "$unset": { "kept_login": "" },
+        },
+    };
+    update.insert("$currentDate", doc! { "changed_at": true });
+    update
+}

@@ -1,0 +1,141 @@
+//! What must hold in every room's log, whether it is read from a store or from a file, and what follows from a log:
+//! members, roles, a name, and how far everybody has read at least.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::format::RoomLine;
+use crate::{
+    store::{Effect, ReadMark, StoredEvent},
+    types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
+};
+
+/// A member as the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    pub role: RoomRole,
+    /// Joining and one's own messages count as read.
+    pub read: ReadMark,
+}
+
+/// A log read so far.
+pub(super) struct Audit {
+    room: RoomId,
+    kind: RoomKind,
+    pub head: Seq,
+    pub messages: Ordinal,
+    pub active_at: Timestamp,
+    pub name: Option<String>,
+    pub members: BTreeMap<UserId, Member>,
+}
+
+/// What every body says about itself.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(rename = "type")]
+    kind: String,
+    chat_id: RoomId,
+    seq: Seq,
+    sent_at: String,
+    message_id: Option<MessageId>,
+    client_id: Option<String>,
+}
+
+impl Audit {
+    pub(super) fn new(room: &RoomLine) -> Self {
+        Self {
+            room: room.id,
+            kind: room.kind,
+            head: 0,
+            messages: 0,
+            active_at: Timestamp(room.created_at),
+            name: None,
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next event. Each thing that is wrong with it is told in a few words; it counts all the same.
+    pub(super) fn event(&mut self, event: &StoredEvent, wrong: &mut impl FnMut(String)) {
+        let is_message = event.effect == Effect::Message;
+        if event.seq != self.head + 1 {
+            wrong(format!("seq {} follows seq {}", event.seq, self.head));
+        }
+        if event.ordinal != self.messages + u64::from(is_message) {
+            let due = self.messages + u64::from(is_message);
+            wrong(format!("seq {}: its ordinal is {} and should be {due}", event.seq, event.ordinal));
+        }
+        if let Err(what) = self.body(event) {
+            wrong(format!("seq {}: {what}", event.seq));
+        }
+        let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
+        match &event.effect {
+            Effect::Message => {
+                if let Some(member) = self.members.get_mut(&event.sender) {
+                    member.read = mark;
+                }
+            }
+            Effect::Joined { user, role } => drop(self.members.insert(*user, Member { role: *role, read: mark })),
+            Effect::Gone { user } => drop(self.members.remove(user)),
+            Effect::RoleSet { user, role } => {
+                if let Some(member) = self.members.get_mut(user) {
+                    member.role = *role;
+                }
+            }
+            Effect::Renamed { name } => self.name = Some(name.clone()),
+        }
+        self.head = event.seq;
+        self.messages = event.ordinal;
+        self.active_at = event.sent_at;
+    }
+
+    /// Holds a body against its row.
+    fn body(&self, event: &StoredEvent) -> Result<(), String> {
+        let said: Said =
+            serde_json::from_slice(&event.body).map_err(|error| format!("its body is no event ({error})"))?;
+        let kind = match event.effect {
+            Effect::Message => "message",
+            Effect::Joined { .. } | Effect::Gone { .. } | Effect::RoleSet { .. } => "member",
+            Effect::Renamed { .. } => "chat",
+        };
+        let wrong = |what: &str, said: &str, is: &str| Err(format!("its body says {what} {said}, and it is {is}"));
+        if said.kind != kind {
+            return wrong("type", &said.kind, kind);
+        }
+        if said.chat_id != self.room {
+            return wrong("chat_id", &said.chat_id.to_string(), &self.room.to_string());
+        }
+        if said.seq != event.seq {
+            return wrong("seq", &said.seq.to_string(), &event.seq.to_string());
+        }
+        if said.sent_at != event.sent_at.to_string() {
+            return wrong("sent_at", &said.sent_at, &event.sent_at.to_string());
+        }
+        if event.effect == Effect::Message {
+            if said.message_id != Some(event.event_id) {
+                let said = said.message_id.map_or("nothing".into(), |id| id.to_string());
+                return wrong("message_id", &said, &event.event_id.to_string());
+            }
+            if said.client_id != event.client_id {
+                return wrong("client_id", &format!("{:?}", said.client_id), &format!("{:?}", event.client_id));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold once the whole log is read.
+    pub(super) fn end(&self, wrong: &mut impl FnMut(String)) {
+        if self.kind == RoomKind::Private && self.members.len() != 2 {
+            wrong(format!("a private chat has two members, and this one has {}", self.members.len()));
+        }
+    }
+
+    /// The two of a private room, where there are two.
+    pub(super) fn pair(&self) -> Option<[UserId; 2]> {
+        let mut users = self.members.keys();
+        match (self.kind, users.next(), users.next(), users.next()) {
+            (RoomKind::Private, Some(one), Some(other), None) => Some([*one, *other]),
+            _ => None,
+        }
+    }
+}
