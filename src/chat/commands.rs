@@ -126,7 +126,7 @@ impl Chat {
         Ok(self.store.rooms_of(by.user_id, after, limit, self.config.limits.listed_members).await?)
     }
 
-    pub async fn history(&self, room: &Arc<Room>, page: Page) -> Result<History> {
+    pub async fn history(self: &Arc<Self>, room: &Arc<Room>, page: Page) -> Result<History> {
         let mut events = self.store.events(room.id, page).await?;
         let may_go_on = events.len() >= page.limit && events.last().is_some_and(|last| last.seq >= room.head());
         if may_go_on && self.store.shared().is_some() {
@@ -204,7 +204,7 @@ impl Chat {
     }
 
     /// Never moves back; what lies beyond the head is the head.
-    pub async fn mark_read(&self, room: &Arc<Room>, user: UserId, seq: Seq) -> Result<ReadTo> {
+    pub async fn mark_read(self: &Arc<Self>, room: &Arc<Room>, user: UserId, seq: Seq) -> Result<ReadTo> {
         self.make_sure(room, user, Some(seq)).await;
         let (head, messages) = room.head_and_messages();
         let before = self.store.member(room.id, user).await?.ok_or(ChatError::NoSuchRoom)?.read;

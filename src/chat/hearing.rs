@@ -93,24 +93,24 @@ impl Chat {
     /// A room's log reaches `head`, and these are its last events, where they are known.
     pub(super) fn room_grew(self: &Arc<Self>, id: RoomId, head: Seq, events: Vec<StoredEvent>) {
         let Some(room) = self.rooms.heard(id, head) else { return };
-        if room.note_heard(head, events, self.config.rooms.ring_events) {
+        if room.note_heard(head, events, self.config.rooms.ring_bytes) {
             tokio::spawn(take_heard(self.clone(), room));
         }
     }
 
     /// Somebody came into a room or is gone from it; told once, whichever way it is heard first.
     pub(super) fn moved(self: &Arc<Self>, moved: Moved) {
+        let Moved { room, user, seq, added } = moved;
+        self.room_grew(room, seq, Vec::new());
         if self.store.shared().is_some() {
-            let mut told = self.told.shard(&moved);
-            if told.get(&moved).is_some() {
+            let mut told = self.told.shard(&(room, user));
+            if told.get(&(room, user)).is_some_and(|known| *known >= seq) {
                 return;
             }
-            if told.insert(moved, ()) {
+            if told.insert((room, user), seq) {
                 self.metrics.bound_hit("cluster.told_moves");
             }
         }
-        let Moved { room, user, seq, added } = moved;
-        self.room_grew(room, seq, Vec::new());
         let change = if added { ChatsChange::Added } else { ChatsChange::Removed };
         self.notice(user, &Said::Chats { chat_id: room, change }, true);
     }
@@ -146,20 +146,32 @@ impl Chat {
 
     /// Before somebody is refused as an outsider, or their cursor as one of another log: where other nodes write too, one
     /// of them may have let them in or written further, and its hint is still on its way.
-    pub async fn make_sure(&self, room: &Arc<Room>, user: UserId, since: Option<Seq>) {
-        let doubtful = room.role_of(user).is_none() || since.is_some_and(|since| since > room.head());
-        if doubtful && self.store.shared().is_some() {
+    pub async fn make_sure(self: &Arc<Self>, room: &Arc<Room>, user: UserId, since: Option<Seq>) {
+        let doubtful = || room.role_of(user).is_none() || since.is_some_and(|since| since > room.head());
+        if self.store.shared().is_none() || !doubtful() {
+            return;
+        }
+        // Many who come at once after a node has died need one look.
+        let _one_looks = room.looking.lock().await;
+        if doubtful() {
             self.look_again(room).await;
         }
     }
 
-    /// Reads a log that may have grown elsewhere. Where that fails, `watch.rs` tries again.
-    pub(super) async fn look_again(&self, room: &Arc<Room>) {
-        if let Err(error) = self.catch_up(room).await {
-            tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again");
-            if self.store.shared().is_some() {
-                self.unread.lock().insert(room.id);
+    /// Reads a log that may have grown elsewhere. Where that fails, `watch.rs` tries again. In a task of its own, because
+    /// whoever asks may go away, and what has begun to be handed out must be handed out to all.
+    pub(super) async fn look_again(self: &Arc<Self>, room: &Arc<Room>) {
+        let (chat, room) = (self.clone(), room.clone());
+        let looking = tokio::spawn(async move {
+            if let Err(error) = chat.catch_up(&room).await {
+                tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again");
+                if chat.store.shared().is_some() {
+                    chat.unread.lock().insert(room.id);
+                }
             }
+        });
+        if let Err(error) = looking.await {
+            tracing::error!(%error, "reading a log was cut off");
         }
     }
 
@@ -181,7 +193,7 @@ impl Chat {
     }
 
     /// Takes in what came over the bus, in the order of the log; where something is missing, reads it.
-    async fn take_in(&self, room: &Arc<Room>, head: Seq, events: Vec<StoredEvent>) {
+    async fn take_in(self: &Arc<Self>, room: &Arc<Room>, head: Seq, events: Vec<StoredEvent>) {
         let known = room.head();
         let next = events.first().is_some_and(|first| first.seq <= known + 1);
         if next {
@@ -201,8 +213,20 @@ impl Chat {
     }
 }
 
+/// A task that panics must not leave the room believing that one still takes in what is heard.
+struct HearingGuard<'a>(&'a Room);
+
+impl Drop for HearingGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.live.lock().inbox.stop();
+        }
+    }
+}
+
 /// One task a room, while there is something: so the order of the bus is kept.
 async fn take_heard(chat: Arc<Chat>, room: Arc<Room>) {
+    let _guard = HearingGuard(&room);
     while let Some((head, events)) = room.next_heard() {
         room.fan_out_near().await;
         chat.take_in(&room, head, events).await;

@@ -16,6 +16,7 @@ use crate::{store::StoredEvent, types::Seq};
 #[derive(Default)]
 pub(super) struct Inbox {
     lists: VecDeque<Vec<StoredEvent>>,
+    bytes: usize,
     head: Seq,
     busy: bool,
     pub others_first: Option<Instant>,
@@ -25,14 +26,16 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Keeps what was heard until it is taken in; `true` where a task to do so must be started. `known` is the head of the
-    /// log as the room knows it. Past `most` lists of events only the head is kept, and the rest is read from the store.
+    /// log as the room knows it. Past `most` bytes of events only the head is kept, and the rest is read from the store.
     pub fn note(&mut self, known: Seq, head: Seq, events: Vec<StoredEvent>, most: usize) -> bool {
         if head <= known || (events.is_empty() && head <= self.head) {
             return false;
         }
         self.head = self.head.max(head);
-        if self.lists.len() >= most {
+        self.bytes += size(&events);
+        if self.bytes > most {
             self.lists.clear();
+            self.bytes = 0;
         } else if !events.is_empty() {
             self.lists.push_back(events);
         }
@@ -42,6 +45,7 @@ impl Inbox {
     /// What was heard next; where nothing is left, the task that asks is over.
     pub fn next(&mut self, known: Seq) -> Option<(Seq, Vec<StoredEvent>)> {
         if let Some(events) = self.lists.pop_front() {
+            self.bytes -= size(&events);
             let head = events.last().map_or(0, |last| last.seq);
             return Some((head, events));
         }
@@ -53,10 +57,20 @@ impl Inbox {
         None
     }
 
+    /// The task that took in what was heard has failed.
+    pub fn stop(&mut self) {
+        self.busy = false;
+    }
+
     /// A node that loses races itself does not wait for another that does: they would wait for each other.
     pub fn let_others_first(&mut self, at_most: Duration) {
         if self.lost_races == 0 {
             self.others_first = Some(Instant::now() + at_most);
         }
     }
+}
+
+/// Of events in memory, about.
+fn size(events: &[StoredEvent]) -> usize {
+    events.iter().map(|event| event.body.len() + size_of::<StoredEvent>()).sum()
 }

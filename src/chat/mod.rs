@@ -42,8 +42,8 @@ use crate::{
     bus::Bus,
     config::Config,
     metrics::Metrics,
-    store::{Store, StoreError, shared::Moved},
-    types::{Role, RoomId, SessionId, UserId},
+    store::{Store, StoreError},
+    types::{NodeId, Role, RoomId, Seq, SessionId, UserId},
 };
 
 /// Who asks, established by a token that is valid now.
@@ -128,10 +128,12 @@ pub struct Chat {
     pub(crate) online: online::Online,
     /// The writers that run now.
     writers: TaskTracker,
-    /// Comings and goings that have been told here, so that what comes over the bus and from the store is told once.
-    told: BoundedMap<Moved, ()>,
+    /// The last coming or going of somebody in a room that was told here, so that it is told once, however it is heard.
+    told: BoundedMap<(RoomId, UserId), Seq>,
     /// Rooms whose logs grew elsewhere and could not be read. No more than there are rooms in memory.
     unread: Mutex<HashSet<RoomId>>,
+    /// Users who changed, and could not be looked up yet.
+    unsure: Mutex<HashSet<UserId>>,
     /// Rung when the store must be asked at once.
     doubt: Notify,
 }
@@ -146,6 +148,7 @@ impl Chat {
             writers: TaskTracker::new(),
             told: BoundedMap::new(config.cluster.told_moves),
             unread: Mutex::default(),
+            unsure: Mutex::default(),
             doubt: Notify::new(),
             config,
             metrics,
@@ -173,6 +176,11 @@ impl Chat {
     pub async fn settle(&self) {
         self.writers.close();
         self.writers.wait().await;
+    }
+
+    /// This node's own name among those that share the store.
+    pub fn node(&self) -> NodeId {
+        self.bus.node()
     }
 
     /// Tells the other nodes that this one ends. Nothing is told after it.

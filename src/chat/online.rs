@@ -237,7 +237,8 @@ impl Online {
         }
         let mut others = self.others.lock();
         if others.news.len() >= MOST_NEWS {
-            others.news.clear();
+            // Who went says so only once.
+            others.news.retain(|news| matches!(news, News::Went(_)));
             others.ask = true;
         }
         others.news.push(news);

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream};
+
 use super::{
     Chat,
     online::{Turned, Wanted},
@@ -24,6 +26,8 @@ use crate::{
 };
 
 const ROOMS_PAGE: usize = 500;
+/// Users whose rooms are looked up in one turn; the others wait for the next.
+const LOOKED_UP_AT_ONCE: usize = 1_000;
 /// Users in one hint to the other nodes.
 const USERS_IN_A_HINT: usize = 2_000;
 /// Everything is told at most so often.
@@ -86,20 +90,20 @@ impl Chat {
     /// Tells small rooms who came and went; large ones are noted. What could not be looked up stays untold.
     async fn tell_names(&self, untold: &mut Untold) -> Result<(), StoreError> {
         let mut by_room: HashMap<RoomId, Arc<Room>> = HashMap::new();
-        for user in untold.turned.keys() {
-            let mut after = None;
-            loop {
-                let page = self.store.room_ids_of(*user, after, ROOMS_PAGE).await?;
-                after = page.last().copied();
-                let last = page.len() < ROOMS_PAGE;
-                let live = page.into_iter().filter_map(|id| self.rooms.in_memory(id));
-                by_room.extend(live.filter(|room| room.has_subscribers()).map(|room| (room.id, room)));
-                if last {
-                    break;
+        let users: Vec<UserId> = untold.turned.keys().copied().take(LOOKED_UP_AT_ONCE).collect();
+        let looks = stream::iter(users).map(|user| async move { (user, self.live_rooms_of(user).await) });
+        let found: Vec<_> = looks.buffer_unordered(self.config.cluster.catch_ups).collect().await;
+        let mut turned = HashMap::new();
+        let mut failed = None;
+        for (user, rooms) in found {
+            match rooms {
+                Ok(rooms) => {
+                    turned.extend(untold.turned.remove_entry(&user));
+                    by_room.extend(rooms.into_iter().map(|room| (room.id, room)));
                 }
+                Err(error) => failed = Some(error),
             }
         }
-        let turned = std::mem::take(&mut untold.turned);
         for (id, room) in by_room {
             if self.is_large(&room) {
                 untold.counts.insert(id, room);
@@ -108,7 +112,22 @@ impl Chat {
                 tokio::task::yield_now().await;
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The user's rooms that somebody here follows.
+    async fn live_rooms_of(&self, user: UserId) -> Result<Vec<Arc<Room>>, StoreError> {
+        let (mut rooms, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.room_ids_of(user, after, ROOMS_PAGE).await?;
+            after = page.last().copied();
+            let last = page.len() < ROOMS_PAGE;
+            let live = page.into_iter().filter_map(|id| self.rooms.in_memory(id));
+            rooms.extend(live.filter(|room| room.has_subscribers()));
+            if last {
+                return Ok(rooms);
+            }
+        }
     }
 
     async fn tell_counts(&self, untold: &mut Untold) {

@@ -99,6 +99,8 @@ pub struct Room {
     burst_taken: Notify,
     /// Another node has had its turn.
     pub(super) turn_taken: Notify,
+    /// Held by whoever reads the log because others may have written to it.
+    pub(super) looking: tokio::sync::Mutex<()>,
 }
 
 /// Where a new subscription stands.
@@ -156,6 +158,7 @@ impl Room {
             live: Mutex::new(live),
             burst_taken: Notify::new(),
             turn_taken: Notify::new(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -211,7 +214,7 @@ impl Room {
     }
 
     pub(super) fn touch(&self) {
-        self.live.lock().used = Instant::now();
+        self.live.lock().touch();
     }
 
     /// Follows the log from now on: every event after the returned head will be offered. Refuses who is not a member.
@@ -274,7 +277,6 @@ impl Room {
     pub(super) async fn advance(self: &Arc<Self>, events: Vec<Advance>) {
         let (dropped, work) = {
             let mut live = self.live.lock();
-            live.used = Instant::now();
             let mut dropped = Vec::new();
             for event in events {
                 live.take_in(event, &mut dropped);
@@ -294,9 +296,10 @@ impl Room {
     /// Offers bursts until everyone has been offered everything. What comes while it runs makes the next burst, so
     /// under load bursts grow and every socket gets more frames a write.
     async fn fan_out(self: Arc<Self>) {
-        let mut running = FanOutGuard { room: &self, over: false };
+        let mut running = FanOutGuard { room: &self, from: None };
         let mut step = Vec::new();
         while let Some(burst) = self.next_burst() {
+            running.from = Some(burst.first);
             let mut at = 0;
             while let Some(next) = self.collect_step(at, &mut step) {
                 for (subscriber, slot) in step.drain(..) {
@@ -308,7 +311,7 @@ impl Room {
                 }
             }
         }
-        running.over = true;
+        running.from = None;
     }
 
     /// What has not been handed out yet; `None`, and the fan-out is over, where there is nothing.
@@ -349,22 +352,32 @@ impl Room {
     }
 }
 
-/// A fan-out that ends early (its task was dropped or panicked) must not leave the room believing that one runs.
+/// A fan-out that ends early (its task was dropped or panicked) must not leave the room believing that one runs, nor that
+/// everybody was offered its last burst: those who were will pass over it.
 struct FanOutGuard<'a> {
     room: &'a Room,
-    over: bool,
+    /// Where the burst begins that is being handed out.
+    from: Option<Seq>,
 }
 
 impl Drop for FanOutGuard<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.room.live.lock().fanning = false;
+        if let Some(first) = self.from {
+            let mut live = self.room.live.lock();
+            live.fanned = live.fanned.min(first - 1);
+            live.fanning = false;
+            drop(live);
             self.room.burst_taken.notify_waiters();
         }
     }
 }
 
 impl Live {
+    /// Somebody here uses the room.
+    pub fn touch(&mut self) {
+        self.used = Instant::now();
+    }
+
     /// What is in already is passed over, so that whoever read the log twice does no harm.
     fn take_in(&mut self, event: Advance, dropped: &mut Vec<Subscription>) {
         if event.seq != self.head + 1 {

@@ -154,7 +154,7 @@ impl Rooms {
 
 impl Chat {
     /// By id; refuses with `NoSuchRoom`. Loads the room into memory where needed.
-    pub async fn find_room(&self, id: RoomId) -> Result<Arc<Room>> {
+    pub async fn find_room(self: &Arc<Self>, id: RoomId) -> Result<Arc<Room>> {
         let cell = self.rooms.cell(id)?;
         let mut loaded = false;
         let load = async || {

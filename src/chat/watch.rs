@@ -17,14 +17,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{
-    Chat,
-    room::{Room, Subscriber},
-};
+use super::{Chat, room::Room};
 use crate::{
     bus::Hint,
     store::shared::{Changes, Mark, Shared},
-    types::{NodeId, UserId},
+    types::{NodeId, SessionId, UserId},
 };
 
 /// So many times within `cluster.node_secs` a node says that it lives.
@@ -37,10 +34,12 @@ struct Watch {
     living: Vec<NodeId>,
     met: Option<Instant>,
     rooms_asked: Option<Instant>,
+    /// Something may have been missed, and grown rooms have not been asked for since.
+    doubt: bool,
     /// Reads the logs that grew; while it runs, grown rooms are not asked for again.
     reading: JoinHandle<()>,
-    /// Users who changed, and could not be looked up yet.
-    unsure: HashSet<UserId>,
+    /// Looks up the users who changed.
+    checking: JoinHandle<()>,
 }
 
 /// Runs until the chat is gone.
@@ -53,34 +52,42 @@ pub(super) async fn run(chat: Weak<Chat>) {
         living: Vec::new(),
         met: None,
         rooms_asked: None,
+        doubt: true,
         reading: tokio::spawn(async {}),
-        unsure: HashSet::new(),
+        checking: tokio::spawn(async {}),
     };
-    let mut in_doubt = true;
     loop {
         let Some(chat) = chat.upgrade() else { return };
-        watch.look(&chat, in_doubt).await;
-        in_doubt = tokio::select! {
-            _ = ticks.tick() => false,
-            () = chat.doubt.notified() => true,
-        };
+        watch.look(&chat).await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = chat.doubt.notified() => {
+                watch.doubt = true;
+                // Doubts come in swarms.
+                tokio::time::sleep(poll / 6).await;
+            }
+        }
     }
 }
 
 impl Watch {
-    async fn look(&mut self, chat: &Arc<Chat>, in_doubt: bool) {
+    async fn look(&mut self, chat: &Arc<Chat>) {
         let Some(shared) = chat.store.shared() else { return };
         self.meet(chat, shared).await;
         let every = Duration::from_millis(chat.config.cluster.check_millis);
         let due = self.rooms_asked.is_none_or(|at| at.elapsed() >= every);
-        let with_rooms = (in_doubt || due || !self.trusts_bus(chat)) && self.reading.is_finished();
+        let with_rooms = (self.doubt || due || !self.trusts_bus(chat)) && self.reading.is_finished();
         match shared.changes(self.mark, with_rooms).await {
             Ok(changes) => {
+                if changes.more {
+                    chat.doubt.notify_one();
+                }
                 self.mark = changes.mark;
                 if with_rooms {
+                    self.doubt = changes.more;
                     self.rooms_asked = Some(Instant::now());
                 }
-                self.take(chat, changes).await;
+                self.take(chat, changes);
             }
             Err(error) => tracing::debug!(%error, "the store does not tell what changed; it is asked again"),
         }
@@ -109,16 +116,17 @@ impl Watch {
         }
     }
 
-    async fn take(&mut self, chat: &Arc<Chat>, changes: Changes) {
+    fn take(&mut self, chat: &Arc<Chat>, changes: Changes) {
         for moved in changes.members {
             chat.moved(moved);
         }
-        self.unsure.extend(changes.users);
-        let looked_up = stream::iter(std::mem::take(&mut self.unsure))
-            .map(|user| async move { (user, chat.user_changed(user).await) })
-            .buffer_unordered(chat.config.cluster.catch_ups);
-        let failed = looked_up.filter_map(async |(user, looked_up)| (!looked_up).then_some(user));
-        self.unsure = failed.collect().await;
+        for user in &changes.users {
+            chat.accounts.heard(&Hint::UserChanged { user: *user });
+        }
+        chat.unsure.lock().extend(changes.users);
+        if self.checking.is_finished() {
+            self.checking = tokio::spawn(check_changed(chat.clone()));
+        }
         if self.reading.is_finished() {
             let grown = changes
                 .rooms
@@ -134,6 +142,20 @@ impl Watch {
     }
 }
 
+/// Looks up everybody who changed, those with sockets here. Who could not be looked up stays for the next time.
+async fn check_changed(chat: Arc<Chat>) {
+    let users = std::mem::take(&mut *chat.unsure.lock());
+    let chat = &chat;
+    stream::iter(users)
+        .for_each_concurrent(chat.config.cluster.catch_ups, |user| async move {
+            if let Err(error) = chat.check_logins(user).await {
+                tracing::debug!(%error, %user, "a login could not be looked up; it will be tried again");
+                chat.unsure.lock().insert(user);
+            }
+        })
+        .await;
+}
+
 async fn read_grown(chat: Arc<Chat>, rooms: Vec<Arc<Room>>) {
     let chat = &chat;
     let at_once = chat.config.cluster.catch_ups;
@@ -146,28 +168,27 @@ async fn read_grown(chat: Arc<Chat>, rooms: Vec<Arc<Room>>) {
 }
 
 impl Chat {
-    /// A record changed, or a login ended: what is remembered is forgotten, and the sockets here must be good still. Tells
-    /// whether all could be looked up.
-    async fn user_changed(&self, user: UserId) -> bool {
-        self.accounts.heard(&Hint::UserChanged { user });
-        let mut looked_up = true;
-        for connection in self.online.connections_of(user) {
-            match self.is_over(user, &*connection).await {
-                Ok(true) => connection.revoke(),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::debug!(%error, %user, "a login could not be looked up; it will be tried again");
-                    looked_up = false;
-                }
+    /// A record changed, or a login ended: the sockets here must be good still.
+    async fn check_logins(&self, user: UserId) -> super::Result<()> {
+        let connections = self.online.connections_of(user);
+        if connections.is_empty() {
+            return Ok(());
+        }
+        let gone = self.accounts.record(&*self.store, user).await?.is_none_or(|user| user.disabled);
+        let sessions: HashSet<SessionId> = connections.iter().map(|connection| connection.session()).collect();
+        let looks = sessions.into_iter().map(|session| async move { (session, self.store.session(session).await) });
+        let looked: Vec<_> = stream::iter(looks).buffer_unordered(self.config.cluster.catch_ups).collect().await;
+        let (mut ended, mut failed) = (HashSet::new(), Ok(()));
+        for (session, found) in looked {
+            match found {
+                Ok(Some(_)) if !gone => {}
+                Ok(_) => drop(ended.insert(session)),
+                Err(error) => failed = Err(error.into()),
             }
         }
-        looked_up
-    }
-
-    async fn is_over(&self, user: UserId, connection: &dyn Subscriber) -> super::Result<bool> {
-        if self.store.session(connection.session()).await?.is_none() {
-            return Ok(true);
+        for connection in connections.iter().filter(|connection| ended.contains(&connection.session())) {
+            connection.revoke();
         }
-        Ok(self.accounts.record(&*self.store, user).await?.is_none_or(|user| user.disabled))
+        failed
     }
 }

@@ -29,6 +29,8 @@ const SETTLE_FIRST_WAIT: Duration = Duration::from_millis(50);
 const SETTLE_LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Events read at once while catching up with the log.
 const CATCH_UP_PAGE: usize = 500;
+/// Whoever reads more pages than these in one go gives the others a turn.
+const CATCH_UP_PAGES: usize = 100;
 
 impl Chat {
     /// Queues work for the room's writer and starts it where none runs. Work of one caller keeps its order.
@@ -39,6 +41,7 @@ impl Chat {
             if live.pending.len() >= self.config.rooms.pending_posts {
                 Some(reply)
             } else {
+                live.touch();
                 live.pending.push_back(Pending { by, work, reply, until });
                 self.metrics.pending_posts.inc();
                 if !live.writing {
@@ -56,7 +59,8 @@ impl Chat {
 
     /// Reads what the log has beyond what the room knows, and shows it.
     pub(super) async fn catch_up(&self, room: &Arc<Room>) -> Result<(), StoreError> {
-        loop {
+        for _ in 0..CATCH_UP_PAGES {
+            room.fan_out_near().await;
             let page = Page { after: Some(room.head()), before: None, limit: CATCH_UP_PAGE, messages_only: false };
             let events = self.store.events(room.id, page).await?;
             let last = events.len() < CATCH_UP_PAGE;
@@ -65,6 +69,7 @@ impl Chat {
                 return Ok(());
             }
         }
+        Err(StoreError::Unavailable("others write faster than this node reads; it goes on in a moment".into()))
     }
 }
 
@@ -192,7 +197,14 @@ async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
     let mut wait = SETTLE_FIRST_WAIT;
     while !batch.items.is_empty() {
         let tried = try_commit(chat, room, &mut batch).await;
-        let Err(error) = tried else { continue };
+        let error = match tried {
+            // Others have written first, again and again. An earlier try may have been stored all the same.
+            Ok(()) if Instant::now() > give_up => {
+                StoreError::Unavailable("other nodes keep writing first".into()).into()
+            }
+            Ok(()) => continue,
+            Err(error) => error,
+        };
         let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
         if !worth_waiting || Instant::now() + wait > give_up {
             fail(batch.items, error);
@@ -248,7 +260,9 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Re
             // Mostly somebody else's; but it may be an earlier try of ours that came late.
             read_back(chat, room, items, head + stored as Seq).await?;
             if room.head() == head + stored as Seq {
-                return Err(StoreError::Damaged(format!("the log of room {} does not end at its head", room.id)).into());
+                // A store that has just changed its primary may be behind what this node knows, for a moment.
+                let why = "its log does not reach as far as its head";
+                return Err(StoreError::Unavailable(format!("room {}: {why}", room.id)).into());
             }
             Ok(())
         }
@@ -277,31 +291,29 @@ async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) 
 
 /// Shows what the log has after a seq, and acknowledges what of `items` stands there.
 async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, mut after: Seq) -> Result<()> {
-    let mut mine = None;
+    let mut repaired = false;
     loop {
+        room.fan_out_near().await;
         let page = Page { after: Some(after), before: None, limit: CATCH_UP_PAGE, messages_only: false };
         let found = chat.store.events(room.id, page).await?;
         let last = found.len() < CATCH_UP_PAGE;
         for event in found {
             after = event.seq;
             let item = items.iter().position(|item| item.event_id == event.event_id);
-            if item.is_some() && mine.is_none() {
+            if item.is_some() && !repaired {
                 chat.store.repair(room.id).await?;
+                repaired = true;
             }
             chat.show_stored(room, std::slice::from_ref(&event)).await;
             if let Some(item) = item.and_then(|at| items.remove(at)) {
-                mine = Some(event.seq);
                 acknowledge(chat, room, item, event.seq, event.sent_at, &event.effect);
+                chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: event.seq, events: vec![event] });
             }
         }
         if last {
-            break;
+            return Ok(());
         }
     }
-    if let Some(head) = mine {
-        chat.bus.publish(Hint::RoomAdvanced { room: room.id, head, events: Vec::new() });
-    }
-    Ok(())
 }
 
 /// Lets everyone see what is durable now, and answers those who asked for it: the first of `items`, in order.

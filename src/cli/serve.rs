@@ -18,6 +18,7 @@ use natter::{
     metrics::Metrics,
     server::{self, Server},
     store::Store,
+    transfer::import,
     ws::Sockets,
 };
 use tokio::{
@@ -79,6 +80,12 @@ async fn run(config: Config) -> Result<(), String> {
     }
 
     let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
+    if let Some(shared) = store.shared() {
+        // Seen first, looked second: of a server that starts and an import that begins, one sees the other.
+        let within = Duration::from_secs(config.cluster.node_secs);
+        shared.meet(chat.node(), within).await.map_err(|error| error.to_string())?;
+        import::refuse_unfinished(store.as_ref()).await?;
+    }
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
     let app = Arc::new(App {
         tokens: Tokens::new(&key.bytes, config.auth.algorithm, config.auth.access_token_minutes),

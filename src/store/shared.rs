@@ -34,6 +34,8 @@ pub struct Changes {
     pub members: Vec<Moved>,
     /// Rooms whose logs grew, and a seq they reach at least.
     pub rooms: Vec<(RoomId, Seq)>,
+    /// This was not all: ask again at once.
+    pub more: bool,
     /// Where the next call goes on.
     pub mark: Mark,
 }

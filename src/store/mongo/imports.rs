@@ -28,10 +28,14 @@ pub(super) async fn begin(base: &Base, import: &str) -> Result<Begun> {
     if !base.insert("meta", &doc! { "_id": "import", "name": import }).await? {
         // Another began just now, or it was us and the answer got lost: either way its name tells.
         base.kept("meta", &doc! { "_id": "import" }).await?;
-        return Ok(marked(base, import).await?.unwrap_or(Begun::InUse));
+        match marked(base, import).await? {
+            Some(Begun::Again) => {}
+            other => return Ok(other.unwrap_or(Begun::InUse)),
+        }
     }
     if is_used(base).await? {
-        end(base).await?;
+        let meta = base.collection("meta");
+        base.again(|| async { meta.delete_one(doc! { "_id": "import", "name": import }).await }).await?;
         return Ok(Begun::InUse);
     }
     Ok(Begun::Anew)
@@ -42,9 +46,11 @@ async fn marked(base: &Base, import: &str) -> Result<Option<Begun>> {
     Ok(unfinished(base).await?.map(begun))
 }
 
+/// By its name, so that a command which comes late takes no other import's mark away.
 pub(super) async fn end(base: &Base) -> Result<()> {
+    let Some(name) = unfinished(base).await? else { return Ok(()) };
     let meta = base.collection("meta");
-    base.again(|| async { meta.delete_one(doc! { "_id": "import" }).await }).await.map(drop)
+    base.again(|| async { meta.delete_one(doc! { "_id": "import", "name": &name }).await }).await.map(drop)
 }
 
 async fn is_used(base: &Base) -> Result<bool> {

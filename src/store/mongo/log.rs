@@ -178,7 +178,7 @@ impl Log {
                 Ok(Inserted::All) => stored = to,
                 Ok(Inserted::UpTo(count)) => {
                     (stored, projected) = (stored + count, false);
-                    match self.look(room, &events[stored..]).await? {
+                    match self.look(room, &events[stored..]).await.map_err(left_open)? {
                         Found::Own(count) => stored += count,
                         Found::Stopped(why) => stopped = Some(why),
                     }
@@ -187,7 +187,7 @@ impl Log {
             }
         }
         if !projected && let Some(projection) = Projection::of(room, &events[..stored]) {
-            project::apply(&self.base, &self.marks, &projection).await?;
+            project::apply(&self.base, &self.marks, &projection).await.map_err(left_open)?;
         }
         if let Some(last) = events[..stored].last() {
             self.learn(room, last.seq);
@@ -229,7 +229,8 @@ impl Log {
     /// A full disk promises that nothing was kept, which a command of many events does not: look.
     async fn what_is_kept(&self, room: RoomId, first: &NewEvent, error: StoreError) -> StoreError {
         let StoreError::Full(why) = error else { return error };
-        match self.base.newest("events").find_one(doc! { "_id": event_key(room, first.seq) }).await {
+        let events = self.base.newest("events");
+        match self.base.once(async { events.find_one(doc! { "_id": event_key(room, first.seq) }).await }).await {
             Ok(None) => StoreError::Full(why),
             _ => StoreError::Unavailable(why),
         }
@@ -304,5 +305,13 @@ impl Log {
                 }
             }
         }
+    }
+}
+
+/// After events may have been stored, no error is definite any more.
+pub(super) fn left_open(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Full(why) | StoreError::Damaged(why) => StoreError::Unavailable(why),
+        error => error,
     }
 }

@@ -1,7 +1,7 @@
 //! Bringing the projections of a log up to a stretch of it: `members`, `rooms.name`, `heads` and `marks`.
 //!
 //! - `heads`: `{ _id: room, head_seq, messages, active_at, last_message_seq?, touched }`, small and hot, which only grows.
-//! - `members`: `{ _id: "<room>:<user>", room, user, role, joined_seq, joined_ordinal, at_seq, gone, touched }`. Somebody who is
+//! - `members`: `{ _id: "<room>:<user>", room, user, role, joined_seq, joined_ordinal, at_seq, moved_seq, gone, touched }`. Somebody who is
 //!   gone stays as `gone`, so that a late projection cannot bring them back, and a list of members can go on after them.
 //!
 //! Every write here may be repeated, come late, or come from several nodes at once: counters and marks only grow
@@ -99,6 +99,7 @@ fn member_document(room: RoomId, user: UserId, standing: &Standing) -> Option<Do
         "joined_seq": int(joined.seq),
         "joined_ordinal": int(joined.ordinal),
         "at_seq": int(standing.at),
+        "moved_seq": int(if standing.gone { standing.at } else { joined.seq }),
         "gone": standing.gone,
     })
 }
@@ -121,6 +122,7 @@ fn change_statement(room: RoomId, user: UserId, standing: &Standing) -> Document
         return doc! { "q": query, "u": { "$set": set } };
     }
     set.insert("gone", true);
+    set.insert("moved_seq", int(standing.at));
     doc! { "q": query, "u": { "$set": set, "$currentDate": { "touched": true } } }
 }
 

@@ -14,7 +14,7 @@ use super::{
     codec::{count, damaged, date, int, kind, optional_text, room_id, text, time},
     codec_log::{event_document, event_key},
     fold::Projection,
-    log::Log,
+    log::{Log, left_open},
 };
 use crate::{
     store::{NewRoom, Result, RoomCreated, RoomRecord, StoreError},
@@ -37,7 +37,7 @@ pub(super) async fn create(log: &Arc<Log>, room: NewRoom) -> Result<RoomCreated>
         let _place = place;
         let turn = log.turn(room.room_id).await;
         if log.base.insert("rooms", &document).await? {
-            log.complete(&turn, &document).await?;
+            log.complete(&turn, &document).await.map_err(left_open)?;
             return Ok(RoomCreated::Created);
         }
         drop(turn);

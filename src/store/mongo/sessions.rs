@@ -95,6 +95,7 @@ async fn end_beyond(base: &Base, users: &Users, session: &SessionRecord, keep: u
     if !ids.is_empty() {
         let sessions = base.collection("sessions");
         let gone = doc! { "_id": { "$in": &ids } };
+        users.touch(session.user_id).await?;
         base.again(|| async { sessions.delete_many(gone.clone()).await }).await?;
         users.touch(session.user_id).await?;
         retire_tokens(base, &ids).await?;
@@ -219,6 +220,8 @@ pub(super) async fn end(base: &Base, users: &Users, session: SessionId) -> Resul
 }
 
 /// `true` for one of those who end it at once. Where an answer got lost, nobody knows who it was, and it counts as us.
+/// The user is touched before as well as after: other nodes look again and again for a while after a touch, so that they
+/// learn of it also where this process dies in between.
 async fn end_record(base: &Base, users: &Users, session: &SessionRecord) -> Result<bool> {
     let id = session.session_id.to_string();
     let sessions = base.collection("sessions");
@@ -227,6 +230,7 @@ async fn end_record(base: &Base, users: &Users, session: &SessionRecord) -> Resu
         tries.fetch_add(1, Ordering::Relaxed);
         sessions.delete_one(doc! { "_id": &id }).await
     };
+    users.touch(session.user_id).await?;
     let deleted = base.again(op).await?.deleted_count;
     let ours = deleted > 0 || tries.into_inner() > 1;
     if ours {

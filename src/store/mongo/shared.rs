@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
 
 use super::{
-    base::Base,
+    base::{Base, is_duplicate},
     codec::{count, flag, node_id, room_id, time, user_id},
 };
 use crate::{
@@ -23,7 +23,9 @@ use crate::{
 };
 
 /// How much earlier than the mark a change may say it was and still be told.
-const OVERLAP: i64 = 2_000;
+const OVERLAP: i64 = 5_000;
+/// How far a clock that went back is followed.
+const LOOK_BACK: i64 = 60_000;
 
 /// Changes of one kind that are told at once.
 const PART: usize = 10_000;
@@ -39,7 +41,7 @@ struct Kind {
 }
 
 const USERS: Kind = Kind { collection: "users", time: "changed_at", fields: &[] };
-const MEMBERS: Kind = Kind { collection: "members", time: "touched", fields: &["room", "user", "at_seq", "gone"] };
+const MEMBERS: Kind = Kind { collection: "members", time: "touched", fields: &["room", "user", "moved_seq", "gone"] };
 const ROOMS: Kind = Kind { collection: "heads", time: "touched", fields: &["head_seq"] };
 
 pub(super) async fn changes(base: &Base, mark: Mark, with_rooms: bool) -> Result<Changes> {
@@ -58,6 +60,7 @@ async fn changes_in_parts(base: &Base, mark: Mark, with_rooms: bool, part: usize
         users: users.iter().map(changed_user).collect::<Result<_>>()?,
         members: members.iter().map(moved).collect::<Result<_>>()?,
         rooms: rooms.iter().map(grown).collect::<Result<_>>()?,
+        more: [users.len(), members.len(), rooms.len()].iter().any(|found| *found >= part),
         mark: Mark { users: users_mark, members: members_mark, rooms: rooms_mark },
     })
 }
@@ -70,7 +73,7 @@ fn moved(member: &Document) -> Result<Moved> {
     Ok(Moved {
         room: room_id(member, "room")?,
         user: user_id(member, "user")?,
-        seq: count(member, "at_seq")?,
+        seq: count(member, "moved_seq")?,
         added: !flag(member, "gone")?,
     })
 }
@@ -104,18 +107,21 @@ async fn since(
         found.projection(fields.clone()).batch_size(part as u32).await?.try_collect::<Vec<_>>().await
     };
     let found = base.again(op).await?;
-    let Some(last) = found.last() else { return Ok((found, Some(mark))) };
+    // Nothing is told for longer than what it may be seen too late by: the next part begins a little before this moment.
+    let Some(last) = found.last() else { return Ok((found, Some(now))) };
     let last = time(last, kind.time)?;
     // After a whole part there may be more: the next one begins where this one ended, and not before.
-    let next = if found.len() < part { last } else { Timestamp(last.0.saturating_add(OVERLAP)) };
+    let next = if found.len() < part { now } else { Timestamp(last.0.saturating_add(OVERLAP)) };
     Ok((found, Some(next)))
 }
 
-/// The earliest time that is told again.
+/// The earliest time that is told again. A mark ahead of the clock is of another primary, whose clock was ahead: what was
+/// changed since by this one is looked for farther back.
 fn begin(mark: Timestamp, now: Timestamp) -> Timestamp {
-    let ahead = mark.0 > now.0.saturating_add(OVERLAP);
-    let mark = if ahead { now } else { mark };
-    Timestamp(mark.0.saturating_sub(OVERLAP))
+    match mark.0 > now.0.saturating_add(OVERLAP) {
+        true => Timestamp(now.0.saturating_sub(LOOK_BACK)),
+        false => Timestamp(mark.0.saturating_sub(OVERLAP)),
+    }
 }
 
 /// The time of the latest change: what a reader sees from now on comes after it. 0 where nothing has changed yet.
@@ -131,7 +137,14 @@ async fn latest(base: &Base, kind: &Kind) -> Result<Timestamp> {
 pub(super) async fn meet(base: &Base, node: NodeId, within: Duration) -> Result<Vec<NodeId>> {
     let nodes = base.collection("nodes");
     let (own, beat) = (doc! { "_id": node.to_string() }, doc! { "$currentDate": { "at": true } });
-    base.again(|| async { nodes.update_one(own.clone(), beat.clone()).upsert(true).await }).await?;
+    let op = || async {
+        match nodes.update_one(own.clone(), beat.clone()).upsert(true).await {
+            // Two first signs of life met; now it is there.
+            Err(error) if is_duplicate(&error) => nodes.update_one(own.clone(), beat.clone()).await,
+            result => result,
+        }
+    };
+    base.again(op).await?;
     let found: Vec<Document> = base.again(|| async { nodes.find(doc! {}).await?.try_collect().await }).await?;
     let mut met = Vec::new();
     for found in &found {
@@ -161,7 +174,7 @@ mod tests {
         // Where a part ended, and its mark is therefore ahead of the clock.
         assert_eq!(begin(Timestamp(51_000 + OVERLAP), Timestamp(51_000)), Timestamp(51_000));
         // The clock went back.
-        assert_eq!(begin(Timestamp(90_000), Timestamp(51_000)), Timestamp(51_000 - OVERLAP));
+        assert_eq!(begin(Timestamp(90_000), Timestamp(51_000)), Timestamp(51_000 - LOOK_BACK));
         assert_eq!(begin(Timestamp(0), Timestamp(51_000)), Timestamp(-OVERLAP));
     }
 }

@@ -87,6 +87,7 @@ impl Users {
             "token_epoch": int(user.token_epoch),
             "logins_floor": 0_i64,
             "fence": 0_i64,
+            "rev": 0_i64,
         };
         if self.base.insert("users", &document).await? {
             return Ok(true);
@@ -155,19 +156,34 @@ impl Users {
             }
             _ => {
                 let _turn = self.turn(user).await;
-                Ok(done(self.update(doc! { "_id": user.to_string() }, change).await?)?
-                    .unwrap_or(UserChanged::NoSuchUser))
+                Ok(done(self.update(&user.to_string(), doc! {}, change).await?)?.unwrap_or(UserChanged::NoSuchUser))
             }
         }
     }
 
-    /// The user as it is afterwards; `None` where the filter finds nobody.
-    async fn update(&self, filter: Document, change: &UserChange) -> Result<Option<Document>> {
+    /// The user as it is afterwards; `None` where there is nobody of whom `filter` is true.
+    ///
+    /// Each change is of one revision: a command that we gave up on, and that the server carries out later, finds another
+    /// revision and undoes nothing that was done meanwhile. Doing our own change twice changes nothing more.
+    async fn update(&self, id: &str, filter: Document, change: &UserChange) -> Result<Option<Document>> {
         let (users, update) = (self.users(), update(change));
-        let op = || async {
-            users.find_one_and_update(filter.clone(), update.clone()).return_document(ReturnDocument::After).await
-        };
-        self.base.again(op).await
+        for _ in 0..TRIES {
+            let Some(found) = self.base.find("users", id).await? else { return Ok(None) };
+            let rev = count(&found, "rev")?;
+            let mut this = doc! { "_id": id, "rev": int(rev) };
+            this.extend(filter.clone());
+            let op = || async {
+                users.find_one_and_update(this.clone(), update.clone()).return_document(ReturnDocument::After).await
+            };
+            if let Some(done) = self.base.again(op).await? {
+                return Ok(Some(done));
+            }
+            let now = self.base.find("users", id).await?;
+            if now.is_some_and(|now| count(&now, "rev").is_ok_and(|now| now == rev)) {
+                return Ok(None);
+            }
+        }
+        Err(StoreError::Busy)
     }
 
     /// The login that changes its own password goes on, but only if it lives: one that was just ended must not come back.
@@ -185,8 +201,8 @@ impl Users {
                 None => false,
             };
             let change = UserChange::Password { hash: hash.to_owned(), keep: lives.then_some(keep) };
-            let unchanged = doc! { "_id": user.to_string(), "logins_floor": int(floor.floor) };
-            if let Some(done) = done(self.update(unchanged, &change).await?)? {
+            let unchanged = doc! { "logins_floor": int(floor.floor) };
+            if let Some(done) = done(self.update(&user.to_string(), unchanged, &change).await?)? {
                 return Ok(done);
             }
         }
@@ -199,7 +215,7 @@ impl Users {
             let Some(found) = self.by_id(user).await? else { return Ok(UserChanged::NoSuchUser) };
             let changed = if found.disabled || !found.roles.contains(&Role::Admin) {
                 // Nobody is lost by this change, unless the user becomes an enabled admin just now.
-                self.update(doc! { "_id": id.as_str(), "$nor": [enabled_admin.clone()] }, change).await?
+                self.update(&id, doc! { "$nor": [enabled_admin.clone()] }, change).await?
             } else {
                 let fence = self.raise_fence(&enabled_admin).await?;
                 let mut another = enabled_admin.clone();
@@ -208,7 +224,7 @@ impl Users {
                 if self.base.again(|| async { users.find_one(another.clone()).await }).await?.is_none() {
                     return self.last_or_gone(user).await;
                 }
-                self.update(doc! { "_id": id.as_str(), "fence": fence }, change).await?
+                self.update(&id, doc! { "fence": fence }, change).await?
             };
             if let Some(done) = done(changed)? {
                 return Ok(done);
@@ -282,6 +298,8 @@ fn update(change: &UserChange) -> Document {
             "$unset": { "kept_login": "" },
         },
     };
+    update.entry("$inc".into()).or_insert_with(|| doc! {}.into());
+    update.get_document_mut("$inc").expect("just put there").insert("rev", 1_i64);
     update.insert("$currentDate", doc! { "changed_at": true });
     update
 }

@@ -123,7 +123,7 @@ pub fn refusals(index: &Index<'_>, findings: &mut Findings) {
     for call in &index.calls {
         let Answer::Refused { status, .. } = call.answer else { continue };
         let justified = match (status, &call.ask) {
-            (401, Ask::SignIn) => may_be_disabled(index, &call.who, call.to),
+            (401, Ask::SignIn) => may_be_disabled(index, &call.who, call.to) || was_ended_meanwhile(index, call),
             (401, _) => end_of(index, call.login, &call.who).earliest <= call.to,
             (403 | 404, ask) => ask.room().is_none_or(|room| may_be_refused(index, room, call)),
             _ => true,
@@ -142,6 +142,12 @@ pub fn refusals(index: &Index<'_>, findings: &mut Findings) {
 
 fn may_be_disabled(index: &Index<'_>, who: &str, until: Micros) -> bool {
     index.calls.iter().any(|call| call.from <= until && matches!(&call.ask, Ask::Disable { user } if user == who))
+}
+
+/// A login that begins while all logins of its user are ended may be one of them.
+fn was_ended_meanwhile(index: &Index<'_>, sign_in: &Call) -> bool {
+    let ends = |call: &&Call| matches!(&call.ask, Ask::EndLogins { user } if *user == sign_in.who);
+    index.calls.iter().copied().filter(ends).any(|call| call.from <= sign_in.to && sign_in.from <= call.to)
 }
 
 /// Whether the caller lacked what the call needs at some place of the log that the node can have taken for the head.
