@@ -75,7 +75,7 @@ enum Command {
     },
     /// Fill an empty store from an export, or from a database of the original server
     Import {
-        /// What `natter export` made, or mongodb://HOST/DATABASE
+        /// What `natter export` made, or mongodb://HOST/DATABASE, or - to read that from standard input
         #[arg(value_name = "FILE|URL")]
         source: String,
         #[command(flatten)]

@@ -2,7 +2,8 @@
 //! has the store for itself.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, BufRead},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,6 +20,9 @@ use natter::{
         progress::Progress,
     },
 };
+
+use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use super::{admin, data, progress};
 
@@ -44,6 +48,10 @@ pub fn verify(config: &Config) -> Result<(), String> {
 
 /// What is to be known about a database of the original server.
 #[derive(Args)]
+#[command(
+    after_help = "Give - for the URL to have it read from standard input, one line: a password in an argument can be \
+                        seen by everybody on the machine (ps)"
+)]
 pub struct Original {
     /// Times in the original's database that say no offset are of this one, such as +02:00 [default: UTC]
     #[arg(long, value_name = "OFFSET", allow_hyphen_values = true)]
@@ -53,8 +61,12 @@ pub struct Original {
     report: Option<PathBuf>,
 }
 
+/// `source` is a file, a URL, or `-` for either on standard input.
 pub fn import(config: &Config, source: &str, original: &Original) -> Result<(), String> {
     logging::start(&Log { level: "warn".into(), ..config.log.clone() })?;
+    let source = &if source == "-" { line_of_stdin()? } else { source.to_owned() };
+    // Declared before the runtime and so dropped after it, when no thread of it can write to the file any more.
+    let between = Unnamed(env::temp_dir().join(format!("natter-adopts-{}.zst", Uuid::now_v7().simple())));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -69,13 +81,39 @@ pub fn import(config: &Config, source: &str, original: &Original) -> Result<(), 
     runtime.block_on(async {
         let work = async {
             match is_database {
-                true => adopt(config, source, original, &progress).await,
+                true => adopt(config, source, original, &between.0, &progress).await,
                 false => fill(config, Path::new(source), &progress).await,
             }
         };
-        tell(&progress::while_shown(&progress, work).await?);
+        // Ctrl-C ends that, and whatever else asks for an end must tidy up as well.
+        let done = tokio::select! {
+            done = progress::while_shown(&progress, work) => done?,
+            told = told_to_end() => return Err(told?),
+        };
+        tell(&done);
         Ok(())
     })
+}
+
+/// Waits for TERM or HUP; gives what to say then.
+async fn told_to_end() -> Result<String, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("the system gives no signals ({error})"));
+    let (mut term, mut hup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = hup.recv() => {}
+    }
+    Ok("interrupted".into())
+}
+
+/// Where a URL with a password can be given without showing it to everybody.
+fn line_of_stdin() -> Result<String, String> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(|error| format!("no URL on standard input ({error})"))?;
+    match line.trim() {
+        "" => Err("no URL on standard input; write it there, one line: mongodb://HOST/DATABASE".into()),
+        line => Ok(line.to_owned()),
+    }
 }
 
 async fn fill(config: &Config, file: &Path, progress: &Arc<Progress>) -> Result<Imported, String> {
@@ -88,8 +126,14 @@ async fn fill(config: &Config, file: &Path, progress: &Arc<Progress>) -> Result<
     done
 }
 
-/// Turns the database into an export of its own first, which only this import sees.
-async fn adopt(config: &Config, url: &str, original: &Original, progress: &Arc<Progress>) -> Result<Imported, String> {
+/// Turns the database into an export of its own first, `between`, which only this import sees.
+async fn adopt(
+    config: &Config,
+    url: &str,
+    original: &Original,
+    between: &Path,
+    progress: &Arc<Progress>,
+) -> Result<Imported, String> {
     let zone = original.timezone.as_deref().unwrap_or("UTC");
     let timezone = times::parse_offset(zone)
         .ok_or_else(|| format!("--timezone takes an offset from UTC, such as +02:00, and {zone:?} is none"))?;
@@ -103,34 +147,23 @@ async fn adopt(config: &Config, url: &str, original: &Original, progress: &Arc<P
         message_chars: config.limits.message_chars,
         room_name_chars: config.limits.room_name_chars,
     };
-    let file = Unnamed(env::temp_dir().join(format!("natter-adopts-{}.zst", std::process::id())));
-    file.remove()?;
-    original::convert(&options, &file.0, &mut report, progress).await?;
-    let done = fill(config, &file.0, progress).await?;
+    original::convert(&options, between, &mut report, progress).await?;
+    let done = fill(config, between, progress).await?;
     for line in report.finish(zone)? {
         println!("{line}");
     }
     Ok(done)
 }
 
-/// A file that is gone when it is no longer needed.
+/// A file that is gone when it is no longer needed, if it ever was there.
 struct Unnamed(PathBuf);
-
-impl Unnamed {
-    fn remove(&self) -> Result<(), String> {
-        match fs::remove_file(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(format!("{} cannot be removed: {error}", self.0.display()))
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 impl Drop for Unnamed {
     fn drop(&mut self) {
-        if let Err(sentence) = self.remove() {
-            eprintln!("natter: {sentence}");
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            eprintln!("natter: {} cannot be removed: {error}", self.0.display());
         }
     }
 }

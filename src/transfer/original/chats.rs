@@ -38,6 +38,8 @@ pub(super) struct Chats {
     by_pair: HashMap<[UserId; 2], RoomId>,
     /// Ids in `by_id` of chats that there are no records of.
     lost: HashSet<RoomId>,
+    /// For messages that name no chat, a room for each sender: nothing says that two senders ever shared one.
+    unnamed: HashMap<UserId, RoomId>,
 }
 
 impl Chats {
@@ -56,8 +58,13 @@ impl Chats {
             progress.add(1);
         }
         records.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let mut chats =
-            Self { rooms: BTreeMap::new(), by_id: HashMap::new(), by_pair: HashMap::new(), lost: HashSet::new() };
+        let mut chats = Self {
+            rooms: BTreeMap::new(),
+            by_id: HashMap::new(),
+            by_pair: HashMap::new(),
+            lost: HashSet::new(),
+            unnamed: HashMap::new(),
+        };
         for (order, record) in records {
             chats.add(&order, &record, people, report)?;
         }
@@ -128,10 +135,14 @@ impl Chats {
     pub(super) fn of_message(
         &mut self,
         value: Option<&Bson>,
+        sender: UserId,
         place: &str,
         report: &mut Report,
     ) -> Result<RoomId, String> {
         let text = reference(&id_text(value).unwrap_or_default());
+        if text.is_empty() && !self.by_id.contains_key("") {
+            return self.without_id(sender, place, report);
+        }
         let known = self.by_id.get(&text).copied();
         let room = known.unwrap_or_else(|| match uuid_of(&text) {
             Some(id) if !self.rooms.contains_key(&RoomId(id)) => RoomId(id),
@@ -140,23 +151,25 @@ impl Chats {
         if known.is_none() {
             self.by_id.insert(text.clone(), room);
             self.lost.insert(room);
-            let room_place = format!("chat {text:?} without a record");
-            let called = format!("recovered chat {text}");
-            let lost = Room {
-                kind: RoomKind::Group,
-                members: Vec::new(),
-                open: true,
-                called,
-                made_at: None,
-                place: room_place,
-                messages: 0,
-            };
-            self.rooms.insert(room, lost);
+            let place = format!("chat {text:?} without a record");
+            self.rooms.insert(room, recovered(format!("recovered chat {text}"), place));
         }
         if self.lost.contains(&room) {
             let what = format!("there is no chat {text:?}; the message is in a group of those who wrote to it, {room}");
             report.tell(Kind::UnknownChat, place, &what)?;
         }
+        Ok(room)
+    }
+
+    /// The room of what somebody wrote to no chat.
+    fn without_id(&mut self, sender: UserId, place: &str, report: &mut Report) -> Result<RoomId, String> {
+        let room = *self.unnamed.entry(sender).or_insert_with(|| {
+            let room = RoomId(derived("without chat_id", sender.0.as_bytes()));
+            self.rooms.insert(room, recovered("recovered messages".into(), format!("without chat_id, by {sender}")));
+            room
+        });
+        let what = format!("it names no chat; it is in a group of its sender alone, {room}");
+        report.tell(Kind::NoChatId, place, &what)?;
         Ok(room)
     }
 
@@ -192,6 +205,12 @@ impl Chats {
             room.members.sort();
         }
     }
+}
+
+/// A group of those who wrote in it.
+fn recovered(called: String, place: String) -> Room {
+    let (kind, members) = (RoomKind::Group, Vec::new());
+    Room { kind, members, open: true, called, made_at: None, place, messages: 0 }
 }
 
 /// Each person once, in the chat's order.

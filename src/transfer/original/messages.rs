@@ -83,8 +83,8 @@ pub(super) async fn read(
             None => derived("message without an id", &order),
         };
         report.replaced_ids += u64::from(said.is_none_or(|said| uuid_of(&said).is_none()));
-        let room = chats.of_message(record.get("chat_id"), &place, report)?;
         let sender = people.whoever(record.get("sender"), &place, report)?;
+        let room = chats.of_message(record.get("chat_id"), sender, &place, report)?;
         chats.wrote(room, sender, &place, report)?;
         let message = Message {
             id,
@@ -250,7 +250,14 @@ pub(super) async fn write(
         counts.events += log.seq;
         counts.messages += log.ordinal;
     }
-    Ok(counts)
+    // Rooms and logs are in one order, so a message of no room would hold up all that come after it.
+    match logs.peek() {
+        None => Ok(counts),
+        Some((_, record)) => {
+            let Message { place, room, .. } = Message::read(record)?;
+            Err(format!("{place} has no place in chat {room}, and nothing was imported; this is natter's mistake"))
+        }
+    }
 }
 
 fn role(room: &Room, user: UserId) -> RoomRole {

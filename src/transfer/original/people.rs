@@ -110,6 +110,9 @@ impl People {
         if let Some(name) = &name {
             self.by_name.entry(name.clone()).or_insert(user_id);
         }
+        // Whoever is named by something odd is found by its JSON, and gets a name that can be typed.
+        let is_text = matches!(record.get("username"), Some(Bson::String(_)));
+        let name = name.filter(|name| is_text || !name.starts_with(['{', '[']));
         let (password_hash, shut_out) = hash(record, &place, report)?;
         let user = UserRecord {
             user_id,
@@ -119,7 +122,8 @@ impl People {
             password_hash,
             roles: roles(record, &place, report)?,
             created_at: Timestamp(created_at(record)),
-            disabled: shut_out || record.get_bool("disabled").unwrap_or(false),
+            // Asked first, so that it is told of in any case.
+            disabled: disabled(record, &place, report)? || shut_out,
             token_epoch: 0,
         };
         Ok(Account { place, name, user })
@@ -175,10 +179,12 @@ impl People {
 
     /// Whom a record means by a username or an id; somebody without an account gets one in the end.
     pub(super) fn whoever(&mut self, value: Option<&Bson>, place: &str, report: &mut Report) -> Result<UserId, String> {
-        let text = id_text(value).filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".into());
-        if let Some(user) = self.by_name.get(&text).or_else(|| self.by_id.get(&reference(&text))) {
+        let said = id_text(value).filter(|text| !text.is_empty());
+        let known = said.as_ref().and_then(|text| self.by_name.get(text).or_else(|| self.by_id.get(&reference(text))));
+        if let Some(user) = known {
             return Ok(*user);
         }
+        let text = said.unwrap_or_else(|| "unknown".into());
         report.tell(Kind::UnknownUser, place, &format!("{text:?} has no account; a disabled one is made"))?;
         let fresh = || UserId(derived("unknown user", text.as_bytes()));
         Ok(*self.unknown.entry(text.clone()).or_insert_with(fresh))
@@ -240,9 +246,13 @@ fn hash(record: &Document, place: &str, report: &mut Report) -> Result<(String, 
 }
 
 fn roles(record: &Document, place: &str, report: &mut Report) -> Result<Vec<Role>, String> {
-    let said: &[Bson] = match record.get("roles") {
-        Some(Bson::Array(roles)) => roles,
-        _ => &[],
+    let said = match record.get("roles") {
+        Some(Bson::Array(roles)) => roles.as_slice(),
+        None | Some(Bson::Null) => &[],
+        Some(role) => {
+            report.tell(Kind::OddRoles, place, "its roles are no list; what is there is taken as one role")?;
+            std::slice::from_ref(role)
+        }
     };
     let mut roles = BTreeSet::from([Role::BasicUser]);
     for role in said {
@@ -261,6 +271,22 @@ fn roles(record: &Document, place: &str, report: &mut Report) -> Result<Vec<Role
     }
     Ok(roles.into_iter().collect())
 }
+
+/// Whether the record says so in any way: what is no yes and no no keeps people out.
+fn disabled(record: &Document, place: &str, report: &mut Report) -> Result<bool, String> {
+    let said = match record.get("disabled") {
+        Some(Bson::Boolean(said)) => return Ok(*said),
+        said => id_text(said),
+    };
+    let Some(said) = said else { return Ok(false) };
+    let disabled = !NO.contains(&said.trim().to_lowercase().as_str());
+    let so = if disabled { "it counts as disabled" } else { "it counts as not disabled" };
+    report.tell(Kind::OddDisabled, place, &format!("disabled is {said:?} and neither true nor false; {so}"))?;
+    Ok(disabled)
+}
+
+/// What the original took for false, as text.
+const NO: [&str; 8] = ["", "0", "-0", "false", "no", "off", "f", "n"];
 
 fn created_at(record: &Document) -> i64 {
     let said = match record.get("created_at") {

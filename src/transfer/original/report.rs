@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+
+use uuid::Uuid;
 
 /// What can be wrong in the original's records. `docs/adoption.md` has the rule for each under the same words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +20,8 @@ pub enum Kind {
     NoHash,
     ForeignHash,
     UnknownRole,
+    OddRoles,
+    OddDisabled,
     UnknownUser,
     DuplicateChat,
     DuplicateChatId,
@@ -27,6 +31,7 @@ pub enum Kind {
     NoPeople,
     NothingInIt,
     UnknownChat,
+    NoChatId,
     NotAMember,
     DuplicateMessageId,
     Empty,
@@ -46,6 +51,8 @@ impl Kind {
             Kind::NoHash => "no password hash",
             Kind::ForeignHash => "foreign password hash",
             Kind::UnknownRole => "unknown role",
+            Kind::OddRoles => "odd roles",
+            Kind::OddDisabled => "odd disabled",
             Kind::UnknownUser => "unknown user",
             Kind::DuplicateChat => "duplicate chat",
             Kind::DuplicateChatId => "duplicate chat_id",
@@ -55,6 +62,7 @@ impl Kind {
             Kind::NoPeople => "chat of nobody",
             Kind::NothingInIt => "empty chat of nobody",
             Kind::UnknownChat => "unknown chat",
+            Kind::NoChatId => "no chat_id",
             Kind::NotAMember => "sender outside",
             Kind::DuplicateMessageId => "duplicate message_id",
             Kind::Empty => "empty message",
@@ -66,10 +74,11 @@ impl Kind {
     }
 }
 
-/// Where the lines go: a file that has its name once it is complete, or the given stream.
+/// Where the lines go: a file that has its name once it is complete, or the given stream. Dropping it unfinished removes
+/// what there is of the file.
 pub struct Report {
     out: Box<dyn Write + Send>,
-    file: Option<(PathBuf, PathBuf)>,
+    file: Option<Part>,
     counts: BTreeMap<Kind, u64>,
     /// Ids that were no UUIDs, and have been replaced by some.
     pub(super) replaced_ids: u64,
@@ -82,17 +91,19 @@ impl Report {
         Self { out: Box::new(out), file: None, counts: BTreeMap::new(), replaced_ids: 0, naive_times: 0 }
     }
 
-    /// `path` must not exist. What an attempt that was cut off has left under another name is replaced.
+    /// `path` must not exist.
     pub fn to_file(path: &Path) -> Result<Self, String> {
         if path.symlink_metadata().is_ok() {
-            return Err(format!("{} exists already; name a new file for the report", path.display()));
+            return Err(exists(path));
         }
         let mut part = path.as_os_str().to_owned();
-        part.push(".part");
+        part.push(format!(".{}.part", Uuid::now_v7().simple()));
         let part = PathBuf::from(part);
-        let file: io::Result<File> = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
+        // The report names people: it is for its owner alone.
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
         let file = file.map_err(|error| cannot(&part, &error))?;
-        Ok(Self { file: Some((part, path.to_owned())), ..Self::to(BufWriter::new(file)) })
+        let part = Part { part, path: path.to_owned(), in_place: false };
+        Ok(Self { file: Some(part), ..Self::to(BufWriter::new(file)) })
     }
 
     pub(super) fn tell(&mut self, kind: Kind, place: &str, what: &str) -> Result<(), String> {
@@ -108,8 +119,8 @@ impl Report {
     /// Puts the file in its place. Returns the summary, a line each.
     pub fn finish(mut self, timezone: &str) -> Result<Vec<String>, String> {
         self.out.flush().map_err(|error| self.trouble(&error))?;
-        if let Some((part, path)) = &self.file {
-            fs::rename(part, path).map_err(|error| cannot(path, &error))?;
+        if let Some(file) = self.file.take() {
+            file.install()?;
         }
         let mut summary: Vec<String> =
             self.counts.iter().map(|(kind, count)| format!("{}: {count}", kind.name())).collect();
@@ -125,10 +136,47 @@ impl Report {
 
     fn trouble(&self, error: &io::Error) -> String {
         match &self.file {
-            Some((part, _)) => cannot(part, error),
+            Some(file) => cannot(&file.part, error),
             None => format!("the report cannot be written: {error}"),
         }
     }
+}
+
+/// A file on its way, and the name that it gets.
+struct Part {
+    part: PathBuf,
+    path: PathBuf,
+    in_place: bool,
+}
+
+impl Part {
+    /// Gives the file its name, which nobody else may have taken meanwhile.
+    fn install(mut self) -> Result<(), String> {
+        match fs::hard_link(&self.part, &self.path) {
+            // Dropping this removes the other name.
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(&self.path)),
+            // A file system without links.
+            Err(_) if self.path.symlink_metadata().is_ok() => return Err(exists(&self.path)),
+            Err(_) => fs::rename(&self.part, &self.path).map_err(|error| cannot(&self.path, &error))?,
+        }
+        self.in_place = true;
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.in_place
+            && let Err(error) = fs::remove_file(&self.part)
+        {
+            tracing::warn!(%error, file = %self.part.display(), "an unfinished report could not be removed");
+        }
+    }
+}
+
+fn exists(path: &Path) -> String {
+    format!("{} exists already; name a new file for the report", path.display())
 }
 
 fn cannot(path: &Path, error: &io::Error) -> String {

@@ -4,19 +4,34 @@ use mongodb::bson::{Bson, Document, doc, spec::BinarySubtype};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// An id as text: as it is written, or as its UUID, its hexadecimal or its number is.
+/// An id as text: as it is written, or as its UUID, its hexadecimal or its number is, else as its canonical JSON. The
+/// same value is the same text in every record; none where there is no value.
 pub(super) fn id_text(value: Option<&Bson>) -> Option<String> {
     Some(match value? {
         Bson::String(text) => text.clone(),
         Bson::ObjectId(id) => id.to_hex(),
         Bson::Int32(number) => number.to_string(),
         Bson::Int64(number) => number.to_string(),
-        Bson::Double(number) if number.fract() == 0.0 => format!("{number:.0}"),
-        Bson::Binary(binary) if matches!(binary.subtype, BinarySubtype::Uuid | BinarySubtype::UuidOld) => {
-            Uuid::from_slice(&binary.bytes).ok()?.to_string()
-        }
-        _ => return None,
+        Bson::Double(number) => number.to_string(),
+        Bson::Decimal128(number) => plain(&number.to_string()),
+        Bson::Binary(binary) => match Uuid::from_slice(&binary.bytes) {
+            Ok(id) if UUIDS.contains(&binary.subtype) => id.to_string(),
+            _ => value?.clone().into_canonical_extjson().to_string(),
+        },
+        Bson::Null | Bson::Undefined => return None,
+        other => other.clone().into_canonical_extjson().to_string(),
     })
+}
+
+/// What drivers put UUIDs into.
+const UUIDS: [BinarySubtype; 3] = [BinarySubtype::Uuid, BinarySubtype::UuidOld, BinarySubtype::Generic];
+
+/// A decimal as the same number of another type is written: 7 for 7.00.
+fn plain(decimal: &str) -> String {
+    match decimal.contains('.') && !decimal.contains('E') {
+        true => decimal.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => decimal.to_owned(),
+    }
 }
 
 /// An id by which one record names another: a UUID is the same however it is written.
@@ -87,7 +102,14 @@ mod tests {
             (Bson::Double(7.0), Some("7".into())),
             (binary(BinarySubtype::Uuid), Some(id.to_string())),
             (binary(BinarySubtype::UuidOld), Some(id.to_string())),
-            (binary(BinarySubtype::Generic), None),
+            (binary(BinarySubtype::Generic), Some(id.to_string())),
+            (binary(BinarySubtype::Md5), Some(binary(BinarySubtype::Md5).into_canonical_extjson().to_string())),
+            (Bson::Double(7.5), Some("7.5".into())),
+            (Bson::Decimal128("7.00".parse().unwrap()), Some("7".into())),
+            (Bson::Decimal128("100".parse().unwrap()), Some("100".into())),
+            (Bson::Boolean(true), Some("true".into())),
+            (Bson::Document(doc! { "a": 1 }), Some(r#"{"a":{"$numberInt":"1"}}"#.into())),
+            (Bson::Undefined, None),
             (Bson::Null, None),
         ] {
             assert_eq!(id_text(Some(&value)), text);

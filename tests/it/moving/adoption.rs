@@ -1,6 +1,10 @@
 //! Adopting a database of the original server, written here as that server wrote it, with each defect that it is known for.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use mongodb::{
     Client, Database,
@@ -9,7 +13,7 @@ use mongodb::{
 use uuid::Uuid;
 
 use super::fixture::{cli, digest, lines};
-use crate::harness::{PASSWORD, Setup, seqs};
+use crate::harness::{PASSWORD, Process, Ran, Setup, seqs};
 
 /// A database of the original's, that nobody else uses.
 struct Original {
@@ -149,6 +153,9 @@ async fn people_log_in_with_their_old_passwords_and_find_their_messages() {
     original.drop().await;
 }
 
+/// A chat that its record names by other bytes than its messages do.
+const ODD_CHAT: &str = "018f3c1e-7a2b-7c3d-8e4f-5a6b7c8d9e0f";
+
 /// A database with every defect, and how many cases of each kind there are.
 async fn broken() -> (Original, BTreeMap<&'static str, usize>, String) {
     let mut o = Original::new().await;
@@ -165,6 +172,20 @@ async fn broken() -> (Original, BTreeMap<&'static str, usize>, String) {
     o.user(id().as_str(), &same_id, hash("$2b$")).await;
     let king = vec![doc! { "role_id": "9", "role_name": "king" }, doc! { "role_id": "1", "role_name": "admin" }];
     o.add("users", doc! { "username": "carl", "hashed_password": hash("$2b$"), "roles": king }).await;
+
+    // Roles that are no list, and what is neither disabled nor not.
+    let loose = |name: &str| doc! { "user_id": id(), "username": name, "hashed_password": hash("$2b$") };
+    for (name, roles, disabled) in [
+        ("dora", Bson::from("admin"), Bson::Null),
+        ("eve", doc! { "role_id": "2", "role_name": "basic_user" }.into(), 1.into()),
+        ("fred", 5.into(), "false".into()),
+        ("gina", Bson::Null, "true".into()),
+        ("unknown", Bson::Null, false.into()),
+    ] {
+        let mut record = loose(name);
+        record.extend(doc! { "roles": roles, "disabled": disabled });
+        o.add("users", record).await;
+    }
 
     let (room, twin, three, stranger) = (id(), id(), id(), id());
     o.chat(room.as_str(), &["ann", "bob"]).await;
@@ -190,6 +211,30 @@ async fn broken() -> (Original, BTreeMap<&'static str, usize>, String) {
     o.message(id().as_str(), "lost", "ann", "lost 1", "2024-03-01 12:00:00").await;
     o.message(id().as_str(), "lost", "carl", "lost 2", "2024-03-01 12:00:01").await;
     o.message(id().as_str(), "nobody", "bob", "to nobody", Bson::Null).await;
+
+    // Odd ids by which chats and messages meet all the same.
+    let bytes = Uuid::parse_str(ODD_CHAT).expect("a UUID").into_bytes().to_vec();
+    let odd = [
+        (Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }), Bson::from(ODD_CHAT), "dora"),
+        (true.into(), true.into(), "carl"),
+        (doc! { "n": 1 }.into(), doc! { "n": 1 }.into(), "fred"),
+    ];
+    for (chat_id, named, with) in odd {
+        o.add("chats", doc! { "chat_id": chat_id, "users": ["ann", with] }).await;
+        let record = doc! { "content": "it meets", "sender": with, "chat_id": named, "sent_at": "2024-03-01 12:00:00" };
+        o.add("messages", record).await;
+    }
+    // Messages to no chat: nobody may read another's.
+    for (chat, sender, content) in [
+        (None, "ann", "ann's secret"),
+        (Some(Bson::Null), "bob", "bob's secret"),
+        (Some("".into()), "ann", "ann's other secret"),
+        (None, "", "nobody's secret"),
+    ] {
+        let mut record = doc! { "content": content, "sender": sender, "sent_at": "2024-03-01 12:00:00" };
+        record.extend(chat.map(|chat| ("chat_id".to_owned(), chat)));
+        o.add("messages", record).await;
+    }
     let cases = [
         ("duplicate name", 2),
         ("refused name", 2),
@@ -197,9 +242,11 @@ async fn broken() -> (Original, BTreeMap<&'static str, usize>, String) {
         ("ambiguous name", 1),
         ("no password hash", 1),
         ("foreign password hash", 1),
-        ("unknown role", 1),
+        ("unknown role", 2),
+        ("odd roles", 3),
+        ("odd disabled", 3),
         // A mention each, and an account each.
-        ("unknown user", 4),
+        ("unknown user", 6),
         ("duplicate chat", 1),
         ("duplicate chat_id", 1),
         ("chat of many", 1),
@@ -208,6 +255,7 @@ async fn broken() -> (Original, BTreeMap<&'static str, usize>, String) {
         ("chat of nobody", 2),
         ("empty chat of nobody", 1),
         ("unknown chat", 2),
+        ("no chat_id", 4),
         ("sender outside", 2),
         ("duplicate message_id", 1),
         ("unreadable time", 2),
@@ -238,11 +286,15 @@ async fn every_known_defect_is_reported_and_resolved_by_its_rule() {
     for name in ["ann", "ann-2", "ann-3", "ann-4", "bob", "carl", "user"] {
         server.sign_in(name).await.me().await;
     }
-    for name in ["nohash", "foreign", "ghost", "phantom"] {
+    for name in ["nohash", "foreign", "ghost", "phantom", "eve", "gina", "unknown-2"] {
         server.reach.sign_in(name, PASSWORD).await.refused(401);
     }
     let carl = server.sign_in("carl").await;
     carl.get("/users/").await.ok();
+    let dora = server.sign_in("dora").await;
+    dora.get("/users/").await.ok();
+    server.sign_in("fred").await.get("/users/").await.refused(403);
+    assert_eq!(dora.history(ODD_CHAT, "").await["messages"][0]["content"], "it meets");
     let ann = server.sign_in("ann").await;
     let log = ann.log(&room).await;
     let said: Vec<&str> = log.iter().filter_map(|event| event["content"].as_str()).collect();
@@ -277,9 +329,17 @@ async fn every_known_defect_is_reported_and_resolved_by_its_rule() {
     assert_eq!(carls, ["ann, bob, carl", "carl", "carl", "recovered chat lost"]);
     assert_eq!(
         names(server.sign_in("bob").await.my_chats("").await).len(),
-        2,
-        "the three, and what was said to nobody"
+        3,
+        "the three, what was said to nobody, and what was said nowhere"
     );
+    assert_eq!(server.sign_in("unknown").await.my_chats("").await["chats"], serde_json::json!([]));
+    let chats = ann.my_chats("").await;
+    let alone = |chat: &&serde_json::Value| chat["name"] == "recovered messages";
+    let own: Vec<&serde_json::Value> = chats["chats"].as_array().expect("chats").iter().filter(alone).collect();
+    assert_eq!(own.len(), 1, "{chats}");
+    let log = ann.log(own[0]["chat_id"].as_str().expect("an id")).await;
+    let said: Vec<&str> = log.iter().filter_map(|event| event["content"].as_str()).collect();
+    assert_eq!(said, ["ann's secret", "ann's other secret"]);
     assert!(server.cli(&["verify"]).await.ok().contains("all sound"));
     original.drop().await;
 }
@@ -288,16 +348,69 @@ async fn every_known_defect_is_reported_and_resolved_by_its_rule() {
 async fn the_same_database_is_adopted_in_the_same_way_every_time() {
     let (original, ..) = broken().await;
     let (one, other) = (Setup::new(), Setup::new());
-    let first = cli(&one, &["import", &original.url]).await.ok();
+    let mut command = one.command_with(&["import", &original.url]);
+    let between = temporary(&one);
+    command.env("TMPDIR", &between);
+    let first = Ran::of(command, "").await.ok();
     let second = cli(&other, &["import", &original.url]).await.ok();
     assert_eq!(first, second);
     let (file, sum) = super::fixture::exported(&one, "one.zst").await;
     assert_eq!(sum, digest(&first));
     assert!(lines(&file).len() > 40);
     // Nothing of what it went through is left.
-    let left = fs::read_dir(std::env::temp_dir()).expect("the folder").filter_map(Result::ok);
-    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("natter-adopts-")).collect();
-    assert!(left.is_empty() || left.iter().all(|entry| !entry.path().exists()), "{left:?}");
+    assert_eq!(names_in(&between), Vec::<String>::new());
+    original.drop().await;
+}
+
+/// A folder for temporary files that nobody else uses.
+fn temporary(setup: &Setup) -> PathBuf {
+    let folder = setup.dir().join("between");
+    fs::create_dir(&folder).expect("the test's own folder");
+    folder
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the folder").filter_map(Result::ok);
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_url_can_be_read_from_standard_input() {
+    let (original, ..) = broken().await;
+    let setup = Setup::new();
+    let refused = Ran::of(setup.command_with(&["import", "-"]), "\n").await.failed();
+    assert!(refused.contains("no URL on standard input"), "{refused}");
+    let told = Ran::of(setup.command_with(&["import", "-"]), &format!("{}\n", original.url)).await.ok();
+    assert!(told.contains("all of it is there"), "{told}");
+    let help = cli(&setup, &["import", "--help"]).await.ok();
+    assert!(help.contains("standard input"), "{help}");
+    original.drop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_interrupted_adoption() {
+    let mut original = Original::new().await;
+    original.user(id().as_str(), "ann", hash("$2b$")).await;
+    original.chat("tea", &["ann"]).await;
+    let message = |n: i32| doc! { "_id": n, "message_id": n, "content": "x", "sender": "ann", "chat_id": "tea", "sent_at": "2024-03-01 12:00:00" };
+    let messages = original.database.collection::<Document>("messages");
+    messages.insert_many((0..20_000).map(message)).await.expect("the test's own database");
+    for signal in ["INT", "TERM"] {
+        let setup = Setup::new();
+        let between = temporary(&setup);
+        let mut command = setup.command_with(&["import", &original.url, "--report", "report.txt"]);
+        command.env("TMPDIR", &between);
+        let import = Process::spawn(command);
+        // By then the export in between is there.
+        import.logged("importing: ").await;
+        assert_eq!(names_in(&between).len(), 1);
+        import.signal(signal);
+        assert!(!import.ended().await.success());
+        assert!(import.stderr().contains("interrupted"), "{}", import.stderr());
+        assert_eq!(names_in(&between), Vec::<String>::new());
+        let left = names_in(setup.dir());
+        assert!(!left.iter().any(|name| name.starts_with("report.txt")), "{left:?}");
+    }
     original.drop().await;
 }
 
