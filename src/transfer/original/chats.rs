@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use futures_util::StreamExt;
 use mongodb::bson::{Bson, Document};
 
 use super::{
     people::People,
     report::{Kind, Report},
     source::Source,
-    values::{derived, id_text, made_at, order_of, place, reference, uuid_of},
+    values::{derived, id_text, made_at, place, reference, uuid_of},
 };
 use crate::{
     transfer::progress::Progress,
@@ -49,15 +48,7 @@ impl Chats {
         report: &mut Report,
         progress: &Progress,
     ) -> Result<Self, String> {
-        progress.begin("reading", "chats", source.count("chats").await);
-        let mut found = source.records("chats").await?;
-        let mut records: Vec<(Vec<u8>, Document)> = Vec::new();
-        while let Some(record) = found.next().await {
-            let record = record?;
-            records.push((order_of(&record), record));
-            progress.add(1);
-        }
-        records.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let records = source.in_order("chats", progress).await?;
         let mut chats = Self {
             rooms: BTreeMap::new(),
             by_id: HashMap::new(),

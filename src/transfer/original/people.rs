@@ -6,7 +6,6 @@ use std::{
     str::FromStr,
 };
 
-use futures_util::StreamExt;
 use mongodb::bson::{Bson, Document};
 use unicode_normalization::UnicodeNormalization;
 
@@ -14,7 +13,7 @@ use super::{
     report::{Kind, Report},
     source::Source,
     times,
-    values::{derived, id_text, made_at, order_of, place, reference, uuid_of},
+    values::{derived, id_text, made_at, place, reference, uuid_of},
 };
 use crate::{
     chat::users::Username,
@@ -48,15 +47,7 @@ struct Account {
 
 impl People {
     pub(super) async fn read(source: &Source, report: &mut Report, progress: &Progress) -> Result<Self, String> {
-        progress.begin("reading", "users", source.count("users").await);
-        let mut found = source.records("users").await?;
-        let mut records: Vec<(Vec<u8>, Document)> = Vec::new();
-        while let Some(record) = found.next().await {
-            let record = record?;
-            records.push((order_of(&record), record));
-            progress.add(1);
-        }
-        records.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let records = source.in_order("users", progress).await?;
 
         let mut people = Self {
             users: Vec::new(),

@@ -7,6 +7,9 @@ use mongodb::{
     options::ClientOptions,
 };
 
+use super::values::order_of;
+use crate::transfer::progress::Progress;
+
 pub(super) struct Source {
     database: Database,
     hosts: Vec<String>,
@@ -61,6 +64,24 @@ impl Source {
         let found = self.database.collection::<Document>(collection).find(doc! {}).batch_size(1_000).await;
         let found = found.map_err(|error| self.trouble(&error))?;
         Ok(found.map(|record| record.map_err(|error| self.trouble(&error))).boxed())
+    }
+
+    /// Every record of a small collection with its place in the order of `_id`, all in memory.
+    pub(super) async fn in_order(
+        &self,
+        collection: &'static str,
+        progress: &Progress,
+    ) -> Result<Vec<(Vec<u8>, Document)>, String> {
+        progress.begin("reading", collection, self.count(collection).await);
+        let mut found = self.records(collection).await?;
+        let mut records = Vec::new();
+        while let Some(record) = found.next().await {
+            let record = record?;
+            records.push((order_of(&record), record));
+            progress.add(1);
+        }
+        records.sort_unstable_by(|(one, _), (other, _): &(Vec<u8>, Document)| one.cmp(other));
+        Ok(records)
     }
 
     fn trouble(&self, error: &mongodb::error::Error) -> String {
