@@ -128,22 +128,24 @@ impl Chat {
 
     pub async fn history(self: &Arc<Self>, room: &Arc<Room>, page: Page) -> Result<History> {
         let mut events = self.store.events(room.id, page).await?;
-        let may_go_on = events.len() >= page.limit && events.last().is_some_and(|last| last.seq >= room.head());
-        if may_go_on && self.store.shared().is_some() {
+        let read = events.len();
+        // Whether anything follows a page that is full is told by the head, and this node's may be old.
+        if read >= page.limit
+            && events.last().is_some_and(|last| !goes_on(room, page, last))
+            && self.store.shared().is_some()
+        {
             self.look_again(room).await;
         }
         cut(&mut events, page, self.config.limits.page_bytes);
-        let (head, messages) = room.head_and_messages();
+        let cut_short = page.after.is_some() && events.len() < read;
         let older = |event: &StoredEvent| {
             if page.messages_only { event.ordinal > 1 } else { event.seq > 1 }
         };
-        let newer = |event: &StoredEvent| {
-            if page.messages_only { event.ordinal < messages } else { event.seq < head }
-        };
+        let head = room.head();
         Ok(History {
             head: events.last().map_or(head, |last| last.seq.max(head)),
             next_before: events.first().filter(|first| older(first)).map(|first| first.seq),
-            next_after: events.last().filter(|last| newer(last)).map(|last| last.seq),
+            next_after: events.last().filter(|last| cut_short || goes_on(room, page, last)).map(|last| last.seq),
             bodies: events.into_iter().map(|event| event.body).collect(),
         })
     }
@@ -273,6 +275,12 @@ impl Chat {
     pub(crate) fn typing(&self, room: &Room, user: UserId) {
         self.bus.publish(Hint::Typing { room: room.id, user });
     }
+}
+
+/// Whether, as far as this node knows, the log has more for a page after its last event.
+fn goes_on(room: &Room, page: Page, last: &StoredEvent) -> bool {
+    let (head, messages) = room.head_and_messages();
+    if page.messages_only { last.ordinal < messages } else { last.seq < head }
 }
 
 /// Shortens a page at the end that is farther from where it was asked for, so that the rest is the next page.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{hears, log_everywhere, storm::Storm};
@@ -81,6 +81,24 @@ async fn hints_that_were_lost_are_counted() {
         cluster[0].metric("natter_hints_lost_total").await + cluster[1].metric("natter_hints_lost_total").await > before
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_full_page_says_that_the_log_goes_on_where_only_another_node_knows() {
+    let cluster = Cluster::setup(2).bus_proxies().set("cluster.poll_millis", "2000").start().await;
+    let (ann, bob) = cluster[0].two_people().await;
+    let room = ann.group("two", [&bob]).await;
+    let mut second = bob.at(&cluster[1]).follow(&room).await;
+    let first = ann.post(&room, "one").await;
+    ann.patch(&format!("/chat/{room}"), &json!({"name": "three"})).await.ok();
+    // The second node knows one message, and an event after it.
+    second.expect("message").await;
+    assert_eq!(second.expect("chat").await["seq"], first.seq + 1);
+    cluster[1].bus().black_hole();
+    let last = ann.post(&room, "two").await;
+    let page = bob.at(&cluster[1]).history(&room, &format!("?after={}&limit=1", first.seq - 1)).await;
+    assert_eq!((&page["messages"][0]["seq"], &page["next_after"]), (&json!(first.seq), &json!(first.seq)), "{page}");
+    assert_eq!(page["head_seq"], last.seq);
 }
 
 /// A storm while one of three nodes cannot use the bus, and after.

@@ -17,7 +17,8 @@ impl World {
             let setup = settings.fold(Setup::new(), |setup, (key, value)| setup.set(key, &value));
             return World::One(Box::new(setup.start().await));
         }
-        let setup = Cluster::setup(plan.size.nodes).bus_proxies().store_proxies();
+        // At the end all wait until those who were killed are forgotten.
+        let setup = Cluster::setup(plan.size.nodes).bus_proxies().store_proxies().set("cluster.node_secs", "2");
         let setup = if plan.kills_the_store() { setup.own_database() } else { setup };
         let setup = settings.fold(setup, |setup, (key, value)| setup.set(key, &value));
         World::Many(Box::new(setup.start().await))
