@@ -9,7 +9,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `main`, `cli` (the program) | the command line: serve, check-config, admin, backup, restore, export, import, verify, health |
+//! | `main`, `cli` (the program) | the command line: serve, demo, check-config, admin, backup, restore, export, import, verify, health |
 //! | [`server`] | listening, accepting, connections, the drain |
 //! | [`control`] | what an operator does, through a running server's control socket or without one |
 //! | [`transfer`] | moving everything: `export`, `import`, `verify`, and adopting the original server's database |

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::types::{MessageId, RoomId, RoomRole, Seq, Timestamp, UserId};
 
@@ -90,40 +91,56 @@ pub fn ping_frame() -> Bytes {
     Bytes::from_static(&[FINAL_PING, 0])
 }
 
-/// An event of a room's log, as it stands there for ever.
-#[derive(Debug, Serialize)]
+/// An event of a chat's log, as it stands there for ever: the same bytes in history and on sockets. More types will come; a
+/// client passes over those that it does not know.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event<'a> {
+    /// Somebody said something.
     Message {
         chat_id: RoomId,
+        /// Where it stands in the chat's log: 1, 2, 3, … without holes.
         seq: Seq,
         message_id: MessageId,
+        /// The sender's username.
         sender: &'a str,
         sent_at: Timestamp,
         content: &'a str,
+        /// The name that the sender's client gave it, where it gave one.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         client_id: Option<&'a str>,
     },
+    /// Somebody came, went, or has another role.
     Member {
         chat_id: RoomId,
+        /// Where it stands in the chat's log: 1, 2, 3, … without holes.
         seq: Seq,
         sent_at: Timestamp,
+        /// The username of who did it.
         by: &'a str,
+        /// The username of whom it is about.
         username: &'a str,
         change: MemberChange,
+        /// The role from now on, where they are a member.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         role: Option<RoomRole>,
     },
+    /// The chat has a name, or another one.
     Chat {
         chat_id: RoomId,
+        /// Where it stands in the chat's log: 1, 2, 3, … without holes.
         seq: Seq,
         sent_at: Timestamp,
+        /// The username of who did it.
         by: &'a str,
         name: &'a str,
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// `added` by somebody, `removed` by somebody else, `left` by themselves, or given another `role`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemberChange {
     Added,
@@ -136,116 +153,165 @@ pub enum MemberChange {
 pub type Req<'a> = Option<&'a RawValue>;
 
 /// Everything a server says on a socket that is not an event.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Said<'a> {
+    /// The first frame of every socket.
     Welcome {
         user_id: UserId,
         username: &'a str,
+        /// This socket, in the server's log.
         connection_id: &'a str,
+        /// When the token ends: send `auth` with another one before, or the socket is closed with 4401.
         expires_at: Timestamp,
+        /// How long the server hears nothing before it pings.
         ping_seconds: u64,
         limits: Limits,
     },
+    /// The answer to `subscribe`. Every event after `since` follows, then live ones.
     Subscribed {
+        /// The `req` of the frame this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
         req: Req<'a>,
+        /// What is followed now, by chat id.
         chats: BTreeMap<RoomId, Subscribed<'a>>,
-        /// Rooms of the same frame that could not be subscribed to.
+        /// Chats of the same frame that could not be subscribed to, by the id as it was given.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         errors: BTreeMap<&'a str, Refused>,
     },
+    /// The answer to `unsubscribe`.
     Unsubscribed {
+        /// The `req` of the frame this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
         req: Req<'a>,
     },
+    /// The answer to `post`, once the message is on disk.
     Posted {
+        /// The `req` of the frame this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
         req: Req<'a>,
         chat_id: RoomId,
+        /// The name that the post gave it.
+        #[schema(required)]
         client_id: Option<&'a str>,
         message_id: MessageId,
         seq: Seq,
         sent_at: Timestamp,
+        /// The message was there already: this is its first acknowledgement again.
         duplicate: bool,
     },
+    /// The answer to `read` and `typing`, where they had a `req`.
     Ok {
+        /// The `req` of the frame this answers.
+        #[schema(value_type = Value, required)]
         req: Req<'a>,
     },
+    /// The answer to `auth`.
     Authed {
+        /// The `req` of the frame this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
         req: Req<'a>,
+        /// When the new token ends.
         expires_at: Timestamp,
     },
+    /// The answer to `ping`.
     Pong {
+        /// The `req` of the frame this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
         req: Req<'a>,
     },
+    /// A frame was not carried out; the socket stays open.
     Error {
+        /// The `req` of the frame this answers; null where it had none, or could not be read.
+        #[schema(value_type = Value, required)]
         req: Req<'a>,
+        /// For programs.
         code: &'a str,
+        /// For people: what the client can do.
         detail: &'a str,
         /// The post this is about, where it is about one.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         client_id: Option<&'a str>,
+        /// Seconds, where the same frame may be accepted later.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         retry_after: Option<u64>,
     },
-    Read {
-        chat_id: RoomId,
-        username: &'a str,
-        read_seq: Seq,
-    },
-    Typing {
-        chat_id: RoomId,
-        username: &'a str,
-    },
+    /// How far somebody has read: this user on another socket, or the other person of a private chat.
+    Read { chat_id: RoomId, username: &'a str, read_seq: Seq },
+    /// Somebody writes.
+    Typing { chat_id: RoomId, username: &'a str },
+    /// Who of a chat is online, changed.
     Presence {
         chat_id: RoomId,
         /// How many members are online.
         online: usize,
         /// Who came or went; left out in large rooms.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         users: Option<BTreeMap<&'a str, Here>>,
     },
-    Chats {
-        chat_id: RoomId,
-        change: ChatsChange,
-    },
+    /// This user was added to a chat or removed from it: subscribe to it, or drop it.
+    Chats { chat_id: RoomId, change: ChatsChange },
+    /// The server stops: it will close with 1012, and another one can be connected to.
     Draining,
 }
 
-#[derive(Debug, Serialize)]
+/// What this server accepts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SocketLimits)]
 pub struct Limits {
+    /// Characters of a message.
     pub message_chars: usize,
+    /// Characters of a `client_id`.
     pub client_id_chars: usize,
+    /// Bytes of a frame.
     pub frame_bytes: usize,
+    /// Chats that one socket follows.
     pub subscriptions: usize,
+    /// Posts without an answer; what a client sends beyond them waits.
     pub in_flight: usize,
 }
 
-#[derive(Debug, Serialize)]
+/// Where following a chat begins.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Subscription)]
 pub struct Subscribed<'a> {
+    /// The last event of the log at that moment.
     pub head: Seq,
+    /// The events after this one follow.
     pub since: Seq,
+    /// The name of the log's life. A log that was replaced has another one.
     pub epoch: &'a str,
+    /// `false`: the cursor is not of this log; load the history again.
     pub lossless: bool,
 }
 
-#[derive(Debug, Serialize)]
+/// Why a chat could not be subscribed to.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Refused {
+    /// For programs.
     pub code: &'static str,
+    /// For people: what the client can do.
     pub detail: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Whether somebody has a socket open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Here {
     Online,
     Offline,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What became of this user and a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChatsChange {
     Added,

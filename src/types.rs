@@ -2,23 +2,58 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Unexpected},
+};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A room's position in its log: dense, from 1. `0` stands before the first event.
 pub type Seq = u64;
 
+/// Reads a number as JSON means it: `3.0` is 3.
+pub fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    struct Whole;
+
+    impl de::Visitor<'_> for Whole {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("u64")
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
+            Ok(number)
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
+            u64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<u64, E> {
+            // The largest u64 is no float: as one it is 2^64, the first that is too large.
+            let whole = number.fract() == 0.0 && (0.0..u64::MAX as f64).contains(&number);
+            whole.then_some(number as u64).ok_or_else(|| E::invalid_type(Unexpected::Float(number), &self))
+        }
+    }
+
+    from.deserialize_u64(Whole)
+}
+
 /// How many messages a room's log holds up to and with some event. Unread counts are differences of these.
 pub type Ordinal = u64;
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = "uuid", description = "A user, for ever; opaque.")]
 pub struct UserId(pub Uuid);
 
 /// The wire says *chat*, the code says *room*.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(as = ChatId, value_type = String, format = "uuid", description = "A chat, for ever; opaque.")]
 pub struct RoomId(pub Uuid);
 
 /// One login: what a refresh token renews and what logout ends.
@@ -26,8 +61,9 @@ pub struct RoomId(pub Uuid);
 #[serde(transparent)]
 pub struct SessionId(pub Uuid);
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = "uuid", description = "A message, for ever; opaque.")]
 pub struct MessageId(pub Uuid);
 
 /// One running natter. A restart makes a new one.
@@ -98,7 +134,7 @@ impl fmt::Display for NodeId {
 }
 
 /// What a user is on the whole server.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Admin,
@@ -129,7 +165,7 @@ impl Role {
 }
 
 /// What a member is in one room, from most to least.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RoomRole {
     Owner,
@@ -164,8 +200,11 @@ impl RoomRole {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(
+    description = "A `private` chat has its two members for ever, one chat for each two people; a `group` changes."
+)]
 pub enum RoomKind {
     /// Two members for ever, one room per pair.
     Private,
@@ -182,7 +221,8 @@ impl RoomKind {
 }
 
 /// Milliseconds since 1970, UTC. On the wire RFC 3339 with milliseconds and `Z`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, ToSchema)]
+#[schema(value_type = String, format = "date-time", description = "RFC 3339, UTC, with milliseconds.")]
 pub struct Timestamp(pub i64);
 
 const RFC3339_MILLIS: &[BorrowedFormatItem<'_>] =
@@ -225,5 +265,23 @@ mod tests {
     fn times_are_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_however_they_are_written() {
+        let read = |text: &str| whole(&mut serde_json::Deserializer::from_str(text)).ok();
+        for (text, number) in [
+            ("0", 0),
+            ("-0", 0),
+            ("3.0", 3),
+            ("3e2", 300),
+            ("1e19", 10_000_000_000_000_000_000),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(read(text), Some(number), "{text}");
+        }
+        for text in ["-1", "3.5", "-1.0", "18446744073709551616", "1e30", "\"3\"", "null", "[3]"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

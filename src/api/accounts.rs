@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     app::App,
@@ -26,53 +27,112 @@ use crate::{
     types::{Role, SessionId, Timestamp, UserId},
 };
 
-#[derive(Serialize)]
-struct TokenAnswer {
+/// A login's tokens.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tokens)]
+pub(super) struct TokenAnswer {
+    /// For `authorization: Bearer …`, and for sockets.
     access_token: String,
+    #[schema(value_type = TokenType)]
     token_type: &'static str,
-    /// Seconds.
+    /// Seconds until the access token ends.
+    #[schema(minimum = 0)]
     expires_in: i64,
+    /// Gives the next tokens, once. One that was used and comes again ends the login.
     refresh_token: String,
 }
 
-#[derive(Deserialize)]
-struct RefreshToken {
-    refresh_token: String,
+/// How a token is to be sent.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code, reason = "it only tells the value of `token_type`")]
+enum TokenType {
+    Bearer,
 }
 
-#[derive(Deserialize)]
-struct Registration {
+/// What a sign-in form holds, urlencoded or multipart.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "forms are read field by field; this tells their fields")]
+pub(super) struct SignIn {
     username: String,
+    #[schema(format = "password")]
+    password: String,
+    /// Left out, or `password`, or empty: what OAuth 2 clients send.
+    #[schema(value_type = Option<GrantType>, nullable = false)]
+    grant_type: Option<String>,
+}
+
+/// The only one there is; empty means the same.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it only tells the values of `grant_type`")]
+enum GrantType {
+    #[serde(rename = "password")]
+    Password,
+    #[serde(rename = "")]
+    Empty,
+}
+
+/// A login, by its refresh token.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RefreshToken {
+    refresh_token: String,
+}
+
+/// A new account.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Registration {
+    /// 1 to 64 characters after NFKC, neither control, bidirectional nor invisible ones, no space at its ends; unique by
+    /// its case-folded form.
+    #[schema(min_length = 1)]
+    username: String,
+    /// At least `auth.password_min_length` characters (8, unless the operator chose another number), at most 72 bytes, no NUL.
+    #[schema(min_length = 1, max_length = 72, format = "password")]
     password: String,
 }
 
-#[derive(Deserialize)]
-struct ChangeMe {
+/// What is to be changed; what is left out or null stays.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = AccountChange)]
+pub(super) struct ChangeMe {
+    /// 1 to `limits.display_name_chars` characters (100, unless the operator chose another number), neither control nor
+    /// bidirectional ones, no space at its ends.
+    #[schema(min_length = 1)]
     display_name: Option<String>,
+    /// A new one ends every other login.
     password: Option<NewPassword>,
 }
 
-#[derive(Deserialize)]
+/// The password as it is and as it shall be.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PasswordChange)]
 struct NewPassword {
+    #[schema(format = "password")]
     current: String,
+    /// The rules of `POST /users/register`.
+    #[schema(min_length = 1, max_length = 72, format = "password")]
     new: String,
 }
 
-#[derive(Serialize)]
-struct Profile<'a> {
+/// One's own account.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Profile<'a> {
+    /// As `user_id`.
     #[serde(rename = "_id")]
     id: UserId,
     user_id: UserId,
     username: &'a str,
+    /// The username until it is changed.
     display_name: &'a str,
     roles: Vec<RoleShown>,
     created_at: Timestamp,
 }
 
-/// A role as the original API shows it.
-#[derive(Serialize)]
+/// A role of the server.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RoleOfServer)]
 pub struct RoleShown {
     role_id: &'static str,
+    #[schema(value_type = Role)]
     role_name: &'static str,
 }
 

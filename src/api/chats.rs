@@ -5,6 +5,10 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, Ref, Schema, Type, schema::OneOfBuilder},
+};
 
 use super::cursor;
 use crate::{
@@ -19,38 +23,77 @@ use crate::{
     types::{Ordinal, RoomId, RoomKind, RoomRole, Seq},
 };
 
-/// `username` for a private room, or `name` and `usernames` for a group.
-#[derive(Deserialize)]
-struct NewChat {
+/// `username` for a private chat, or `name` and `usernames` for a group.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct NewChat {
+    /// The other person of a private chat.
     username: Option<String>,
+    /// The group's name: 1 to `limits.room_name_chars` characters (100, unless the operator chose another number), no control
+    /// characters.
+    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0][^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
+    /// Who is in the group beside its owner, who makes it.
     usernames: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
-struct Rename {
+/// What is to be changed; what is left out or null stays.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ChatChange)]
+pub(super) struct Rename {
+    /// The rules of `POST /chat/new`.
+    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0][^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Chats {
+/// A chat that is there now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatCreated)]
+pub(super) struct Created {
+    message: &'static str,
+    chat_id: RoomId,
+}
+
+/// A page of one's chats, latest activity first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Chats {
     chats: Vec<ChatShown>,
+    /// For `?after=`; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A chat as its member sees it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Chat)]
 struct ChatShown {
     chat_id: RoomId,
+    /// Usernames of members, in order of joining, at most `limits.listed_members` of them.
     users: Vec<String>,
     kind: RoomKind,
+    /// Null in a private chat.
+    #[schema(required)]
     name: Option<String>,
+    /// What one is there.
     role: RoomRole,
+    /// The name of the log's life; goes with a cursor.
     epoch: String,
+    /// The last event of the log.
     head_seq: Seq,
+    /// How far one has read.
     read_seq: Seq,
+    /// How many messages came after that.
     unread: Ordinal,
-    /// The very bytes of the log.
+    /// The latest message; null where there is none. (The very bytes of the log.)
+    #[schema(schema_with = message_or_null)]
     last_message: Option<Box<RawValue>>,
+}
+
+fn message_or_null() -> Schema {
+    OneOfBuilder::new()
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .item(Ref::from_schema_name("MessageEvent"))
+        .description(Some("The latest message; null where there is none."))
+        .into()
 }
 
 /// `POST /chat/new`
@@ -99,11 +142,11 @@ pub async fn rename(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> R
 }
 
 fn created(room: RoomId) -> Response {
-    respond::json(&json!({ "message": "Chatroom created successfully", "chat_id": room }))
+    respond::json(&Created { message: "Chatroom created successfully", chat_id: room })
 }
 
 fn exists(room: RoomId) -> Rejection {
-    let detail = json!({ "message": "Chatroom already exists", "chat_id": room });
+    let detail = json!(Created { message: "Chatroom already exists", chat_id: room });
     Rejection::new(StatusCode::BAD_REQUEST, "chat_exists", detail)
 }
 

@@ -44,7 +44,7 @@ impl Cursor for String {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        String::from_utf8(bytes.to_vec()).ok()
+        String::from_utf8(bytes.to_vec()).ok().filter(|name| !name.is_empty())
     }
 }
 
@@ -92,6 +92,7 @@ mod tests {
             assert_eq!(decode::<UserId>(bad), None, "{bad}");
         }
         assert_eq!(decode::<String>("_w"), None, "not UTF-8");
+        assert_eq!(decode::<String>(""), None, "nobody has an empty name");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::cursor;
 use crate::{
@@ -15,27 +16,37 @@ use crate::{
     types::{RoomRole, Seq},
 };
 
-#[derive(Serialize)]
-struct Members {
+/// A page of a chat's members, in order of joining.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Members {
     members: Vec<MemberShown>,
+    /// For `?after=`; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Somebody who is in a chat.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Member)]
 struct MemberShown {
     username: String,
     role: RoomRole,
+    /// How far they have read.
     read_seq: Seq,
 }
 
-#[derive(Deserialize)]
-struct Invitation {
+/// Whom to let in.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Invitation {
     username: String,
+    /// `member` where it is left out or null.
     role: Option<RoomRole>,
 }
 
-#[derive(Deserialize)]
-struct RoleChange {
+/// What a member shall be.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRole)]
+pub(super) struct RoleChange {
     role: RoomRole,
 }
 

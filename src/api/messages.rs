@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     app::App,
@@ -14,34 +15,64 @@ use crate::{
         respond::{Rejection, Response, json, json_bytes},
     },
     store::Page,
-    types::{MessageId, Ordinal, RoomId, Seq, Timestamp},
+    types::{MessageId, Ordinal, RoomId, Seq, Timestamp, whole},
 };
 
-#[derive(Deserialize)]
-struct NewMessage {
+/// A message to be.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct NewMessage {
+    /// 1 to `limits.message_chars` characters (4000, unless the operator chose another number; `welcome` of a socket tells it),
+    /// any but NUL.
+    #[schema(min_length = 1, pattern = r"^[^\u0000]*$")]
     message: String,
+    /// A name for it: the same one sent again is the same message for ever. 1 to 128 characters, a UUID does well.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000]*$")]
     client_id: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Sent {
+/// A message that is on disk.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Sent {
     message: &'static str,
     chat_id: RoomId,
     message_id: MessageId,
     seq: Seq,
     sent_at: Timestamp,
+    /// It was there already: this is its first acknowledgement again.
     duplicate: bool,
 }
 
-#[derive(Deserialize)]
-struct ReadMark {
+/// How far one has read.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ReadMark {
+    /// The last event read. What lies beyond the log's head is its head.
+    #[serde(deserialize_with = "whole")]
     seq: Seq,
 }
 
-#[derive(Serialize)]
-struct ReadAnswer {
+/// The mark as it stands now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReadTo)]
+pub(super) struct ReadAnswer {
     read_seq: Seq,
+    /// How many messages came after it.
     unread: Ordinal,
+}
+
+/// What is told about a stretch of a log, beside its events.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stretch)]
+pub(super) struct About<'a> {
+    /// The last event of the log.
+    head_seq: Seq,
+    /// The name of the log's life. A log that was replaced has another one.
+    epoch: &'a str,
+    /// For `?before=`, to go back; null at the beginning.
+    #[schema(required)]
+    next_before: Option<Seq>,
+    /// For `?after=`, to go on; null at the end.
+    #[schema(required)]
+    next_after: Option<Seq>,
 }
 
 /// `GET /chat/{chat_id}`
@@ -96,13 +127,6 @@ fn page(request: &Request, messages_only: bool) -> Result<Page, Rejection> {
 /// The log's own bytes, between what is said about them: nothing of an event is encoded a second time, so history and
 /// sockets cannot differ.
 fn splice(name: &str, history: &History, epoch: &str) -> Bytes {
-    #[derive(Serialize)]
-    struct About<'a> {
-        head_seq: Seq,
-        epoch: &'a str,
-        next_before: Option<Seq>,
-        next_after: Option<Seq>,
-    }
     let about =
         About { head_seq: history.head, epoch, next_before: history.next_before, next_after: history.next_after };
     let about = serde_json::to_vec(&about).expect("an answer is plain data with text keys");

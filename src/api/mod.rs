@@ -3,7 +3,9 @@
 pub mod accounts;
 pub mod chats;
 mod cursor;
+pub mod docs;
 pub mod members;
 pub mod messages;
 pub mod service;
+pub mod ui;
 pub mod users;

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     app::App,
@@ -13,9 +14,16 @@ use crate::{
     metrics::Metrics,
 };
 
+/// A yes.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok` where the process serves, `ready` where it may be sent requests.
+    status: &'static str,
+}
+
 /// `GET /healthz`: the process serves.
 pub async fn healthz(_app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
-    Ok(respond::json(&json!({ "status": "ok" })))
+    Ok(respond::json(&Health { status: "ok" }))
 }
 
 /// `GET /readyz`: a load balancer may send requests here.
@@ -27,7 +35,7 @@ pub async fn readyz(app: &Arc<App>, _request: Request) -> Result<Response, Rejec
     if let Err(why) = app.chat.bus.hears() {
         return Err(Rejection::unavailable("bus_unavailable", "The other nodes cannot be reached.").because(why));
     }
-    Ok(respond::json(&json!({ "status": "ready" })))
+    Ok(respond::json(&Health { status: "ready" }))
 }
 
 /// `GET /metrics`, unless they have a listener of their own.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{accounts::RoleShown, cursor};
 use crate::{
@@ -16,29 +17,38 @@ use crate::{
     types::{Role, Timestamp, UserId},
 };
 
-#[derive(Serialize)]
-struct Users {
+/// A page of all accounts, in order of their names.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Users {
     users: Vec<UserShown>,
+    /// For `?after=`; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// An account as admins see it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 struct UserShown {
     user_id: UserId,
     username: String,
     display_name: String,
     roles: Vec<RoleShown>,
     created_at: Timestamp,
+    /// May not sign in.
     disabled: bool,
 }
 
-#[derive(Serialize)]
-struct Name {
+/// Somebody.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Name {
     username: String,
 }
 
-#[derive(Deserialize)]
-struct RoleChange {
+/// A role to give or to take.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RoleOfUser)]
+pub(super) struct RoleChange {
     username: String,
     role_name: Role,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
     time::{Duration, Instant},
 };
 
@@ -21,15 +21,19 @@ pub fn run(config: &Config, url: Option<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// Where this configuration's server can be reached from its own machine.
+/// Where this configuration's server can be asked.
 fn own_url(config: &Config) -> String {
-    let mut address = config.server.bind;
+    format!("http://{}/healthz", reached(config.server.bind))
+}
+
+/// How a server that listens on `address` is reached from its own machine.
+pub fn reached(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
-    format!("http://{address}/healthz")
+    address
 }
 
 /// The status of a GET; `/healthz` where the URL has no path.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod data;
+mod demo;
 mod health;
 mod progress;
 mod secret;
@@ -48,6 +49,8 @@ struct Settings {
 enum Command {
     /// Run the server (also without any command)
     Serve,
+    /// Run a server with people who talk, to look at; its data is in a temporary folder, which goes with it
+    Demo,
     /// Print the settings in force, secrets masked, and where each comes from
     CheckConfig,
     /// Make and unmake admins, disable accounts, set passwords; the server may be running
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
         let one = |sentence: String| vec![sentence];
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::serve(loaded).map_err(one),
+            Command::Demo => demo::demo(loaded).map_err(one),
             Command::CheckConfig => {
                 print!("{}", checked(&loaded).map_err(one)?);
                 Ok(())

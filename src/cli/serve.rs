@@ -1,7 +1,10 @@
 //! `natter serve`: puts the parts together, tells where they are, and waits for a signal to take them apart.
+//!
+//! [`start`] and [`Serving::drain`] are the two halves, for who has something of its own to do in between.
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -11,8 +14,11 @@ use natter::{
     auth::{password::Passwords, token::Tokens},
     bus::{Bus, local::LocalBus, nats::NatsBus},
     chat::Chat,
-    config::{Config, load::Loaded},
-    control::{self, Operator, socket},
+    config::{self, Config, load::Loaded},
+    control::{
+        self, Operator,
+        socket::{self, Control},
+    },
     http::{answers::Answers, limits::Limiters},
     logging,
     metrics::Metrics,
@@ -23,6 +29,7 @@ use natter::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
 
@@ -39,26 +46,64 @@ pub fn serve(loaded: Loaded) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    if loaded.config.server.threads > 0 {
-        threads.worker_threads(loaded.config.server.threads);
-    }
-    let runtime = threads
-        .enable_all()
-        .thread_name("natter")
-        .thread_keep_alive(KEEP_THREADS)
-        .build()
-        .map_err(|error| format!("the system gives no threads ({error})"))?;
+    let runtime = runtime(&loaded.config.server)?;
     let done = runtime.block_on(run(loaded.config));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     done
 }
 
+pub fn runtime(config: &config::Server) -> Result<Runtime, String> {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if config.threads > 0 {
+        threads.worker_threads(config.threads);
+    }
+    threads
+        .enable_all()
+        .thread_name("natter")
+        .thread_keep_alive(KEEP_THREADS)
+        .build()
+        .map_err(|error| format!("the system gives no threads ({error})"))
+}
+
 async fn run(config: Config) -> Result<(), String> {
+    let mut signals = Signals::listen()?;
+    let serving = start(config).await?;
+    print(&serving.told);
+
+    let first = signals.next().await;
+    tracing::info!(signal = first, "stopping; a second signal stops at once");
+    tokio::spawn(async move {
+        let second = signals.next().await;
+        tracing::warn!(signal = second, "stopped at once");
+        std::process::exit(if second == "SIGINT" { 130 } else { 143 });
+    });
+    serving.drain().await;
+    Ok(())
+}
+
+/// A server that serves.
+pub struct Serving {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub operator: Arc<Operator>,
+    /// What an operator wants to know first.
+    told: String,
+    server: Arc<Server>,
+    /// Commands are taken for as long as this is there.
+    control: Option<Control>,
+}
+
+impl Serving {
+    pub async fn drain(self) {
+        drop(self.control);
+        self.server.drain(self.operator.store.as_ref()).await;
+    }
+}
+
+pub async fn start(config: Config) -> Result<Serving, String> {
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::default());
-    let mut signals = Signals::listen()?;
 
     // The store first: it holds the lock on the folder that everything else is in.
     let Opened { store, place } = data::open_whole_store(&config, metrics.clone()).await?;
@@ -102,29 +147,19 @@ async fn run(config: Config) -> Result<(), String> {
     // Where the store is shared, the command line works on it directly.
     let control = match &place {
         Place::Folder(folder) => {
-            socket::listen(folder, operator).inspect_err(|sentence| tracing::warn!("{sentence}")).ok()
+            socket::listen(folder, operator.clone()).inspect_err(|sentence| tracing::warn!("{sentence}")).ok()
         }
         Place::Shared(_) => None,
     };
 
     let told = tell(&listener, metrics_listener.as_ref(), &place, store.as_ref()).await?;
+    let address = address_of(&listener)?;
     let server = Arc::new(Server::new(app));
     server.accept(listener);
     if let Some(listener) = metrics_listener {
         server.accept_metrics(listener);
     }
-    print(&told);
-
-    let first = signals.next().await;
-    tracing::info!(signal = first, "stopping; a second signal stops at once");
-    tokio::spawn(async move {
-        let second = signals.next().await;
-        tracing::warn!(signal = second, "stopped at once");
-        std::process::exit(if second == "SIGINT" { 130 } else { 143 });
-    });
-    drop(control);
-    server.drain(store.as_ref()).await;
-    Ok(())
+    Ok(Serving { address, operator, told, server, control })
 }
 
 async fn bus(config: &Config, place: &Place, metrics: Arc<Metrics>) -> Result<Arc<dyn Bus>, String> {
@@ -136,26 +171,28 @@ async fn bus(config: &Config, place: &Place, metrics: Arc<Metrics>) -> Result<Ar
     }
 }
 
-fn listen(config: &Config, setting: &str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
+fn listen(config: &Config, setting: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    let flag = if setting == "server.bind" { ", such as `--bind 127.0.0.1:8001`" } else { "" };
     server::listen(address, config.server.backlog).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => format!("{address} is in use by another process; choose another `{setting}`"),
+        io::ErrorKind::AddrInUse => format!("{address} is in use by another process; choose another `{setting}`{flag}"),
         _ => format!("cannot listen on {address} ({error}); check `{setting}`"),
     })
 }
 
-/// What an operator wants to know first.
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| format!("a listener has no address ({error})"))
+}
+
 async fn tell(
     listener: &TcpListener,
     metrics: Option<&TcpListener>,
     place: &Place,
     store: &dyn Store,
 ) -> Result<String, String> {
-    let at =
-        |listener: &TcpListener| listener.local_addr().map_err(|error| format!("a listener has no address ({error})"));
     let mut told = format!("natter {}\n", env!("CARGO_PKG_VERSION"));
-    told += &format!("listening on http://{}\n", at(listener)?);
+    told += &format!("listening on http://{}\n", address_of(listener)?);
     if let Some(metrics) = metrics {
-        told += &format!("metrics on http://{}/metrics\n", at(metrics)?);
+        told += &format!("metrics on http://{}/metrics\n", address_of(metrics)?);
     }
     told += &match place {
         Place::Folder(folder) => {
@@ -170,14 +207,14 @@ async fn tell(
 }
 
 /// A server whose standard output is closed serves all the same.
-fn print(told: &str) {
+pub fn print(told: &str) {
     let mut out = io::stdout().lock();
     if let Err(error) = out.write_all(told.as_bytes()).and_then(|()| out.flush()) {
         tracing::warn!(%error, "nobody reads standard output");
     }
 }
 
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Heard so that it does not end the process: a file that may not grow is then an error of the store, answered 503.
@@ -188,7 +225,7 @@ struct Signals {
 const FILE_TOO_LARGE: i32 = 25;
 
 impl Signals {
-    fn listen() -> Result<Self, String> {
+    pub fn listen() -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be heard ({error})"));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -197,7 +234,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -32,7 +32,11 @@ impl Cors {
     }
 
     /// Adds what is owed to an answer, errors included. `allow` holds the methods of the request's path, if it is one.
+    /// A public file, which says itself that every page may read it, stays as it is.
     pub fn apply(self, headers: &mut HeaderMap, allow: Option<&HeaderValue>) {
+        if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return;
+        }
         if self.varies {
             headers.append(VARY, HeaderValue::from_static("Origin"));
         }

@@ -1,9 +1,7 @@
 //! Form bodies: urlencoded or multipart, read whole and bounded already.
 
+use super::respond::{Rejection, field_error};
 use bytes::Bytes;
-use serde_json::json;
-
-use super::respond::Rejection;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Form {
@@ -33,8 +31,7 @@ impl Form {
     /// All of `names`, or 422 with every one that is missing.
     pub fn require<const N: usize>(&self, names: [&str; N]) -> Result<[String; N], Rejection> {
         let missing = names.iter().filter(|name| self.get(name).is_none());
-        let missing: Vec<_> =
-            missing.map(|name| json!({ "type": "missing", "loc": ["body", name], "msg": "Field required" })).collect();
+        let missing: Vec<_> = missing.map(|name| field_error("missing", ["body", name], "Field required")).collect();
         if missing.is_empty() {
             Ok(names.map(|name| self.get(name).unwrap_or_default().to_owned()))
         } else {
@@ -45,6 +42,8 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
 
-use super::respond::Rejection;
+use super::respond::{Rejection, field_error};
 use crate::json_depth;
 
 /// Reads a JSON object. 422 says which field is wrong, or at which byte the text stops being JSON.
@@ -89,7 +89,7 @@ fn location(path: &Path) -> Vec<Value> {
 }
 
 fn field(kind: &'static str, loc: Value, msg: &str) -> Rejection {
-    Rejection::invalid_fields(vec![json!({ "type": kind, "loc": loc, "msg": msg })])
+    Rejection::invalid_fields(vec![field_error(kind, loc, msg)])
 }
 
 #[cfg(test)]

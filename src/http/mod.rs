@@ -5,6 +5,7 @@ pub mod answers;
 pub mod authenticate;
 pub mod authorize;
 pub mod cors;
+pub mod embedded;
 pub mod form;
 pub mod json;
 pub mod limits;

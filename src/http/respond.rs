@@ -8,6 +8,7 @@ use hyper::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{chat::ChatError, store::StoreError};
 
@@ -27,11 +28,44 @@ pub struct Rejection {
 }
 
 /// What every refusal says.
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(crate) struct ErrorBody<'a> {
+    /// For people: a sentence that says what they can do.
+    #[schema(value_type = String)]
     detail: &'a Value,
+    /// For programs.
     code: &'static str,
+    /// What the server's log calls this request; as `x-request-id`.
     request_id: &'a str,
+}
+
+/// One field that is not acceptable. A 422 has a list of them as its `detail`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FieldError<L: Serialize> {
+    /// For programs.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Where it is: `["body", "username"]`, `["query", "limit"]`; a number is an index, or the byte at which the JSON breaks off.
+    #[schema(value_type = Vec<Step>, min_items = 1)]
+    loc: L,
+    /// For people. It never repeats what was sent.
+    msg: String,
+}
+
+/// A field's name, or a number.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it only tells the shape of what `loc` holds")]
+enum Step {
+    Name(String),
+    Number(u64),
+}
+
+/// The answer to most changes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Message<'a> {
+    message: &'a str,
 }
 
 /// A JSON answer. Nothing of this API is for shared caches, and most of it is for one person's eyes.
@@ -46,7 +80,7 @@ pub fn json_bytes(body: Bytes) -> Response {
 
 /// `{"message": …}`, the answer to most changes.
 pub fn message(text: &str) -> Response {
-    json(&json!({ "message": text }))
+    json(&Message { message: text })
 }
 
 pub fn with_type(body: Bytes, content_type: &'static str) -> Response {
@@ -108,7 +142,7 @@ impl Rejection {
 
     /// 422 for one field; `loc` says where it is: `["body", "username"]`. Never put what was sent into `msg`.
     pub fn invalid(kind: &'static str, loc: &[&str], msg: impl Into<String>) -> Self {
-        Self::invalid_fields(vec![json!({ "type": kind, "loc": loc, "msg": msg.into() })])
+        Self::invalid_fields(vec![field_error(kind, loc, msg)])
     }
 
     /// 422 for several, each `{"type", "loc", "msg"}`.
@@ -157,6 +191,11 @@ impl Rejection {
         }
         response
     }
+}
+
+/// For [`Rejection::invalid_fields`].
+pub fn field_error(kind: &'static str, loc: impl Serialize, msg: impl Into<String>) -> Value {
+    json!(FieldError { kind, loc, msg: msg.into() })
 }
 
 impl From<ChatError> for Rejection {

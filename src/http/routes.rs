@@ -18,7 +18,11 @@ use super::{
     respond::{Rejection, Response},
 };
 use crate::{
-    api::{accounts, chats, members, messages, service, users},
+    api::{
+        accounts, chats,
+        docs::{self, Document, asyncapi, faults::Access, openapi, page},
+        members, messages, service, ui, users,
+    },
     app::App,
     chat::Caller,
     types::Role::{self, Admin},
@@ -115,26 +119,46 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/healthz", Probe(|a, r| Box::pin(service::healthz(a, r)))),
     route(Method::GET, "/readyz", Probe(|a, r| Box::pin(service::readyz(a, r)))),
     route(Method::GET, "/metrics", Probe(|a, r| Box::pin(service::metrics(a, r)))),
+    route(Method::GET, "/", Anyone(|a, r| Box::pin(ui::page(a, r)))),
+    route(Method::GET, "/natter.js", Anyone(|a, r| Box::pin(ui::module(a, r)))),
+    route(Method::GET, "/assets/{hash}/{file}", Anyone(|a, r| Box::pin(ui::asset(a, r)))),
+    route(Method::GET, "/favicon.ico", Anyone(|a, r| Box::pin(ui::icon(a, r)))),
+    route(Method::GET, "/openapi.json", Anyone(|_, r| Box::pin(docs::serve(&OPENAPI, r)))),
+    route(Method::GET, "/asyncapi.json", Anyone(|_, r| Box::pin(docs::serve(&ASYNCAPI, r)))),
+    route(Method::GET, "/docs", Anyone(|a, r| Box::pin(page::page(a, r)))),
+    route(Method::GET, "/docs/{file}", Anyone(|a, r| Box::pin(page::file(a, r)))),
+    route(Method::GET, "/redoc", Anyone(|a, r| Box::pin(page::redoc(a, r)))),
 ];
 
 const fn route(method: Method, path: &'static str, handler: Handler) -> Route {
     Route { method, path, handler }
 }
 
+/// What is told about this table, and about the sockets that it opens.
+pub static OPENAPI: Document = LazyLock::new(|| docs::document(&openapi::document(rows(), &openapi::told())));
+pub static ASYNCAPI: Document = LazyLock::new(|| docs::document(&asyncapi::document()));
+
 /// Method, path and who may, of every route.
 pub fn listing() -> impl Iterator<Item = (&'static Method, &'static str, &'static str)> {
-    TABLE.paths.iter().flat_map(|path| &path.routes).map(|route| (&route.method, route.path, route.handler.who()))
+    rows().map(|row| (row.method, row.path, row.access.who()))
+}
+
+fn rows() -> impl Iterator<Item = openapi::Row> {
+    TABLE.paths.iter().flat_map(|path| &path.routes).map(|route| openapi::Row {
+        method: &route.method,
+        path: route.path,
+        access: route.handler.access(),
+    })
 }
 
 impl Handler {
-    pub fn who(&self) -> &'static str {
-        match self {
-            Handler::Probe(_) | Handler::Anyone(_) => "anyone",
-            Handler::SignedIn(..) => "signed in",
-            Handler::Holder(role, _) => role.name(),
-            Handler::Member(_, Need::Read, ..) => "member",
-            Handler::Member(_, Need::Post, ..) => "member who may post",
-            Handler::Member(_, Need::Moderate, ..) => "owner or moderator",
+    fn access(&self) -> Access {
+        match *self {
+            Handler::Probe(_) => Access::Probe,
+            Handler::Anyone(_) => Access::Anyone,
+            Handler::SignedIn(via, _) => Access::SignedIn(via),
+            Handler::Holder(role, _) => Access::Holder(role),
+            Handler::Member(via, need, outsider, _) => Access::Member(via, need, outsider),
         }
     }
 }
@@ -254,7 +278,14 @@ mod tests {
             ("/chat/x/members/%E2%98%83", "/chat/{chat_id}/members/{username} x ☃"),
             ("/ws/", "→ /ws"),
             ("/ws/chat/x", "/ws/chat/{chat_id} x"),
-            ("/", "nothing"),
+            ("/", "/"),
+            ("/?token=x", "/"),
+            ("//", "→ /"),
+            ("/natter.js", "/natter.js"),
+            ("/assets/0123/app.js", "/assets/{hash}/{file} 0123 app.js"),
+            ("/assets/0123/a%2F..%2Fb", "/assets/{hash}/{file} 0123 a/../b"),
+            ("/assets/0123/", "nothing"),
+            ("/assets/0123/a/b", "nothing"),
             ("//users/me", "nothing"),
             ("//evil.example/users/", "nothing"),
             ("/token//", "nothing"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::types::Seq;
+use crate::types::{Seq, whole};
 
 /// Where a reader stood when it left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +128,7 @@ fn command(fields: &Fields<'_>) -> Result<Command, BadFrame> {
             content: need(fields.content, "content", "a text")?,
             client_id: may(fields.client_id, "client_id", "a text")?,
         },
-        "read" => Command::Read { chat_id: chat_id()?, seq: need(fields.seq, "seq", "a number from 0")? },
+        "read" => Command::Read { chat_id: chat_id()?, seq: need::<Whole>(fields.seq, "seq", "a number from 0")?.0 },
         "typing" => Command::Typing { chat_id: chat_id()? },
         "auth" => Command::Auth { token: need(fields.token, "token", "a text")? },
         "ping" => Command::Ping,
@@ -139,12 +139,16 @@ fn command(fields: &Fields<'_>) -> Result<Command, BadFrame> {
     })
 }
 
+#[derive(Deserialize)]
+struct Whole(#[serde(deserialize_with = "whole")] u64);
+
 /// `{"since":17,"epoch":"…"}`, or just the number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum SinceForm {
-    Seq(Seq),
+    Seq(#[serde(deserialize_with = "whole")] Seq),
     Full {
+        #[serde(deserialize_with = "whole")]
         since: Seq,
         #[serde(default)]
         epoch: Option<String>,
@@ -211,6 +215,7 @@ mod tests {
                 Command::Post { chat_id: "a".into(), content: "hi".into(), client_id: Some("1".into()) },
             ),
             (json!({"type":"read","chat_id":"a","seq":4}), Command::Read { chat_id: "a".into(), seq: 4 }),
+            (json!({"type":"read","chat_id":"a","seq":4.0}), Command::Read { chat_id: "a".into(), seq: 4 }),
             (json!({"type":"typing","chat_id":"a"}), Command::Typing { chat_id: "a".into() }),
             (json!({"type":"auth","token":"t"}), Command::Auth { token: "t".into() }),
             (json!({"type":"ping"}), Command::Ping),

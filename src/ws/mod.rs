@@ -2,17 +2,18 @@
 //!
 //! - `upgrade.rs` makes a connection of a request; `connection.rs` is one connection, `task.rs` its task.
 //! - `reader.rs` turns bytes into texts, `frames.rs` texts into commands, `commands.rs` carries them out,
-//!   `subscribe.rs` those that follow rooms.
+//!   `subscribe.rs` those that follow rooms. `asked.rs` is the shape of those texts, for the documentation.
 //! - `outbox.rs` is the write path: cursors into rooms, not queues of messages.
 //! - `wheel.rs` looks after pings, expiry and slowness of all of them with one timer.
 
-mod close;
+pub(crate) mod asked;
+pub(crate) mod close;
 mod commands;
 mod connection;
 mod frames;
 mod outbox;
 mod reader;
-mod refusal;
+pub(crate) mod refusal;
 mod subscribe;
 mod task;
 pub mod upgrade;

@@ -8,6 +8,27 @@ use crate::{
     protocol::{Frame, Said},
 };
 
+/// Every code of an `error` frame, and what it means. The words are those of [`BadFrame`], [`ChatError`] and the tokens.
+pub(crate) const CODES: [(&str, &str); 17] = [
+    ("not_json", "The frame is not JSON. As many of these as sockets.bad_frames allows close the socket."),
+    ("bad_frame", "The frame is no JSON object, gives a field twice, or nests too deep."),
+    ("unknown_type", "There is no frame of this type."),
+    ("invalid", "A field is missing, or of another type."),
+    ("validation_error", "A field's value is not acceptable."),
+    ("chat_not_found", "There is no such chat for this user."),
+    ("read_only", "The user may read this chat, but not post in it."),
+    ("forbidden", "The user may not do that in this chat."),
+    ("conflict", "It does not fit what is there: a client_id that had another text, or a bound that is reached."),
+    ("invalid_token", "The token is none of this user's, or its login is over."),
+    ("token_expired", "The token has ended."),
+    ("rate_limited", "Too many posts; retry_after says for how long to wait."),
+    ("busy", "The server is busy; the same frame may be accepted later."),
+    ("store_unavailable", "The server cannot reach its data; a post may have been stored, and its client_id tells."),
+    ("store_full", "The server's disk is full."),
+    ("store_damaged", "The server's data is damaged."),
+    ("store_busy", "Too much is asked of the store; the same frame may be accepted later."),
+];
+
 /// A refusal on its way to the client.
 pub(super) struct Refusal {
     pub code: &'static str,

@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 29] = [
+const CONTRACT: [(&str, &str, bool); 38] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
@@ -37,6 +37,15 @@ const CONTRACT: [(&str, &str, bool); 29] = [
     ("GET", "/healthz", false),
     ("GET", "/readyz", false),
     ("GET", "/metrics", false),
+    ("GET", "/", false),
+    ("GET", "/natter.js", false),
+    ("GET", "/assets/{hash}/{file}", false),
+    ("GET", "/favicon.ico", false),
+    ("GET", "/openapi.json", false),
+    ("GET", "/asyncapi.json", false),
+    ("GET", "/docs", false),
+    ("GET", "/docs/{file}", false),
+    ("GET", "/redoc", false),
 ];
 
 #[test]
@@ -53,7 +62,9 @@ fn the_table_has_the_rows_of_the_contract_and_no_others() {
 async fn every_row_of_the_contract_is_served_and_asks_for_a_token_where_it_must() {
     let server = Server::start().await;
     for (method, path, token) in CONTRACT {
+        let path = path.replace("/assets/{hash}/{file}", &format!("{}/natter.js", natter::api::ui::assets().0));
         let path = path.replace("{username}", "ann").replace("{chat_id}", "01900000-0000-7000-8000-000000000000");
+        let path = path.replace("{file}", "swagger-ui.css");
         let options = server.reach.request(Method::OPTIONS, &path, |request| request).await;
         let allowed: Vec<&str> = options.header("allow").unwrap_or_default().split(", ").collect();
         assert!(allowed.contains(&method), "{method} {path} is not in {allowed:?}");

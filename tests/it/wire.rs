@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::harness::{Person, Raw, Reach};
+use crate::harness::{
+    Person, Raw, Reach,
+    contract::{self, Channel},
+};
 
 pub const CONTINUATION: u8 = 0x0;
 pub const TEXT: u8 = 0x1;
@@ -85,6 +88,10 @@ pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
             (len, rest) => (usize::from(len), rest),
         };
         let Some((payload, rest)) = rest.split_at_checked(len) else { break };
+        if first & 0x0f == TEXT {
+            // What the socket of one room sends, the other sends too.
+            contract::check_frame(Channel::All, std::str::from_utf8(payload).expect("text is UTF-8"));
+        }
         frames.push((first & 0x0f, payload.to_vec()));
         bytes = rest;
     }

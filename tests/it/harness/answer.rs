@@ -1,7 +1,9 @@
 //! What came back over HTTP, and the conventions that every refusal keeps.
 
-use reqwest::header::HeaderMap;
+use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
+
+use super::contract;
 
 /// One HTTP answer. `body` is `Null` where the bytes are not JSON.
 #[derive(Debug)]
@@ -13,12 +15,15 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) async fn read(response: reqwest::Response) -> Self {
+    /// Reads the answer to `method path`, and holds it against the documentation.
+    pub(super) async fn read(method: &Method, path: &str, response: reqwest::Response) -> Self {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let bytes = super::in_time("the body of an answer", response.bytes()).await.expect("a whole body").to_vec();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Self { status, headers, body, bytes }
+        let answer = Self { status, headers, body, bytes };
+        contract::check_answer(method, path, status, |name| answer.header(name).map(String::from), &answer.bytes);
+        answer
     }
 
     pub fn text(&self) -> &str {

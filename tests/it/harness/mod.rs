@@ -1,5 +1,6 @@
 //! What every test stands on: servers ([`Server`]), several of them ([`Cluster`]), people ([`Person`]), sockets ([`Socket`]),
-//! bare bytes ([`Raw`]) and bad networks ([`Proxy`]).
+//! bare bytes ([`Raw`]) and bad networks ([`Proxy`]). What the server sends to any of them is held against its own
+//! documentation ([`contract`]).
 //!
 //! Waiting has two forms, both with one deadline: [`in_time`] for what will answer by itself (a frame, a response, an
 //! exit), and [`until`] for what can only be asked again and again. Nothing else in the tests waits, but for clients that
@@ -8,6 +9,7 @@
 
 mod answer;
 mod cluster;
+pub mod contract;
 mod nats;
 mod people;
 mod process;

@@ -150,8 +150,8 @@ impl Reach {
         build: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Answer {
         let what = format!("{method} {path}");
-        let response = in_time(&what, build(self.http.request(method, self.url(path))).send()).await;
-        Answer::read(response.unwrap_or_else(|error| panic!("{what}: {error}"))).await
+        let response = in_time(&what, build(self.http.request(method.clone(), self.url(path))).send()).await;
+        Answer::read(&method, path, response.unwrap_or_else(|error| panic!("{what}: {error}"))).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {

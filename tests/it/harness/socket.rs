@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, net::SocketAddr};
 
 use futures_util::{SinkExt, StreamExt};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -15,7 +16,9 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Posted, in_time,
+    Posted,
+    contract::{self, Channel},
+    in_time,
     raw::{Raw, RawAnswer},
 };
 
@@ -107,6 +110,13 @@ impl Handshake {
         }
         raw.write(request + "\r\n").await;
         let answer = raw.answer().await;
+        contract::check_answer(
+            &Method::GET,
+            &self.path,
+            answer.status,
+            |name| answer.header(name).map(String::from),
+            &answer.body,
+        );
         if answer.status != 101 {
             return Err(answer);
         }
@@ -114,7 +124,8 @@ impl Handshake {
         let (stream, unread) = raw.into_parts();
         let frames = WebSocketStream::from_partially_read(stream, unread, Role::Client, None).await;
         let protocol = answer.header("sec-websocket-protocol").map(String::from);
-        Ok(Socket { frames, protocol, answer, welcome: Value::Null, unasked: VecDeque::new(), asked: 0 })
+        let channel = Channel::of(&self.path);
+        Ok(Socket { frames, channel, protocol, answer, welcome: Value::Null, unasked: VecDeque::new(), asked: 0 })
     }
 
     async fn connect(&self) -> TcpStream {
@@ -135,6 +146,7 @@ pub struct Closed {
 
 pub struct Socket {
     frames: WebSocketStream<TcpStream>,
+    channel: Channel,
     /// The subprotocol that the server chose.
     pub protocol: Option<String>,
     /// The 101 itself.
@@ -192,8 +204,12 @@ impl Socket {
         self.asked += 1;
         let req = format!("r{}", self.asked);
         frame["req"] = json!(req);
-        self.send(frame).await;
-        self.find(&format!("the answer to {req}"), |answer| answer["req"] == req.as_str()).await
+        self.send(frame.clone()).await;
+        let answer = self.find(&format!("the answer to {req}"), |answer| answer["req"] == req.as_str()).await;
+        if answer["type"] != "error" {
+            contract::check_request(&frame);
+        }
+        answer
     }
 
     /// Subscribes to `room` from now on; gives what `subscribed` says about it.
@@ -347,7 +363,10 @@ impl Socket {
         loop {
             match in_time("a ping", self.frames.next()).await {
                 Some(Ok(Message::Ping(payload))) => return payload,
-                Some(Ok(Message::Text(text))) => self.unasked.push_back(text.to_string()),
+                Some(Ok(Message::Text(text))) => {
+                    contract::check_frame(self.channel, &text);
+                    self.unasked.push_back(text.to_string());
+                }
                 Some(Ok(_)) => {}
                 end => panic!("ended instead of a ping: {end:?}"),
             }
@@ -359,12 +378,18 @@ impl Socket {
         let closed = |code: u16, reason: &str| Err(Closed { code, reason: reason.to_owned() });
         loop {
             match in_time(what, self.frames.next()).await {
-                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Text(text))) => {
+                    contract::check_frame(self.channel, &text);
+                    return Ok(text.to_string());
+                }
                 Some(Ok(Message::Close(frame))) => {
                     // Reading on sends our half of the closing handshake; then the server ends the connection.
                     while let Some(Ok(_)) = in_time("the end of a closed socket", self.frames.next()).await {}
                     return match frame {
-                        Some(frame) => closed(frame.code.into(), frame.reason.as_str()),
+                        Some(frame) => {
+                            contract::check_close(self.channel, frame.code.into());
+                            closed(frame.code.into(), frame.reason.as_str())
+                        }
                         None => closed(1005, ""),
                     };
                 }

@@ -9,7 +9,7 @@ use super::{
     history::{Answer, Ask, Call, Edge, Login, Record},
     recorder::Recorder,
 };
-use crate::harness::PASSWORD;
+use crate::harness::{PASSWORD, contract};
 
 /// Longer than a node takes to give up anything by itself.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -115,15 +115,21 @@ fn wire(ask: &Ask, key: &Key) -> (Method, String, Option<Value>) {
 
 async fn answer_of(request: RequestBuilder) -> Answer {
     let lost = |error: reqwest::Error| Answer::Lost { waited: error.is_timeout(), why: format!("{error:?}") };
-    let response = match request.send().await {
+    let (client, request) = request.build_split();
+    let request = request.expect("a request that can be sent");
+    let (method, url) = (request.method().clone(), request.url().clone());
+    let response = match client.execute(request).await {
         Ok(response) => response,
         Err(error) => return lost(error),
     };
-    let status = response.status().as_u16();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = match response.text().await {
         Ok(body) => body,
         Err(error) => return lost(error),
     };
+    let header = |name: &str| headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
+    let path = url.query().map_or(url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    contract::check_answer(&method, &path, status, header, body.as_bytes());
     if status == 200 {
         return Answer::Done { body };
     }

@@ -33,6 +33,7 @@ use super::{
     index::is_event,
     recorder::Recorder,
 };
+use crate::harness::contract::{self, Channel};
 
 /// For a handshake, a frame to be taken, a goodbye to be answered.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -226,6 +227,7 @@ impl Both {
     fn took(&self, message: Option<Result<Message, tungstenite::Error>>) -> Option<u16> {
         match message {
             Some(Ok(Message::Text(text))) => {
+                contract::check_frame(Channel::All, &text);
                 self.recorder.add(Record::Got { socket: self.id, at: self.recorder.now(), text: text.to_string() });
                 self.note(&serde_json::from_str(&text).unwrap_or_default());
                 None

@@ -1,0 +1,155 @@
+//! What is told about everybody's accounts.
+
+use serde_json::json;
+
+use super::{
+    faults::LONG,
+    schemas::Schemas,
+    told::{Fault, Parameter, TIME, Told, done, fault, json_body, ok},
+};
+use crate::api::users::{Name, RoleChange, Users};
+
+const TAG: &str = "People";
+const NO_SUCH_USER: Fault = fault(404, "user_not_found", "There is no user named \"zoe\".");
+const LAST_ADMIN: Fault = fault(409, "conflict", "This is the last admin: make somebody else an admin first.");
+
+/// `?limit=` of every list.
+pub fn limit() -> Parameter {
+    Parameter {
+        place: "query",
+        name: "limit",
+        about: "How many entries at most.",
+        schema: json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 }),
+        example: json!(50),
+    }
+}
+
+/// `?after=` of lists whose cursors are opaque.
+pub fn after(example: &str) -> Parameter {
+    Parameter {
+        place: "query",
+        name: "after",
+        about: "Goes on where an earlier page ended: its `next`, and nothing else.",
+        schema: json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" }),
+        example: json!(example),
+    }
+}
+
+fn prefix() -> Parameter {
+    Parameter {
+        place: "query",
+        name: "q",
+        about: "Only names that begin so, in any spelling that folds to it.",
+        schema: json!({ "type": "string" }),
+        example: json!("b"),
+    }
+}
+
+fn of_role(id: &'static str, path: &'static str, summary: &'static str, message: &str, about: &'static str) -> Told {
+    Told {
+        method: "POST",
+        path,
+        id,
+        summary,
+        about,
+        tag: TAG,
+        parameters: vec![],
+        body: json_body(Schemas::add::<RoleChange>, vec![("bob", json!({ "username": "bob", "role_name": "admin" }))]),
+        answers: done(message),
+        faults: vec![NO_SUCH_USER],
+    }
+}
+
+fn of_account(id: &'static str, path: &'static str, summary: &'static str, message: &str, about: &'static str) -> Told {
+    Told {
+        method: "POST",
+        path,
+        id,
+        summary,
+        about,
+        tag: TAG,
+        parameters: vec![],
+        body: None,
+        answers: done(message),
+        faults: vec![NO_SUCH_USER],
+    }
+}
+
+pub fn told() -> Vec<Told> {
+    vec![
+        Told {
+            method: "GET",
+            path: "/users/users",
+            id: "find_people",
+            summary: "Find people",
+            about: "Names in order of their case-folded forms, at most as many as a page may have (500); who is disabled is left \
+                    out. `q` finds the others.",
+            tag: TAG,
+            parameters: vec![prefix()],
+            body: None,
+            answers: ok("The names.", Schemas::list::<Name>, json!([{ "username": "bob" }])),
+            faults: vec![LONG],
+        },
+        Told {
+            method: "GET",
+            path: "/users/",
+            id: "list_accounts",
+            summary: "List all accounts",
+            about: "In order of their case-folded names.",
+            tag: TAG,
+            parameters: vec![prefix(), after("Ym9i"), limit()],
+            body: None,
+            answers: ok(
+                "A page.",
+                Schemas::add::<Users>,
+                json!({
+                    "users": [{
+                        "user_id": "01a203f3-ed9b-7a44-9d2a-6b1f0f3f1c56",
+                        "username": "bob",
+                        "display_name": "bob",
+                        "roles": [{ "role_id": "2", "role_name": "basic_user" }],
+                        "created_at": TIME,
+                        "disabled": false,
+                    }],
+                    "next": null,
+                }),
+            ),
+            faults: vec![LONG],
+        },
+        of_role("add_role", "/users/add-role", "Give a role", "Role added successfully", "Again is as good as once."),
+        Told {
+            faults: vec![NO_SUCH_USER, LAST_ADMIN],
+            ..of_role(
+                "remove_role",
+                "/users/remove-role",
+                "Take a role",
+                "Role removed successfully",
+                "Again is as good as once. The last admin stays one.",
+            )
+        },
+        Told {
+            faults: vec![NO_SUCH_USER, LAST_ADMIN],
+            ..of_account(
+                "disable",
+                "/users/{username}/disable",
+                "Disable an account",
+                "User disabled successfully",
+                "Its logins and sockets end, and it may not sign in. What it said stays. The last admin cannot be disabled.",
+            )
+        },
+        of_account(
+            "enable",
+            "/users/{username}/enable",
+            "Enable an account",
+            "User enabled successfully",
+            "It may sign in again.",
+        ),
+        of_account(
+            "end_logins",
+            "/users/{username}/logout",
+            "End all logins of an account",
+            "User logged out successfully",
+            "Its tokens are worth nothing from now on, and its sockets are closed with 4401. It may sign in again.",
+        ),
+    ]
+}

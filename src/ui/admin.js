@@ -1,0 +1,106 @@
+// The admins' page: everybody's account, found by name, and what may be done with it.
+
+import { h, icon, iconButton, name, settled, toast } from './dom.js'
+import { confirm, menuButton } from './dialogs.js'
+import { avatar, date } from './names.js'
+
+const PAGE = 50
+
+export class Admin {
+  #people = []
+  #next = null
+  #turn = 0
+
+  constructor(model) {
+    this.model = model
+    this.search = h('input.input', { type: 'search', 'aria-label': 'Search people', placeholder: 'Search by the beginning of a username', autocomplete: 'off', spellcheck: 'false', autocapitalize: 'none' })
+    this.search.addEventListener('input', settled(() => this.#load(), 150))
+    this.body = h('tbody')
+    this.note = h('p.nothing.hint', { role: 'status' })
+    this.more = h('button.plain', { type: 'button', hidden: true, onclick: () => this.#load(this.#next) }, 'Show more')
+    this.element = h('main.admin', { 'aria-label': 'People', hidden: true },
+      h('header.top', h('a.round.back', { href: '#/', 'aria-label': 'Back to chats' }, icon('back')), h('.titles', h('h1', { tabindex: '-1' }, 'People'),
+        h('p.subtitle', 'Everybody who has an account here'))),
+      h('.page', { tabindex: '-1' }, this.search,
+        h('table', h('thead', h('tr', ['Person', 'Since', 'Account', ''].map(title => h('th', { scope: 'col' }, title || h('span.unseen', 'Actions'))))), this.body),
+        this.note, this.more))
+  }
+
+  show() {
+    this.search.value = ''
+    this.#load()
+    this.search.focus()
+  }
+
+  async #load(after) {
+    const turn = ++this.#turn
+    const query = new URLSearchParams({ q: this.search.value.trim(), limit: PAGE, ...after && { after } })
+    try {
+      const { users, next } = await this.model.session.call('GET', `/users/?${query}`)
+      if (turn !== this.#turn) return
+      this.#people = after ? [...this.#people, ...users] : users
+      this.#next = next
+      this.note.textContent = users.length || after ? '' : 'Nobody has a username that begins so.'
+    } catch (refusal) {
+      if (turn !== this.#turn) return
+      this.note.textContent = refusal.message
+    }
+    this.body.replaceChildren(...this.#people.map(person => this.#row(person)))
+    this.more.hidden = !this.#next
+  }
+
+  #row(person) {
+    const { username, display_name, created_at, disabled } = person
+    const isAdmin = person.roles.some(role => role.role_name === 'admin')
+    const isMe = username === this.model.username
+    return h('tr', { data: { testid: 'person', username } },
+      h('td', h('.person', avatar(username), h('div', h('strong', name(username)), isMe && h('span.hint', ' you'),
+        display_name !== username && h('p.hint', { dir: 'auto' }, display_name)))),
+      h('td.since', date(new Date(created_at))),
+      h('td', isAdmin && h('span.role.owner', 'Admin'), disabled ? h('span.role.off', 'Disabled') : !isAdmin && h('span.hint', 'Active')),
+      h('td.end', h('span.menu-place', menuButton(iconButton('more', `Actions for ${username}`), () => this.#menu(person, isAdmin)))))
+  }
+
+  #menu({ username, disabled }, isAdmin) {
+    const path = `/users/${encodeURIComponent(username)}`
+    const role = action => ({ method: `/users/${action}-role`, body: { username, role_name: 'admin' } })
+    const self = username === this.model.username
+    const { method, body } = role(isAdmin ? 'remove' : 'add')
+    const change = async (path, body, done) => {
+      await this.model.session.call('POST', path, body)
+      toast(done)
+      await this.#refresh(username)
+    }
+    const ask = (title, text, label, act) => () => confirm(title, text, label, act)
+    return [
+      isAdmin
+        ? { label: 'Remove admin', drawing: 'shield', act: self
+          ? ask('Give up being an admin?', 'You will not see this page any more.', 'Give up', () => change(method, body, 'You are no admin any more.'))
+          : () => change(method, body, `${username} is no admin any more.`) }
+        : { label: 'Make admin', drawing: 'shield', act: () => change(method, body, `${username} is an admin.`) },
+      { label: 'End all logins', drawing: 'leave', act: ask(`End all logins of ${username}?`, `${self ? 'You' : username} will have to sign in again, everywhere.`, 'End logins',
+        () => change(`${path}/logout`, {}, `All logins of ${username} have ended.`)) },
+      null,
+      disabled
+        ? { label: 'Enable', drawing: 'check', act: () => change(`${path}/enable`, {}, `${username} may sign in again.`) }
+        : { label: 'Disable', drawing: 'close', danger: true, act: ask(`Disable ${username}?`, `${username} is signed out at once and cannot sign in, until somebody enables the account again. Nothing is deleted.`,
+          'Disable', () => change(`${path}/disable`, {}, `${username} is disabled.`)) },
+    ]
+  }
+
+  /** The row of one person anew, at its place. */
+  async #refresh(username) {
+    const query = new URLSearchParams({ q: username, limit: 1 })
+    const { users } = await this.model.session.call('GET', `/users/?${query}`)
+    const at = this.#people.findIndex(person => person.username === username)
+    if (at < 0 || users[0]?.username !== username) return
+    this.#people[at] = users[0]
+    const row = this.#row(users[0])
+    this.body.children[at]?.replaceWith(row)
+    row.querySelector('button').focus()
+    if (username === this.model.username) {
+      Object.assign(this.model.me, users[0])
+      if (!this.model.isAdmin) location.hash = '#/'
+    }
+  }
+}

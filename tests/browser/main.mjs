@@ -1,0 +1,11 @@
+// All browser tests in one process, one after the other, with one Chromium: see harness.mjs.
+import './module.test.mjs'
+import './tabs.test.mjs'
+import './talk.test.mjs'
+import './resume.test.mjs'
+import './text.test.mjs'
+import './docs.test.mjs'
+import './long.test.mjs'
+import './admin.test.mjs'
+import './keyboard.test.mjs'
+import './looks.test.mjs'
