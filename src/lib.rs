@@ -14,7 +14,7 @@
 //! | [`control`] | what an operator does, through a running server's control socket or without one |
 //! | [`transfer`] | moving everything: `export`, `import`, `verify`, and adopting the original server's database |
 //! | [`http`] | from bytes to a granted request and back: `routes` is the one table, `pipeline` runs a request through it |
-//! | [`api`] | what each route does, one file per resource |
+//! | [`api`] | what each route does, one file per resource; `api::docs` tells programs about them all, `api::ui` serves `src/ui`, the web client |
 //! | [`ws`] | sockets: the upgrade, frames, cursors, pings |
 //! | [`app`] | the parts, put together once and shared by all of the above |
 //! | [`chat`] | the domain: rooms, users, logins, presence. Knows neither HTTP nor sockets |
