@@ -43,7 +43,7 @@ async function begin() {
   place.replaceChildren(h('.splash', mark(48)))
   try {
     const me = await session.call('GET', '/users/me')
-    if (!isLeft) await frame(me)
+    if (!isLeft) await frame(me, () => { isLeft = true })
   } catch (refusal) {
     if (isLeft || !session.signedIn) return
     leave()
@@ -54,7 +54,7 @@ async function begin() {
   }
 }
 
-async function frame(me) {
+async function frame(me, left) {
   const natter = new Natter(session, { outbox: storage() })
   const model = new Model(session, natter, me)
   const drafts = new Drafts(me.user_id, model)
@@ -80,6 +80,7 @@ async function frame(me) {
 
   leave = () => {
     leave = () => {}
+    left()
     conversation.composer.keepDraft()
     document.querySelectorAll('dialog').forEach(dialog => dialog.close())
     model.stop()
@@ -98,7 +99,7 @@ async function frame(me) {
 
   await model.start()
   if (model.signal.aborted) return
-  place.replaceChildren(connectionBanner(natter), shell)
+  place.replaceChildren(connectionBanner(natter, model.signal), shell)
   route()
 
   /** The address says what is shown. */

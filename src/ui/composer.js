@@ -49,7 +49,7 @@ export class Composer {
     this.room = room
     this.#keep.cancel()
     if (!room) return
-    this.text.value = this.drafts.of(room.id)
+    this.text.value = this.kept = this.drafts.of(room.id)
     this.about()
     this.#measure()
   }
@@ -67,7 +67,8 @@ export class Composer {
   }
 
   keepDraft() {
-    if (this.room) this.drafts.keep(this.room.id, this.text.value)
+    // What nobody typed here is another tab's to keep.
+    if (this.room && this.text.value !== this.kept) this.drafts.keep(this.room.id, this.kept = this.text.value)
   }
 
   get #limit() {

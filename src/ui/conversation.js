@@ -39,7 +39,7 @@ export class Conversation {
       this.timeline.element, this.typing, this.composer.element)
     model.addEventListener('room', ({ detail: { room, what } }) => room === this.room && this.#changed(what))
     model.addEventListener('message', ({ detail: { room, event } }) => room === this.room && this.timeline.hear(event))
-    model.natter.addEventListener('state', () => this.room && (this.timeline.drawSoon(), this.#head()))
+    model.natter.addEventListener('state', () => this.room && (this.timeline.drawSoon(), this.#head()), model)
   }
 
   show(room) {

@@ -151,8 +151,13 @@ function menu(button, items) {
     }, item.checked !== undefined ? h('span.tick', item.checked && icon('check', 16)) : item.drawing && icon(item.drawing, 18), h('span', item.label))))
   const leave = event => { if (!element.contains(event.target) && !button.contains(event.target)) element.hidePopover() }
   document.addEventListener('pointerdown', leave)
-  addEventListener('resize', () => element.isConnected && element.hidePopover(), { once: true })
-  element.addEventListener('toggle', event => { if (event.newState === 'closed') document.removeEventListener('pointerdown', leave) })
+  const resized = () => element.hidePopover()
+  addEventListener('resize', resized)
+  element.addEventListener('toggle', event => {
+    if (event.newState !== 'closed') return
+    document.removeEventListener('pointerdown', leave)
+    removeEventListener('resize', resized)
+  })
   element.addEventListener('focusout', event => { if (event.relatedTarget && !element.contains(event.relatedTarget)) element.hidePopover() })
   element.addEventListener('keydown', event => {
     const buttons = [...element.querySelectorAll('button')]

@@ -52,7 +52,7 @@ export class Members {
       this.#next = next
       this.note.hidden = true
     } catch (refusal) {
-      if (turn !== this.#loading) return
+      if (turn !== this.#loading || room !== this.room) return
       this.note.textContent = refusal.message
       this.note.hidden = false
     }

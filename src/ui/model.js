@@ -17,6 +17,7 @@ export class Model extends EventTarget {
   loaded = false
   #clock = 0
   #early = new Map()
+  #failedHere = new Set()
   #over = new AbortController()
 
   constructor(session, natter, me) {
@@ -38,7 +39,10 @@ export class Model extends EventTarget {
   /** Loads the list of rooms, then follows them from there. */
   async start() {
     await this.refresh()
-    for (const { chat_id, ...post } of load(this.failedKey, [])) this.rooms.get(chat_id)?.outbox.push(post)
+    for (const { chat_id, ...post } of load(this.failedKey, [])) {
+      this.rooms.get(chat_id)?.outbox.push(post)
+      this.#failedHere.add(post.client_id)
+    }
     this.loaded = true
     this.natter.connect()
     this.#tell('rooms')
@@ -284,10 +288,12 @@ export class Model extends EventTarget {
     this.#tell('room', { room, what: 'outbox' })
   }
 
-  #failed({ chat_id, client_id, refusal }) {
+  #failed({ chat_id, client_id, content, refusal }) {
     const room = this.rooms.get(chat_id)
-    const post = room?.queued(client_id)
-    if (!post) return
+    if (!room) return
+    let post = room.queued(client_id)
+    // One that another tab left is seen here for the first time.
+    if (!post) room.outbox = [...room.outbox, post = { client_id, content, at: Date.now() }]
     post.state = 'failed'
     post.refusal = refusal.message
     this.#rememberFailed()
@@ -300,12 +306,20 @@ export class Model extends EventTarget {
     for (const room of this.rooms.values()) {
       for (const post of room.outbox) if (post.state === 'failed') failed.push({ chat_id: room.id, ...post })
     }
-    save(this.failedKey, failed.length ? failed : undefined)
+    for (const { client_id } of failed) this.#failedHere.add(client_id)
+    // Other tabs have theirs in the same list.
+    const others = load(this.failedKey, []).filter(({ client_id }) => !this.#failedHere.has(client_id))
+    const all = [...others, ...failed]
+    save(this.failedKey, all.length ? all : undefined)
   }
 
   #state({ state }) {
     if (state !== 'live') this.online.clear()
-    else this.refreshMe()
+    else {
+      this.refreshMe()
+      // The first room may have been made just before the socket followed all.
+      if (!this.rooms.size) this.refreshSoon()
+    }
     // What an earlier life of this page, or a tab that is gone, had not sent yet is sent by this one.
     for (const { chat_id, client_id, content, at } of this.natter.pending()) {
       const room = this.rooms.get(chat_id)

@@ -186,7 +186,10 @@ export class Session extends EventTarget {
   #look(reason) {
     const before = this.#login
     const now = (this.#login = this.#stored())
-    if (before && before.sid !== now?.sid) tell(this, 'signedout', { reason, user: before.user })
+    if (before && before.sid !== now?.sid) {
+      const revoked = !now && this.#storage.getItem(this.#key) === 'null'
+      tell(this, 'signedout', { reason: revoked ? 'revoked' : reason, user: before.user })
+    }
     if (now && now.sid !== before?.sid) tell(this, 'signedin', { user: now.user })
     else if (now && now.access !== before.access) tell(this, 'token')
   }
@@ -210,7 +213,8 @@ export class Session extends EventTarget {
     } catch (refusal) {
       if (refusal.status !== 401) throw refusal
       const isSame = this.#stored()?.refresh === login.refresh
-      if (isSame) this.#storage.removeItem(this.#key)
+      // 'null', not nothing: the other tabs see that nobody has signed out.
+      if (isSame) this.#storage.setItem(this.#key, 'null')
       this.#look(isSame ? 'revoked' : 'elsewhere')
       if (!this.#login) throw signedOut()
       return this.#login.access
@@ -283,6 +287,7 @@ export class Natter extends EventTarget {
   #heardAt = 0
   #pingedAt = 0
   #lookedAt = 0
+  #forgiven = false
   #listeners = null
   #queue = []
   #allowance = 200
@@ -496,8 +501,9 @@ export class Natter extends EventTarget {
     for (const type of ['online', 'offline', 'pageshow', 'focus']) on(globalThis, type, () => this.#hurry())
     on(globalThis.document, 'visibilitychange', () => document.hidden || this.#hurry())
     if (!this.#outbox) return
-    locks()?.request(this.#outboxKey, () => new Promise(free => signal.addEventListener('abort', free))).catch(() => {})
-    on(globalThis, 'storage', () => this.#inherit(signal))
+    locks()?.request(this.#outboxKey, { signal }, () => new Promise(free => signal.addEventListener('abort', free))).catch(() => {})
+    // Without locks two living tabs would take each other's for ever.
+    if (locks()) on(globalThis, 'storage', () => this.#inherit(signal))
     this.#inherit(signal)
   }
 
@@ -527,7 +533,9 @@ export class Natter extends EventTarget {
   #look() {
     const now = Date.now()
     // The computer slept: what came meanwhile has still to be heard.
-    const slept = now - this.#lookedAt > this.#patience
+    // Once: the timers of a hidden page are always late.
+    const slept = now - this.#lookedAt > this.#patience && !this.#forgiven
+    this.#forgiven = slept
     this.#lookedAt = now
     if (slept) this.#pingedAt = 0
     const asked = this.#liveAt ? this.#pingedAt : this.#heardAt
@@ -645,6 +653,7 @@ export class Natter extends EventTarget {
         const isOther = !lossless || (room.epoch ?? epoch) !== epoch
         room.epoch = epoch
         if (isOther) {
+          this.#reads.delete(id)
           room.since = room.from = since
           tell(this, 'reload', { chat_id: id, head, epoch })
         } else if (since > room.since) this.#follow({ [id]: at(room) }) // it was followed before its cursor was known

@@ -52,6 +52,7 @@ export class Notifier {
   }
 
   #draw() {
+    if (this.model.signal.aborted) return
     const { unread } = this.model
     const title = [this.title, 'natter'].filter(Boolean).join(' · ')
     document.title = unread ? `(${unread > 999 ? '999+' : unread}) ${title}` : title
@@ -99,11 +100,11 @@ export class Notifier {
   }
 }
 
-/** The line over everything that says when the connection is away, and when it is tried again. */
 /** So long a break may last before it is worth a word. */
 const PATIENCE_MILLIS = 700
 
-export function connectionBanner(natter) {
+/** The line over everything that says when the connection is away, and when it is tried again. */
+export function connectionBanner(natter, signal) {
   const text = h('span', { role: 'status' })
   const again = h('button.link', { type: 'button' }, 'Try now')
   const banner = h('.connection', { hidden: true, data: { testid: 'connection' } }, text, again)
@@ -136,7 +137,8 @@ export function connectionBanner(natter) {
     if (!isFine) ticking = setInterval(draw, 250)
     draw()
   }
-  natter.addEventListener('state', event => change(event.detail))
+  natter.addEventListener('state', event => change(event.detail), { signal })
+  signal.addEventListener('abort', () => change({ state: 'closed', reason: 'closed' }))
   document.documentElement.dataset.connection = natter.state
   return banner
 }

@@ -14,12 +14,13 @@ export function load(key, otherwise) {
 
 /** `undefined` forgets. */
 export function save(key, value) {
-  memory.set(key, value)
   try {
     if (value === undefined) localStorage.removeItem('natter.' + key)
     else localStorage.setItem('natter.' + key, JSON.stringify(value))
+    memory.delete(key)
   } catch {
     // Full, or not allowed: the memory of this page has it.
+    memory.set(key, value)
   }
 }
 

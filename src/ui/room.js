@@ -156,8 +156,7 @@ class Log {
 
   /** The end of the room, or what lies around `seq`. */
   async open(seq = null) {
-    this.reset()
-    const life = this.life
+    const life = ++this.life
     const pages = seq === null ? [this.#page({ limit: PAGE })]
       : [this.#page({ before: seq + 1, limit: BEFORE }), this.#page({ after: seq, limit: PAGE })]
     const [older, newer] = await Promise.all(pages)

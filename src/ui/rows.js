@@ -37,7 +37,7 @@ export function rowsOf(room, model, errors, again) {
     if (dayKey(at) === day) return
     day = dayKey(at)
     last = null
-    rows.push([`day:${day}`, () => dateRow(at)])
+    rows.push([`day:${day}:${dayKey(new Date())}`, () => dateRow(at)])
   }
   const message = (message, post) => {
     const { sender, seq, client_id } = message

@@ -44,14 +44,17 @@ function inline(text, nodes, names, me) {
 
 /** An anchor for an address that is one, without the punctuation that ends the sentence around it. */
 function link(found) {
-  let text = found
-  for (;;) {
-    const last = text.at(-1)
+  const counts = {}
+  for (const char of found) counts[char] = (counts[char] ?? 0) + 1
+  let end = found.length
+  for (; end > 0; end--) {
+    const last = found[end - 1]
     const opens = { ')': '(', ']': '[', '}': '{' }[last]
-    const closesTooMuch = opens && text.split(last).length > text.split(opens).length
+    const closesTooMuch = opens && counts[last] > (counts[opens] ?? 0)
     if (!/[.,;:!?…*_~]/.test(last) && !closesTooMuch) break
-    text = text.slice(0, -1)
+    counts[last]--
   }
+  const text = found.slice(0, end)
   const url = URL.canParse(text) ? new URL(text) : null
   if (!url || !/^https?:$/.test(url.protocol) || !url.hostname) return null
   return h('a', { href: url.href, target: '_blank', rel: 'noopener noreferrer', dir: 'ltr' }, text)

@@ -2,7 +2,7 @@
 // page, and it moves with the reader. Whatever is put in front, added behind or dropped, what is being read stays
 // where it is; who is at the end stays at the end.
 
-import { announce, h, icon, oncePerFrame, say, settled } from './dom.js'
+import { announce, h, icon, oncePerFrame, say } from './dom.js'
 import { count } from './names.js'
 import { moreRow, rowsOf } from './rows.js'
 import { oneLine } from './text.js'
@@ -26,7 +26,7 @@ export class Timeline {
   #heard = []
   #place = null
   #drawnLast = 0
-  #readOut = settled(() => this.#readHeard(), 700)
+  #readTimer = 0
 
   constructor(model) {
     this.model = model
@@ -85,6 +85,7 @@ export class Timeline {
     room.mark = unread ? room.read : null
     const here = log.events.length && room.atEnd && (!unread || log.first <= room.read || log.atStart)
     if (!here) {
+      log.reset()
       this.rows.replaceChildren(...Array.from({ length: 6 }, () => h('.ghost', { 'aria-hidden': 'true' }, h('span'), h('p'))))
       try {
         await log.open(unread ? room.read : null)
@@ -114,11 +115,12 @@ export class Timeline {
     const { room } = this
     if (room.unread === 1 && !(this.following && isAttentive())) room.mark = event.seq - 1
     this.#heard.push(event)
-    this.#readOut()
+    this.#readTimer ||= setTimeout(() => this.#readHeard(), 700)
   }
 
   /** A few are read out, of many only how many. */
   #readHeard() {
+    this.#readTimer = 0
     const heard = this.#heard.splice(0)
     if (heard.length > 3) announce(`${heard.length} new messages`)
     else for (const { sender, content } of heard) announce(`${sender}: ${oneLine(content)}`)

@@ -50,7 +50,8 @@ pub fn demo(loaded: Loaded) -> Result<(), String> {
     done
 }
 
-/// The settings in force, with nothing that lasts: no database, key, bus or port of the server that they are meant for.
+/// The settings in force, with nothing that lasts: no database, key, bus or metrics port of the server that they are meant for.
+/// It listens where they say.
 fn throw_away(config: Config, folder: &Path) -> Config {
     let url = format!("sqlite:{}", folder.join("natter.db").display());
     Config {
