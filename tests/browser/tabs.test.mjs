@@ -94,6 +94,7 @@ test('a post belongs to its tab while that lives, then to another, and arrives o
   const browser = await context()
   const [one, two] = [await bare(browser), await bare(browser)]
   await signIn(one, 'ann')
+  await told(two, 'signedin')
   await Promise.all([live(one), live(two)])
   await server.kill()
   for (const text of ['first', 'second']) await one.evaluate(([room, text]) => void natter.post(room, text), [room, text])
