@@ -343,7 +343,7 @@ pub trait Store: Send + Sync + 'static {
     -> Result<Vec<SessionId>>;
     /// `None` once it has ended. Expiry is the caller's to compare.
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>>;
-    /// Replaces a refresh token by the next one and moves the login's expiry.
+    /// Replaces a refresh token by the next one and moves the login's expiry, until which the next one is good.
     async fn rotate_refresh(
         &self,
         presented: RefreshHash,
@@ -351,11 +351,12 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Rotation>;
-    /// The login a refresh token (used or not) belongs to.
+    /// The login that a refresh token, used or not, belongs to, as long as the token is kept.
     async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>>;
     /// `false`: it had ended before.
     async fn end_session(&self, session: SessionId) -> Result<bool>;
-    /// Forgets logins that expired before `now`, at most `limit`; returns how many.
+    /// Forgets logins that expired before `now`, and refresh tokens whose own time was over, used or not, of logins that go
+    /// on; at most `limit` in all. Returns how many.
     async fn purge_sessions(&self, now: Timestamp, limit: usize) -> Result<usize>;
 
     async fn create_room(&self, room: NewRoom) -> Result<RoomCreated>;

@@ -40,6 +40,8 @@ macro_rules! contract {
             sessions::of_fifty_rotations_of_one_token_one_wins,
             sessions::a_token_leads_to_its_login_used_or_not,
             sessions::expired_logins_are_purged_in_portions,
+            sessions::used_tokens_go_when_they_would_have_expired,
+            sessions::a_used_token_is_known_as_used_as_long_as_it_is_good,
             rooms::a_room_begins_with_its_first_events,
             rooms::fifty_who_open_one_pair_get_one_room,
             rooms::a_room_whose_first_events_are_not_dense_is_not_made,

@@ -22,11 +22,9 @@ use crate::{
 /// Times a rotation is tried again because the one that was ahead of it was taken back.
 const TRIES: usize = 5;
 
-/// Expired tokens that are looked at together.
-const ROUND: usize = 1_000;
-
-/// How long tokens outlive their login: longer than any request does.
-const RETIRED_SECS: u64 = 600;
+/// How long tokens are kept once they have expired or their login has ended: longer than any request lasts and clocks differ.
+/// Until every rotation is over that found its login alive, they hold their places under the unique index.
+const RETIRED_MILLIS: i64 = 600_000;
 
 fn record(session: &Document) -> Result<SessionRecord> {
     Ok(SessionRecord {
@@ -116,21 +114,11 @@ fn of_sessions(ids: &[String]) -> Document {
     }
 }
 
-/// Leaves the tokens of logins that have ended to the next purge but [`RETIRED_SECS`]: until every rotation is over that
-/// found its login alive, they hold their places under the unique index.
+/// Leaves the tokens of logins that have ended to a later purge.
 async fn retire_tokens(base: &Base, sessions: &[String]) -> Result<()> {
     let tokens = base.collection("tokens");
-    let soon = date(Timestamp::now().plus_secs(RETIRED_SECS));
-    let (filter, change) = (of_sessions(sessions), doc! { "$min": { "expires_at": soon } });
+    let (filter, change) = (of_sessions(sessions), doc! { "$min": { "expires_at": date(Timestamp::now()) } });
     base.again(|| async { tokens.update_many(filter.clone(), change.clone()).await }).await.map(drop)
-}
-
-async fn forget_tokens(base: &Base, sessions: &[String]) -> Result<()> {
-    if sessions.is_empty() {
-        return Ok(());
-    }
-    let (tokens, filter) = (base.collection("tokens"), of_sessions(sessions));
-    base.again(|| async { tokens.delete_many(filter.clone()).await }).await.map(drop)
 }
 
 pub(super) async fn by_id(base: &Base, users: &Users, session: SessionId) -> Result<Option<SessionRecord>> {
@@ -162,14 +150,16 @@ pub(super) async fn rotate(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<Rotation> {
-    let Some(session) = by_token(base, users, presented).await? else { return Ok(Rotation::Unknown) };
-    if session.expires_at <= now {
+    let Some(token) = base.find("tokens", &token_id(presented)).await? else { return Ok(Rotation::Unknown) };
+    let Some(session) = living(base, users, text(&token, "session")?).await? else { return Ok(Rotation::Unknown) };
+    let good_until = time(&token, "expires_at")?;
+    if session.expires_at.min(good_until) <= now {
         return Ok(Rotation::Unknown);
     }
     if !is_used(base, presented).await? && !prolong(base, session.session_id, expires_at).await? {
         return Ok(Rotation::Unknown);
     }
-    if follow(base, session.session_id, presented, next, expires_at).await? {
+    if follow(base, session.session_id, presented, next, expires_at.max(good_until)).await? {
         return Ok(Rotation::Rotated(SessionRecord { expires_at, ..session }));
     }
     // Whoever finds the login still there has ended it; the others come too late to know the token.
@@ -268,45 +258,25 @@ pub(super) async fn purge(base: &Base, now: Timestamp, limit: usize) -> Result<u
         let sessions = base.collection("sessions");
         // One that was prolonged meanwhile stays.
         let filter = doc! { "_id": { "$in": &ids }, "expires_at": { "$lt": date(now) } };
-        purged = base.again(|| async { sessions.delete_many(filter.clone()).await }).await?.deleted_count;
-        let left = present(base, &ids).await?;
-        let gone: Vec<String> = ids.into_iter().filter(|id| !left.contains(id)).collect();
-        forget_tokens(base, &gone).await?;
+        purged = base.again(|| async { sessions.delete_many(filter.clone()).await }).await?.deleted_count as usize;
     }
-    purge_tokens(base, now).await?;
-    Ok(purged as usize)
+    let tokens = purge_tokens(base, now, limit.saturating_sub(purged)).await?;
+    Ok(purged + tokens)
 }
 
-/// Tokens whose login is gone, or never came. Those of a login that was prolonged are put off to its end.
-async fn purge_tokens(base: &Base, now: Timestamp) -> Result<()> {
-    loop {
-        let found = expired(base, "tokens", now, ROUND).await?;
-        let mut owners = Vec::new();
-        for token in &found {
-            owners.push(text(token, "session")?.to_owned());
-        }
-        owners.sort_unstable();
-        owners.dedup();
-        let left = present(base, &owners).await?;
-        let (living, gone): (Vec<String>, Vec<String>) = owners.into_iter().partition(|id| left.contains(id));
-        forget_tokens(base, &gone).await?;
-        for id in living {
-            put_off(base, &id, now).await?;
-        }
-        if found.len() < ROUND {
-            return Ok(());
-        }
+/// Of logins that are gone as of those that go on: presenting one would be refused for its age alone.
+async fn purge_tokens(base: &Base, now: Timestamp, limit: usize) -> Result<usize> {
+    if limit == 0 {
+        return Ok(0);
     }
-}
-
-async fn put_off(base: &Base, session: &str, now: Timestamp) -> Result<()> {
-    let Some(found) = base.find("sessions", session).await? else { return Ok(()) };
-    let tokens = base.collection("tokens");
-    // Later than `now` even where the login itself is about to be purged.
-    let until = time(&found, "expires_at")?.max(now);
-    let filter = doc! { "session": session, "expires_at": { "$lt": date(now) } };
-    let change = doc! { "$set": { "expires_at": date(until) } };
-    base.again(|| async { tokens.update_many(filter.clone(), change.clone()).await }).await.map(drop)
+    let expired = expired(base, "tokens", Timestamp(now.0.saturating_sub(RETIRED_MILLIS)), limit).await?;
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    let ids = expired.iter().map(|token| text(token, "_id")).collect::<Result<Vec<_>>>()?;
+    let (tokens, filter) = (base.collection("tokens"), doc! { "_id": { "$in": ids } });
+    let purged = base.again(|| async { tokens.delete_many(filter.clone()).await }).await?;
+    Ok(purged.deleted_count as usize)
 }
 
 async fn expired(base: &Base, collection: &str, now: Timestamp, limit: usize) -> Result<Vec<Document>> {
@@ -314,18 +284,7 @@ async fn expired(base: &Base, collection: &str, now: Timestamp, limit: usize) ->
     let filter = doc! { "expires_at": { "$lt": date(now) } };
     let op = || async {
         let oldest = collection.find(filter.clone()).sort(doc! { "expires_at": 1 }).limit(int(limit as u64));
-        oldest.projection(doc! { "session": 1 }).await?.try_collect().await
+        oldest.projection(doc! { "_id": 1 }).await?.try_collect().await
     };
     base.again(op).await
-}
-
-/// Of these logins, those whose documents are there.
-async fn present(base: &Base, ids: &[String]) -> Result<Vec<String>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (sessions, filter) = (base.collection("sessions"), doc! { "_id": { "$in": ids } });
-    let op =
-        || async { sessions.find(filter.clone()).projection(doc! { "_id": 1 }).await?.try_collect::<Vec<_>>().await };
-    base.again(op).await?.iter().map(|session| text(session, "_id").map(str::to_owned)).collect()
 }

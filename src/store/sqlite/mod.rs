@@ -210,7 +210,7 @@ impl Store for SqliteStore {
     }
 
     async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>> {
-        self.read(move |db| Ok(sessions::by_token(db, &presented)?.map(|(session, _used)| session))).await
+        self.read(move |db| Ok(sessions::by_token(db, &presented)?.map(|token| token.session))).await
     }
 
     async fn end_session(&self, session: SessionId) -> Result<bool> {

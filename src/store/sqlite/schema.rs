@@ -38,7 +38,7 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX sessions_of_user ON sessions (user_id, created_at, session_id);
     CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
-    -- Tokens that were rotated away stay, used, as long as their login: presenting one again betrays a stolen copy.
+    -- Tokens that were rotated away stay, used: presenting one again betrays a stolen copy.
     CREATE TABLE refresh_tokens (
         hash       BLOB NOT NULL PRIMARY KEY,
         session_id BLOB NOT NULL REFERENCES sessions ON DELETE CASCADE,
@@ -98,6 +98,13 @@ const MIGRATIONS: &[&str] = &[
         one  INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
         name TEXT NOT NULL
     ) STRICT;
+    ",
+    // 3: a refresh token stays as long as it could have been used, so that a login that is renewed for years keeps few.
+    "
+    ALTER TABLE refresh_tokens ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE refresh_tokens SET expires_at =
+        (SELECT expires_at FROM sessions WHERE sessions.session_id = refresh_tokens.session_id);
+    CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at);
     ",
 ];
 

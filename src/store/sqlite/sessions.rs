@@ -30,7 +30,7 @@ pub(super) fn create(
             session.created_at.0,
             session.expires_at.0,
         ])?;
-    add_token(db, session.session_id, refresh)?;
+    add_token(db, session.session_id, refresh, session.expires_at)?;
     let others_kept = int(keep as u64).max(1) - 1;
     // The new one stays even where a clock was set back and it looks older than the rest.
     let mut ended: Vec<SessionId> = db
@@ -49,9 +49,9 @@ pub(super) fn create(
     Ok(ended)
 }
 
-fn add_token(db: &Connection, session: SessionId, hash: &RefreshHash) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO refresh_tokens (hash, session_id, used) VALUES (?, ?, 0)")?
-        .execute(params![hash, session.0.as_bytes()])
+fn add_token(db: &Connection, session: SessionId, hash: &RefreshHash, expires_at: Timestamp) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT INTO refresh_tokens (hash, session_id, used, expires_at) VALUES (?, ?, 0, ?)")?
+        .execute(params![hash, session.0.as_bytes(), expires_at.0])
         .map(drop)
 }
 
@@ -61,13 +61,20 @@ pub(super) fn by_id(db: &Connection, session: SessionId) -> rusqlite::Result<Opt
         .optional()
 }
 
-/// The login of a refresh token, and whether that token was rotated away.
-pub(super) fn by_token(db: &Connection, hash: &RefreshHash) -> rusqlite::Result<Option<(SessionRecord, bool)>> {
+/// A refresh token that is known, and the login that it belongs to.
+pub(super) struct Token {
+    pub session: SessionRecord,
+    /// It was rotated away.
+    used: bool,
+    expires_at: Timestamp,
+}
+
+pub(super) fn by_token(db: &Connection, hash: &RefreshHash) -> rusqlite::Result<Option<Token>> {
     db.prepare_cached(
-        "SELECT session_id, user_id, created_at, expires_at, used
+        "SELECT session_id, user_id, created_at, sessions.expires_at, used, refresh_tokens.expires_at
          FROM refresh_tokens JOIN sessions USING (session_id) WHERE hash = ?",
     )?
-    .query_row([hash], |row| Ok((record(row)?, row.get(4)?)))
+    .query_row([hash], |row| Ok(Token { session: record(row)?, used: row.get(4)?, expires_at: time(row, 5)? }))
     .optional()
 }
 
@@ -78,8 +85,10 @@ pub(super) fn rotate(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> rusqlite::Result<Rotation> {
-    let Some((session, used)) = by_token(db, presented)? else { return Ok(Rotation::Unknown) };
-    if session.expires_at <= now {
+    let Some(Token { session, used, expires_at: good_until }) = by_token(db, presented)? else {
+        return Ok(Rotation::Unknown);
+    };
+    if session.expires_at.min(good_until) <= now {
         return Ok(Rotation::Unknown);
     }
     if used {
@@ -87,7 +96,7 @@ pub(super) fn rotate(
         return Ok(Rotation::Reused(session));
     }
     db.prepare_cached("UPDATE refresh_tokens SET used = 1 WHERE hash = ?")?.execute([presented])?;
-    add_token(db, session.session_id, next)?;
+    add_token(db, session.session_id, next, expires_at.max(good_until))?;
     db.prepare_cached("UPDATE sessions SET expires_at = ? WHERE session_id = ?")?
         .execute(params![expires_at.0, session.session_id.0.as_bytes()])?;
     Ok(Rotation::Rotated(SessionRecord { expires_at, ..session }))
@@ -107,9 +116,17 @@ pub(super) fn end_all(db: &Connection, user: UserId, keep: Option<SessionId>) ->
 }
 
 pub(super) fn purge(db: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<usize> {
-    db.prepare_cached(
-        "DELETE FROM sessions WHERE session_id IN
-         (SELECT session_id FROM sessions WHERE expires_at < ? ORDER BY expires_at LIMIT ?)",
-    )?
-    .execute(params![now.0, int(limit as u64)])
+    let sessions = db
+        .prepare_cached(
+            "DELETE FROM sessions WHERE session_id IN
+             (SELECT session_id FROM sessions WHERE expires_at < ? ORDER BY expires_at LIMIT ?)",
+        )?
+        .execute(params![now.0, int(limit as u64)])?;
+    let tokens = db
+        .prepare_cached(
+            "DELETE FROM refresh_tokens WHERE hash IN
+             (SELECT hash FROM refresh_tokens WHERE expires_at < ? ORDER BY expires_at LIMIT ?)",
+        )?
+        .execute(params![now.0, int(limit.saturating_sub(sessions) as u64)])?;
+    Ok(sessions + tokens)
 }

@@ -127,3 +127,48 @@ pub async fn expired_logins_are_purged_in_portions(store: Arc<dyn Store>) {
         assert_eq!(store.session_of_refresh(token(n)).await.unwrap().is_some(), n >= 3);
     }
 }
+
+/// A login that is renewed every day, with tokens that are good for thirty: it keeps those of thirty days.
+pub async fn used_tokens_go_when_they_would_have_expired(store: Arc<dyn Store>) {
+    const DAY: i64 = 86_400_000;
+    let ann = add(&store, "ann").await;
+    let session = SessionRecord { expires_at: at(30 * DAY), ..login(ann, 0) };
+    store.create_session(session.clone(), token(0), 9).await.unwrap();
+    for n in 0..60 {
+        let day = i64::from(n);
+        let rotation = store.rotate_refresh(token(n), token(n + 1), at(day * DAY), at((day + 30) * DAY)).await.unwrap();
+        assert!(matches!(rotation, Rotation::Rotated(_)), "{rotation:?}");
+    }
+    let now = at(60 * DAY);
+    // The first token was good until day 30, and the others until days 30, 31, and so on.
+    assert_eq!(store.rotate_refresh(token(10), token(99), now, at(90 * DAY)).await.unwrap(), Rotation::Unknown);
+    assert!(store.session_of_refresh(token(10)).await.unwrap().is_some());
+    for purged in [20, 11, 0] {
+        assert_eq!(store.purge_sessions(now, 20).await.unwrap(), purged);
+    }
+    for n in 0..=60 {
+        assert_eq!(store.session_of_refresh(token(n)).await.unwrap().is_some(), n > 30, "token {n}");
+    }
+    let rotation = store.rotate_refresh(token(60), token(61), now, at(90 * DAY)).await.unwrap();
+    let renewed = SessionRecord { expires_at: at(90 * DAY), ..session };
+    assert_eq!(rotation, Rotation::Rotated(renewed.clone()));
+    // Of those that are still good, a used one betrays a copy.
+    let rotation = store.rotate_refresh(token(40), token(62), now, at(90 * DAY)).await.unwrap();
+    assert_eq!(rotation, Rotation::Reused(renewed));
+}
+
+/// As when the time that tokens are good for was made shorter.
+pub async fn a_used_token_is_known_as_used_as_long_as_it_is_good(store: Arc<dyn Store>) {
+    const DAY: i64 = 86_400_000;
+    let ann = add(&store, "ann").await;
+    let session = SessionRecord { expires_at: at(30 * DAY), ..login(ann, 0) };
+    store.create_session(session.clone(), token(0), 9).await.unwrap();
+    for n in 0..5 {
+        let day = i64::from(n);
+        let rotation = store.rotate_refresh(token(n), token(n + 1), at(day * DAY), at((day + 2) * DAY)).await.unwrap();
+        assert!(matches!(rotation, Rotation::Rotated(_)), "{rotation:?}");
+    }
+    assert_eq!(store.purge_sessions(at(5 * DAY), 9).await.unwrap(), 0);
+    let rotation = store.rotate_refresh(token(0), token(9), at(5 * DAY), at(7 * DAY)).await.unwrap();
+    assert!(matches!(rotation, Rotation::Reused(_)), "{rotation:?}");
+}

@@ -13,7 +13,7 @@ use natter::{
     config,
     metrics::Metrics,
     store::{
-        NewEvent, Page, Store, StoreError,
+        NewEvent, Page, Rotation, Store, StoreError,
         sqlite::{OpenError, RestoreError, SqliteStore, restore},
     },
     types::{RoomId, UserId},
@@ -123,6 +123,32 @@ async fn what_was_acknowledged_survives_a_sudden_end() {
     }
     let revived = open(&file_in(&after), 0);
     assert_eq!(assert_sound(&revived, room).await, whole_log(&store, room).await);
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_version_keeps_its_logins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder);
+    let store = open(&file, 0);
+    let session = login(add(&store, "ann").await, 0);
+    store.create_session(session.clone(), token(1), 9).await.unwrap();
+    store.rotate_refresh(token(1), token(2), at(1), session.expires_at).await.unwrap();
+    store.close().await;
+    // Version 2 did not know when a token expires.
+    let db = Connection::open(&file).unwrap();
+    db.execute_batch(
+        "DROP INDEX refresh_tokens_by_expiry; ALTER TABLE refresh_tokens DROP COLUMN expires_at; PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    drop(db);
+
+    let store = open(&file, 0);
+    assert_eq!(store.purge_sessions(at(2), 9).await.unwrap(), 0);
+    let rotation = store.rotate_refresh(token(2), token(3), at(2), session.expires_at).await.unwrap();
+    assert_eq!(rotation, Rotation::Rotated(session.clone()));
+    let rotation = store.rotate_refresh(token(1), token(4), at(3), session.expires_at).await.unwrap();
+    assert_eq!(rotation, Rotation::Reused(session));
+    store.close().await;
 }
 
 #[tokio::test]
