@@ -6,6 +6,7 @@
 
 mod bus;
 mod fleet;
+mod instant;
 mod nodes;
 mod services;
 mod slow;
@@ -77,7 +78,7 @@ enum Part {
     Nodes,
     /// CPU of the bus for each message
     Bus,
-    /// Posts with a delay before the store
+    /// Posts with a delay before the store, and before one that takes no time itself
     Store,
 }
 

@@ -371,7 +371,7 @@ impl Default for Store {
             commit_ops: 4_096,
             max_bytes: 0,
             inserts: 8,
-            insert_events: 100,
+            insert_events: 500,
             known_rooms: 100_000,
             answer_millis: 5_000,
             retry_millis: 5_000,

@@ -1,5 +1,8 @@
 //! What a store costs that is far away: the same posters on one node, with a delay before the store. Group commit has to
 //! make up for it: a round trip may cost time, and not throughput.
+//!
+//! Where the store is busy all the time, how long a post takes is the store's doing: so many in flight, through what it can
+//! write in a second. What natter adds is seen before a store that takes no time itself.
 
 use std::time::Duration;
 
@@ -7,6 +10,7 @@ use serde_json::json;
 
 use super::Place;
 use super::fleet::{Fleet, Measured, Shape};
+use super::instant::Instant;
 use crate::report::{Report, Table};
 use crate::stats::{Spread, figure};
 use crate::svg::{Plot, Series, point};
@@ -21,10 +25,20 @@ const JUDGED_MILLIS: u64 = 5;
 /// The rounds of one delay.
 struct Rounds {
     millis: u64,
+    /// The store takes no time but this.
+    instant: bool,
     runs: Vec<Measured>,
 }
 
 impl Rounds {
+    fn name(&self) -> String {
+        format!("{} ms{}", self.millis, if self.instant { ", no time of its own" } else { "" })
+    }
+
+    fn key(&self) -> String {
+        format!("{}delay_{}_ms", if self.instant { "instant_" } else { "" }, self.millis)
+    }
+
     fn per_sec(&self) -> Spread {
         Spread::of(self.runs.iter().map(|run| run.messages as f64 / run.secs))
     }
@@ -41,37 +55,50 @@ pub async fn measure(place: &Place<'_>, report: &mut Report) -> Outcome {
         None => vec![0],
     };
     let mut all = Vec::new();
-    for millis in delays {
-        all.push(at(place, millis, report).await?);
+    for millis in &delays {
+        all.push(at(place, *millis, None, report).await?);
     }
-    fill(place, report, &all);
+    let mut instant = Vec::new();
+    if let Some(addr) = place.store.addr()? {
+        for millis in &delays {
+            instant.push(at(place, *millis, Some(Instant::before(addr)?), report).await?);
+        }
+    }
+    let mut table = table(place);
+    for rounds in [&all, &instant] {
+        fill(&mut table, report, rounds);
+    }
+    report.table(table);
     report.plot = plot(&all);
     Ok(())
 }
 
-async fn at(place: &Place<'_>, millis: u64, report: &mut Report) -> Result<Rounds> {
+async fn at(place: &Place<'_>, millis: u64, instant: Option<Instant>, report: &mut Report) -> Result<Rounds> {
     let options = place.options;
-    println!("store {millis} ms away");
-    let before = match place.store.addr()? {
+    let mut rounds = Rounds { millis, instant: instant.is_some(), runs: Vec::new() };
+    println!("store {} away", rounds.name());
+    let before = match instant.as_ref().map(|instant| instant.addr).or(place.store.addr()?) {
         Some(addr) => Some(delay::start(addr, Duration::from_millis(millis))?),
         None => None,
     };
-    let targets = place.nodes(1, &format!("delay_{millis}"), false, before).await?;
+    let targets = place.nodes(1, &rounds.key(), false, before).await?;
     let rooms = options.rooms as usize;
     let shape = Shape { rooms, readers: vec![0], posters: vec![0; rooms], bytes: options.bytes as usize };
     let mut fleet = Fleet::gather(&targets, (&place.store, None), place.common, &shape).await?;
-    let mut runs = Vec::new();
+    if let Some(instant) = &instant {
+        instant.switch_on();
+    }
     for round in 1..=place.common.rounds {
         let run = fleet.saturated(options.in_flight, Duration::from_secs(options.seconds)).await?;
         println!("  round {round}: {} acks/s", figure(run.messages as f64 / run.secs));
-        runs.push(run);
+        rounds.runs.push(run);
     }
     report.faults.add(&fleet.leave());
     super::stop(targets)?;
-    Ok(Rounds { millis, runs })
+    Ok(rounds)
 }
 
-fn fill(place: &Place<'_>, report: &mut Report, all: &[Rounds]) {
+fn table(place: &Place<'_>) -> Table {
     let options = place.options;
     let title = format!(
         "{} rooms, a poster each with {} posts in flight, one node: median (min–max)",
@@ -87,8 +114,11 @@ fn fill(place: &Place<'_>, report: &mut Report, all: &[Rounds]) {
         "p99 round trips",
         "node CPU µs/post",
     ];
-    let mut table = Table::new(title, &header);
-    let first = all[0].per_sec().median;
+    Table::new(title, &header)
+}
+
+fn fill(table: &mut Table, report: &mut Report, all: &[Rounds]) {
+    let Some(first) = all.first().map(|rounds| rounds.per_sec().median) else { return };
     for rounds in all {
         let (per_sec, p50, p99) = (rounds.per_sec(), rounds.millis_at(50.0), rounds.millis_at(99.0));
         let share = per_sec.median / first;
@@ -97,7 +127,7 @@ fn fill(place: &Place<'_>, report: &mut Report, all: &[Rounds]) {
         let shown = |value: f64| if value.is_nan() { "-".into() } else { figure(value) };
         let cpu = Spread::of(rounds.runs.iter().map(|run| run.nodes_cpu[0] / run.messages as f64 * 1e6));
         table.row(vec![
-            format!("{} ms", rounds.millis),
+            rounds.name(),
             per_sec.to_string(),
             figure(share),
             p50.to_string(),
@@ -106,7 +136,7 @@ fn fill(place: &Place<'_>, report: &mut Report, all: &[Rounds]) {
             shown(trips(p99)),
             cpu.to_string(),
         ]);
-        let key = format!("delay_{}_ms", rounds.millis);
+        let key = rounds.key();
         report.figure(&format!("{key}_acks_per_sec"), per_sec);
         report.figure(&format!("{key}_p50_ms"), p50);
         report.figure(&format!("{key}_p99_ms"), p99);
@@ -115,16 +145,16 @@ fn fill(place: &Place<'_>, report: &mut Report, all: &[Rounds]) {
         report.value(&format!("{key}_p99_round_trips"), json!(trips(p99)));
         if rounds.millis == JUDGED_MILLIS {
             let holds = share >= LEAST_SHARE && trips(p99) <= MOST_ROUND_TRIPS;
-            report.value("group_commit_holds", json!(holds));
+            report.value(&format!("{key}_group_commit_holds"), json!(holds));
             report.note(format!(
-                "group commit {} at {JUDGED_MILLIS} ms: {} of the undelayed rate (at least {LEAST_SHARE}), p99 {} round trips (at most {MOST_ROUND_TRIPS})",
+                "group commit {} at {}: {} of the undelayed rate (at least {LEAST_SHARE}), p99 {} round trips (at most {MOST_ROUND_TRIPS})",
                 if holds { "holds" } else { "DOES NOT HOLD" },
+                rounds.name(),
                 figure(share),
                 figure(trips(p99)),
             ));
         }
     }
-    report.table(table);
 }
 
 fn plot(all: &[Rounds]) -> Plot {
