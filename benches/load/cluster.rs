@@ -4,9 +4,9 @@
 //! Everything is on one machine, so that more nodes share its cores rather than add to them: the first part shows what
 //! spreading costs, not what it gains.
 
+mod at_once;
 mod bus;
 mod fleet;
-mod instant;
 mod nodes;
 mod services;
 mod slow;
@@ -78,7 +78,7 @@ enum Part {
     Nodes,
     /// CPU of the bus for each message
     Bus,
-    /// Posts with a delay before the store, and before one that takes no time itself
+    /// Posts with a delay before the store, and before one that answers at once
     Store,
 }
 

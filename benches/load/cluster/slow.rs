@@ -2,15 +2,15 @@
 //! make up for it: a round trip may cost time, and not throughput.
 //!
 //! Where the store is busy all the time, how long a post takes is the store's doing: so many in flight, through what it can
-//! write in a second. What natter adds is seen before a store that takes no time itself.
+//! write in a second. What natter adds is seen before a store that answers at once.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::Place;
+use super::at_once::AtOnce;
 use super::fleet::{Fleet, Measured, Shape};
-use super::instant::Instant;
 use crate::report::{Report, Table};
 use crate::stats::{Spread, figure};
 use crate::svg::{Plot, Series, point};
@@ -25,18 +25,18 @@ const JUDGED_MILLIS: u64 = 5;
 /// The rounds of one delay.
 struct Rounds {
     millis: u64,
-    /// The store takes no time but this.
-    instant: bool,
+    /// The store answers at once, once it is reached.
+    at_once: bool,
     runs: Vec<Measured>,
 }
 
 impl Rounds {
     fn name(&self) -> String {
-        format!("{} ms{}", self.millis, if self.instant { ", no time of its own" } else { "" })
+        format!("{} ms{}", self.millis, if self.at_once { ", answers at once" } else { "" })
     }
 
     fn key(&self) -> String {
-        format!("{}delay_{}_ms", if self.instant { "instant_" } else { "" }, self.millis)
+        format!("{}delay_{}_ms", if self.at_once { "at_once_" } else { "" }, self.millis)
     }
 
     fn per_sec(&self) -> Spread {
@@ -58,14 +58,14 @@ pub async fn measure(place: &Place<'_>, report: &mut Report) -> Outcome {
     for millis in &delays {
         all.push(at(place, *millis, None, report).await?);
     }
-    let mut instant = Vec::new();
+    let mut at_once = Vec::new();
     if let Some(addr) = place.store.addr()? {
         for millis in &delays {
-            instant.push(at(place, *millis, Some(Instant::before(addr)?), report).await?);
+            at_once.push(at(place, *millis, Some(AtOnce::before(addr)?), report).await?);
         }
     }
     let mut table = table(place);
-    for rounds in [&all, &instant] {
+    for rounds in [&all, &at_once] {
         fill(&mut table, report, rounds);
     }
     report.table(table);
@@ -73,11 +73,11 @@ pub async fn measure(place: &Place<'_>, report: &mut Report) -> Outcome {
     Ok(())
 }
 
-async fn at(place: &Place<'_>, millis: u64, instant: Option<Instant>, report: &mut Report) -> Result<Rounds> {
+async fn at(place: &Place<'_>, millis: u64, at_once: Option<AtOnce>, report: &mut Report) -> Result<Rounds> {
     let options = place.options;
-    let mut rounds = Rounds { millis, instant: instant.is_some(), runs: Vec::new() };
+    let mut rounds = Rounds { millis, at_once: at_once.is_some(), runs: Vec::new() };
     println!("store {} away", rounds.name());
-    let before = match instant.as_ref().map(|instant| instant.addr).or(place.store.addr()?) {
+    let before = match at_once.as_ref().map(|at_once| at_once.addr).or(place.store.addr()?) {
         Some(addr) => Some(delay::start(addr, Duration::from_millis(millis))?),
         None => None,
     };
@@ -85,8 +85,8 @@ async fn at(place: &Place<'_>, millis: u64, instant: Option<Instant>, report: &m
     let rooms = options.rooms as usize;
     let shape = Shape { rooms, readers: vec![0], posters: vec![0; rooms], bytes: options.bytes as usize };
     let mut fleet = Fleet::gather(&targets, (&place.store, None), place.common, &shape).await?;
-    if let Some(instant) = &instant {
-        instant.switch_on();
+    if let Some(at_once) = &at_once {
+        at_once.switch_on();
     }
     for round in 1..=place.common.rounds {
         let run = fleet.saturated(options.in_flight, Duration::from_secs(options.seconds)).await?;

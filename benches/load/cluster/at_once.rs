@@ -1,4 +1,4 @@
-//! A store that takes no time: a proxy before a MongoDB, which answers by itself what a post writes and hands on everything
+//! A store that answers at once: a proxy before a MongoDB, which answers by itself what a post writes and hands on everything
 //! else. What is left of a post's latency is natter's own and the distance.
 //!
 //! What it answers is stored nowhere, so a natter behind it is good for this one measurement, and is thrown away after it.
@@ -17,12 +17,12 @@ const HEADER: usize = 16;
 /// More than a MongoDB takes.
 const MOST_BYTES: usize = 64 << 20;
 
-pub struct Instant {
+pub struct AtOnce {
     pub addr: SocketAddr,
     on: Arc<AtomicBool>,
 }
 
-impl Instant {
+impl AtOnce {
     /// Accepts on a free port of 127.0.0.1, until this process ends, and hands everything on until [`Self::switch_on`].
     pub fn before(store: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -36,7 +36,7 @@ impl Instant {
                     if let Err(error) = serve(near, store, &on)
                         && error.kind() != io::ErrorKind::UnexpectedEof
                     {
-                        eprintln!("the store that takes no time: {error}");
+                        eprintln!("the store that answers at once: {error}");
                     }
                 });
             }
