@@ -128,17 +128,25 @@ pub async fn expired_logins_are_purged_in_portions(store: Arc<dyn Store>) {
     }
 }
 
-/// A login that is renewed every day, with tokens that are good for thirty: it keeps those of thirty days.
-pub async fn used_tokens_go_when_they_would_have_expired(store: Arc<dyn Store>) {
-    const DAY: i64 = 86_400_000;
-    let ann = add(&store, "ann").await;
-    let session = SessionRecord { expires_at: at(30 * DAY), ..login(ann, 0) };
+const DAY: i64 = 86_400_000;
+
+/// A login whose first token is good for thirty days, and which is then renewed on so many days by tokens that are good for
+/// `good_days`. Token `n` is used on day `n`.
+async fn renewed_daily(store: &Arc<dyn Store>, days: u32, good_days: i64) -> SessionRecord {
+    let session = SessionRecord { expires_at: at(30 * DAY), ..login(add(store, "ann").await, 0) };
     store.create_session(session.clone(), token(0), 9).await.unwrap();
-    for n in 0..60 {
+    for n in 0..days {
         let day = i64::from(n);
-        let rotation = store.rotate_refresh(token(n), token(n + 1), at(day * DAY), at((day + 30) * DAY)).await.unwrap();
+        let until = at((day + good_days) * DAY);
+        let rotation = store.rotate_refresh(token(n), token(n + 1), at(day * DAY), until).await.unwrap();
         assert!(matches!(rotation, Rotation::Rotated(_)), "{rotation:?}");
     }
+    session
+}
+
+/// With tokens that are good for thirty days, a login keeps those of thirty days.
+pub async fn used_tokens_go_when_they_would_have_expired(store: Arc<dyn Store>) {
+    let session = renewed_daily(&store, 60, 30).await;
     let now = at(60 * DAY);
     // The first token was good until day 30, and the others until days 30, 31, and so on.
     assert_eq!(store.rotate_refresh(token(10), token(99), now, at(90 * DAY)).await.unwrap(), Rotation::Unknown);
@@ -159,15 +167,7 @@ pub async fn used_tokens_go_when_they_would_have_expired(store: Arc<dyn Store>) 
 
 /// As when the time that tokens are good for was made shorter.
 pub async fn a_used_token_is_known_as_used_as_long_as_it_is_good(store: Arc<dyn Store>) {
-    const DAY: i64 = 86_400_000;
-    let ann = add(&store, "ann").await;
-    let session = SessionRecord { expires_at: at(30 * DAY), ..login(ann, 0) };
-    store.create_session(session.clone(), token(0), 9).await.unwrap();
-    for n in 0..5 {
-        let day = i64::from(n);
-        let rotation = store.rotate_refresh(token(n), token(n + 1), at(day * DAY), at((day + 2) * DAY)).await.unwrap();
-        assert!(matches!(rotation, Rotation::Rotated(_)), "{rotation:?}");
-    }
+    renewed_daily(&store, 5, 2).await;
     assert_eq!(store.purge_sessions(at(5 * DAY), 9).await.unwrap(), 0);
     let rotation = store.rotate_refresh(token(0), token(9), at(5 * DAY), at(7 * DAY)).await.unwrap();
     assert!(matches!(rotation, Rotation::Reused(_)), "{rotation:?}");
