@@ -67,7 +67,7 @@ fn serve(near: TcpStream, store: SocketAddr, on: &AtomicBool) -> io::Result<()> 
             Ok(false) => break Ok(()),
             Err(error) => break Err(error),
         }
-        match answer(&message).filter(|_| on.load(Ordering::Relaxed)) {
+        match answer(&message, on.load(Ordering::Relaxed)) {
             Some(answer) => out.write_all(&answer)?,
             None => far.write_all(&message)?,
         }
@@ -93,8 +93,9 @@ fn read_message(stream: &mut impl Read, message: &mut Vec<u8>) -> io::Result<boo
     if message.len() < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(true) }
 }
 
-/// For the writes of a post: an `insert` of events, and an `update` of heads and read marks.
-fn answer(message: &[u8]) -> Option<Vec<u8>> {
+/// For the writes of a post: an `insert` of events, and an `update` of heads and read marks. Says from the beginning that it is
+/// a MongoDB, since natter asks for less at a time of others.
+fn answer(message: &[u8], writes: bool) -> Option<Vec<u8>> {
     let number = |at: usize| Some(i32::from_le_bytes(message.get(at..at + 4)?.try_into().ok()?));
     if number(12)? != OP_MSG {
         return None;
@@ -104,9 +105,10 @@ fn answer(message: &[u8]) -> Option<Vec<u8>> {
     let (command, rest) = body.split_at_checked(number(HEADER + 5)? as usize)?;
     let command = RawDocument::from_bytes(command).ok()?;
     let (name, collection) = command.iter().next()?.ok()?;
-    let count = match (name, collection.as_str()?) {
-        ("insert", "events") => documents(rest)?,
-        ("update", "heads" | "marks") => {
+    let count = match (name, collection.as_str().unwrap_or_default()) {
+        ("buildInfo", _) => return reply(number(4)?, &doc! { "version": "7.0.0", "ok": 1.0 }),
+        ("insert", "events") if writes => documents(rest)?,
+        ("update", "heads" | "marks") if writes => {
             let (_, updates) =
                 command.iter().filter_map(Result::ok).find(|(_, value)| value.element_type() == ElementType::Array)?;
             updates.as_array()?.into_iter().count()

@@ -26,6 +26,10 @@ const CONNECT: Duration = Duration::from_secs(2);
 const POOL: u32 = 64;
 const CONNECTING: u32 = 4;
 
+/// FerretDB takes an ordered insert apart, so many documents at a time, and goes on with the next ones where one was refused:
+/// the log would have a hole.
+const FERRETDB_EVENTS: usize = 100;
+
 /// How long the names of a `mongodb+srv` URL may take to be found.
 const RESOLVE: Duration = Duration::from_secs(10);
 
@@ -49,10 +53,17 @@ pub(super) async fn open(config: &config::Store, metrics: Arc<Metrics>) -> Resul
     let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
     let hosts = hosts.join(",");
     let database = database(options, &config.db_name).map_err(|error| unusable(&config.url, &error))?;
-    let base = Base::new(database, config.clone(), metrics);
-    base.once(async { base.db.run_command(doc! { "ping": 1 }).await })
+    let mut base = Base::new(database, config.clone(), metrics);
+    let about = base
+        .once(async { base.db.run_command(doc! { "buildInfo": 1 }).await })
         .await
         .map_err(|error| away(&hosts, &config.url, &error))?;
+    if about.contains_key("ferretdbVersion") && config.insert_events > FERRETDB_EVENTS {
+        tracing::info!(
+            "this is FerretDB: commands have {FERRETDB_EVENTS} events at most, whatever store.insert_events says"
+        );
+        base.config.insert_events = FERRETDB_EVENTS;
+    }
     let from = look(&base).await?;
     let cluster = schema::bring_up(&base, from).await?;
     tracing::info!(hosts, database = config.db_name, "using MongoDB");
