@@ -32,6 +32,7 @@ pub struct Answer {
     /// The route as the table writes it, so that ids make no new series.
     pub route: &'static str,
     pub method: &'static str,
+    /// 499 where the client left before it was answered.
     pub status: u16,
 }
 
@@ -144,7 +145,11 @@ impl Metrics {
 
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register("http_requests", "HTTP requests answered", self.requests.clone());
+        r.register(
+            "http_requests",
+            "HTTP requests, by their answer; 499: the client left before it",
+            self.requests.clone(),
+        );
         r.register_with_unit(
             "http_request",
             "From request head to answer",

@@ -24,7 +24,7 @@ use crate::{
         respond::{Rejection, Response, json, message},
     },
     store::{UserChange, UserRecord},
-    types::{Role, SessionId, Timestamp, UserId},
+    types::{Role, Timestamp, UserId},
 };
 
 /// A login's tokens.
@@ -217,21 +217,21 @@ pub async fn change_me(app: &Arc<App>, caller: Caller, mut request: Request) -> 
     if let Some(name) = &body.display_name {
         check_display_name(name, app.config.limits.display_name_chars)?;
     }
+    let mut changes = Vec::new();
     if let Some(password) = body.password {
-        change_password(app, &caller, password, &request).await?;
+        changes.push(new_password(app, &caller, password, &request).await?);
     }
-    if let Some(name) = body.display_name {
-        app.chat.change_user(caller.user_id, UserChange::DisplayName(name)).await?;
-    }
-    Ok(profile(&*app.chat.account(caller.user_id).await?))
+    changes.extend(body.display_name.map(UserChange::DisplayName));
+    Ok(profile(&app.chat.apply(caller.user_id, changes).await?))
 }
 
-async fn change_password(
+/// The change of the caller's password, once the current one has been compared.
+async fn new_password(
     app: &App,
     caller: &Caller,
     password: NewPassword,
     request: &Request,
-) -> Result<(), Rejection> {
+) -> Result<UserChange, Rejection> {
     app.passwords
         .check_new(&password.new)
         .map_err(|msg| Rejection::invalid("value_error", &["body", "password", "new"], msg))?;
@@ -243,9 +243,7 @@ async fn change_password(
     }
     app.limiters.signed_in(&attempt);
     let hash = app.passwords.hash(password.new).await?;
-    let keep: Option<SessionId> = Some(caller.session_id);
-    app.chat.change_user(caller.user_id, UserChange::Password { hash, keep }).await?;
-    Ok(())
+    Ok(UserChange::Password { hash, keep: Some(caller.session_id) })
 }
 
 fn check_display_name(name: &str, most: usize) -> Result<(), Rejection> {

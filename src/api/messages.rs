@@ -94,11 +94,7 @@ pub async fn post(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Res
     let body: NewMessage = request.json().await?;
     app.limiters.post(grant.caller.user_id)?;
     let posted = app.chat.post(&grant.room, &grant.caller, body.message, body.client_id).await;
-    let posted = posted.map_err(|error| match error {
-        // The log calls it content; this body calls it message.
-        ChatError::Invalid { field: "content", msg } => ChatError::Invalid { field: "message", msg },
-        other => other,
-    })?;
+    let posted = posted.map_err(ChatError::naming_message)?;
     Ok(json(&Sent {
         message: "Message sent successfully",
         chat_id: grant.room.id,

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Caller, Chat, ChatError, Result,
+    changes::joined_by,
     encode::encode_event,
     room::Room,
     work::{Actor, Posted, Reply, Work},
@@ -49,7 +50,7 @@ impl Caller {
 }
 
 impl Chat {
-    pub async fn open_private(&self, by: &Caller, username: &str) -> Result<Opened> {
+    pub async fn open_private(self: &Arc<Self>, by: &Caller, username: &str) -> Result<Opened> {
         let other = self.person(username).await?;
         if other.user_id == by.user_id {
             let msg = "A private chat needs somebody else.".to_owned();
@@ -65,7 +66,7 @@ impl Chat {
     }
 
     /// The caller becomes its owner, the others members.
-    pub async fn open_group(&self, by: &Caller, name: &str, usernames: &[String]) -> Result<RoomId> {
+    pub async fn open_group(self: &Arc<Self>, by: &Caller, name: &str, usernames: &[String]) -> Result<RoomId> {
         let name = self.room_name(name)?;
         if usernames.len() > self.config.limits.room_members.saturating_sub(1) {
             self.metrics.bound_hit("limits.room_members");
@@ -84,28 +85,15 @@ impl Chat {
         Ok(self.create(room).await?.room_id)
     }
 
-    async fn create(&self, room: NewRoom) -> Result<Opened> {
+    async fn create(self: &Arc<Self>, room: NewRoom) -> Result<Opened> {
         let room_id = room.room_id;
-        let members: Vec<(UserId, Seq)> = room
-            .events
-            .iter()
-            .filter_map(|event| match event.effect {
-                Effect::Joined { user, .. } => Some((user, event.seq)),
-                _ => None,
-            })
-            .collect();
-        for (member, _) in &members {
-            self.has_place_for_a_room(*member).await?;
+        for member in joined_by(&room).into_iter().map(|(member, _)| member) {
+            self.has_place_for_a_room(member).await?;
         }
-        match self.store.create_room(room).await? {
-            RoomCreated::Exists(room_id) => Ok(Opened { room_id, existed: true }),
-            RoomCreated::Created => {
-                for (user, seq) in members {
-                    self.bus.publish(Hint::MembershipChanged { room: room_id, user, seq, added: true });
-                }
-                Ok(Opened { room_id, existed: false })
-            }
-        }
+        Ok(match self.make_room(room).await? {
+            RoomCreated::Exists(room_id) => Opened { room_id, existed: true },
+            RoomCreated::Created => Opened { room_id, existed: false },
+        })
     }
 
     async fn has_place_for_a_room(&self, user: UserId) -> Result<()> {
@@ -164,7 +152,7 @@ impl Chat {
         } else {
             return self.check_client_id(client_id);
         };
-        Err(ChatError::Invalid { field: "message", msg })
+        Err(ChatError::Invalid { field: "content", msg })
     }
 
     fn check_client_id(&self, client_id: Option<&str>) -> Result<()> {
@@ -213,9 +201,7 @@ impl Chat {
         let mark = if seq.min(head) <= before.seq {
             before
         } else {
-            let mark = self.store.set_read(room.id, user, seq).await?.ok_or(ChatError::NoSuchRoom)?;
-            self.bus.publish(Hint::ReadMoved { room: room.id, user, seq: mark.seq });
-            mark
+            self.move_mark(room.id, user, seq).await?.ok_or(ChatError::NoSuchRoom)?
         };
         Ok(ReadTo { read_seq: mark.seq, unread: messages.saturating_sub(mark.ordinal) })
     }
@@ -300,7 +286,7 @@ fn cut(events: &mut Vec<StoredEvent>, page: Page, most: usize) {
     }
 }
 
-fn new_room(
+pub(super) fn new_room(
     by: &Caller,
     kind: RoomKind,
     name: Option<String>,

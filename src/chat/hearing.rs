@@ -6,13 +6,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Chat, encode::advance_of_stored, room::Room};
+use super::{
+    Chat,
+    encode::advance_of_stored,
+    room::{Advance, Room},
+};
 use crate::{
     bus::{Ended, Heard, Hint},
     protocol::{ChatsChange, Frame, Said},
     store::{Effect, StoreError, StoredEvent, shared::Moved},
     types::{RoomId, RoomKind, Seq, UserId},
 };
+
+/// What a user was told last of their place in a room: since which event they are in it, or gone from it.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    seq: Seq,
+    added: bool,
+}
 
 impl Room {
     /// `true` where a task must be started to take in what was heard.
@@ -102,17 +113,53 @@ impl Chat {
     pub(super) fn moved(self: &Arc<Self>, moved: Moved) {
         let Moved { room, user, seq, added } = moved;
         self.room_grew(room, seq, Vec::new());
-        if self.store.shared().is_some() {
-            let mut told = self.told.shard(&(room, user));
-            if told.get(&(room, user)).is_some_and(|known| *known >= seq) {
-                return;
-            }
-            if told.insert((room, user), seq) {
-                self.metrics.bound_hit("cluster.told_moves");
-            }
+        if !self.note_told(room, user, |last| last.is_none_or(|last| last.seq < seq).then_some(Told { seq, added })) {
+            return;
         }
         let change = if added { ChatsChange::Added } else { ChatsChange::Removed };
         self.notice(user, &Said::Chats { chat_id: room, change }, true);
+    }
+
+    /// Remembers what a user is told of their place in a room; `next` makes it of what they were told last. `false`: there
+    /// is nothing to tell.
+    fn note_told(&self, room: RoomId, user: UserId, next: impl FnOnce(Option<Told>) -> Option<Told>) -> bool {
+        let mut told = self.told.shard(&(room, user));
+        let last = told.get(&(room, user)).copied();
+        let Some(next) = next(last) else { return false };
+        if told.insert((room, user), next) {
+            self.metrics.bound_hit("cluster.told_moves");
+        }
+        true
+    }
+
+    /// The user knows that they are in this room, though they do not follow it.
+    pub(crate) fn knows_of(&self, room: RoomId, user: UserId) {
+        self.note_told(room, user, |last| Some(Told { seq: last.map_or(0, |last| last.seq), added: true }));
+    }
+
+    /// Shows what is in the log now. Sockets that follow all rooms of a member and were never told of this one, because
+    /// whoever should have told them could not, are told with the first event after the room was loaded.
+    pub(super) async fn show(&self, room: &Arc<Room>, events: Vec<Advance>) {
+        room.advance(events).await;
+        if !room.meets_its_members() {
+            return;
+        }
+        for user in room.member_ids() {
+            self.meet(room, user);
+        }
+    }
+
+    fn meet(&self, room: &Room, user: UserId) {
+        let mut strangers = self.online.connections_of(user);
+        strangers.retain(|connection| connection.misses(room.id));
+        let unheard = |last: Option<Told>| last.is_none_or(|last| !last.added);
+        if strangers.is_empty()
+            || !self.note_told(room.id, user, |last| unheard(last).then(|| Told { seq: room.head(), added: true }))
+        {
+            return;
+        }
+        let frame = Frame::json(&Said::Chats { chat_id: room.id, change: ChatsChange::Added });
+        strangers.iter().for_each(|connection| connection.notice(&frame, true));
     }
 
     /// A read mark is told to the reader's own sockets, and to the other person of a private room.
@@ -176,13 +223,13 @@ impl Chat {
     }
 
     /// Reads a log whose last append had no known outcome, while nobody writes to it.
-    pub(super) async fn settle_doubt(&self, room: &Arc<Room>) {
+    pub(super) async fn settle_doubt(self: &Arc<Self>, room: &Arc<Room>) {
         if let Err(error) = self.read_doubtful(room).await {
             tracing::debug!(%error, room = %room.id, "the log could not be read; it will be tried again");
         }
     }
 
-    async fn read_doubtful(&self, room: &Arc<Room>) -> Result<(), StoreError> {
+    async fn read_doubtful(self: &Arc<Self>, room: &Arc<Room>) -> Result<(), StoreError> {
         self.store.repair(room.id).await?;
         self.catch_up(room).await?;
         let mut live = room.live.lock();
@@ -205,10 +252,19 @@ impl Chat {
         }
     }
 
-    /// Shows stored events. Whoever is gone must be dropped before what follows can be read.
-    pub(super) async fn show_stored(&self, room: &Arc<Room>, events: &[StoredEvent]) {
+    /// Shows stored events, and tells who came and went by them. Whoever is gone must be dropped before what follows can
+    /// be read.
+    pub(super) async fn show_stored(self: &Arc<Self>, room: &Arc<Room>, events: &[StoredEvent]) {
         for stretch in events.chunk_by(|event, _| !matches!(event.effect, Effect::Gone { .. })) {
-            room.advance(stretch.iter().map(advance_of_stored).collect()).await;
+            self.show(room, stretch.iter().map(advance_of_stored).collect()).await;
+        }
+        for event in events {
+            let moved = |user, added| self.moved(Moved { room: room.id, user, seq: event.seq, added });
+            match event.effect {
+                Effect::Joined { user, .. } => moved(user, true),
+                Effect::Gone { user } => moved(user, false),
+                Effect::Message | Effect::RoleSet { .. } | Effect::Renamed { .. } => {}
+            }
         }
     }
 }
@@ -230,5 +286,95 @@ async fn take_heard(chat: Arc<Chat>, room: Arc<Room>) {
     while let Some((head, events)) = room.next_heard() {
         room.fan_out_near().await;
         chat.take_in(&room, head, events).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::{
+        bus::local::LocalBus,
+        chat::{
+            Caller,
+            commands::new_room,
+            room::{Burst, Subscriber},
+            users::Username,
+        },
+        config::Config,
+        metrics::Metrics,
+        store::sqlite::SqliteStore,
+        types::{Role, RoomRole, SessionId},
+    };
+
+    /// A socket that follows all rooms but those that it was never told of.
+    struct FollowsAll {
+        user: UserId,
+        session: SessionId,
+        told: Mutex<Vec<String>>,
+    }
+
+    impl Subscriber for FollowsAll {
+        fn user(&self) -> UserId {
+            self.user
+        }
+        fn session(&self) -> SessionId {
+            self.session
+        }
+        fn offer(&self, _: u32, _: &Burst) {}
+        fn dropped(&self, _: u32, _: RoomId) {}
+        fn misses(&self, _: RoomId) -> bool {
+            true
+        }
+        fn notice(&self, frame: &Frame, _: bool) {
+            self.told.lock().push(String::from_utf8(frame.body().to_vec()).expect("a frame of text"));
+        }
+        fn revoke(&self) {}
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_never_told_of_a_room_is_told_once_with_its_next_event() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (config, metrics) = (Arc::new(Config::default()), Arc::new(Metrics::default()));
+        let store = SqliteStore::open(&folder.path().join("natter.db"), &config.store, metrics.clone());
+        let store = Arc::new(store.expect("a new database"));
+        let chat = Chat::start(config, metrics, store, Arc::new(LocalBus::default()));
+        let person = async |name| {
+            let name = Username::parse(name).expect("a name");
+            chat.register(name, "hash".into(), &[Role::BasicUser]).await.expect("a new user")
+        };
+        let (ann, bob) = (person("ann").await, person("bob").await);
+        let socket = Arc::new(FollowsAll { user: bob.user_id, session: SessionId::fresh(), told: Mutex::default() });
+        assert!(chat.online.reserve(bob.user_id));
+        chat.online.add(socket.clone());
+        let ann = Caller {
+            user_id: ann.user_id,
+            username: "ann".into(),
+            session_id: SessionId::fresh(),
+            roles: vec![Role::BasicUser],
+            token_epoch: 0,
+            expires_at: i64::MAX,
+        };
+        let post = async |room: &Arc<Room>| chat.post(room, &ann, "hello".into(), None).await.expect("a post");
+
+        // Stored by somebody who told nobody.
+        let members = vec![(ann.user_id, "ann".into(), RoomRole::Owner), (bob.user_id, "bob".into(), RoomRole::Member)];
+        let made = new_room(&ann, RoomKind::Group, Some("untold".into()), members, None);
+        let id = made.room_id;
+        chat.store.create_room(made).await.expect("a new room");
+        assert_eq!(socket.told.lock().len(), 0);
+        let room = chat.find_room(id).await.expect("the room");
+        post(&room).await;
+        post(&room).await;
+        let added = format!(r#"{{"type":"chats","chat_id":"{id}","change":"added"}}"#);
+        assert_eq!(*socket.told.lock(), [added.clone()]);
+
+        // One that it was told of in time, though it has not begun to follow it, is not told of again.
+        let id = chat.open_group(&ann, "tea", &["bob".to_owned()]).await.expect("a room");
+        let room = chat.find_room(id).await.expect("the room");
+        post(&room).await;
+        let told = socket.told.lock().clone();
+        assert_eq!(told, [added, format!(r#"{{"type":"chats","chat_id":"{id}","change":"added"}}"#)]);
     }
 }

@@ -5,12 +5,14 @@
 //!   what it writes.
 //! - `rooms.rs` is the table of the rooms in memory.
 //! - `commands.rs` is what people do to rooms: open, invite, rename, read.
+//! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
 //! - `users.rs` and `sessions.rs` are users and logins; `accounts.rs` is the cache that makes a valid token cheap to check.
 //! - `online.rs` knows who is connected; `presence.rs` tells the others.
 //! - `hearing.rs` is what a node does when it hears of something on the bus, `inbox.rs` what a room has heard; `watch.rs` asks the store for what it may not
 //!   have heard.
 
 pub mod accounts;
+mod changes;
 pub mod commands;
 mod encode;
 mod hearing;
@@ -43,7 +45,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
     store::{Store, StoreError},
-    types::{NodeId, Role, RoomId, Seq, SessionId, UserId},
+    types::{NodeId, Role, RoomId, SessionId, UserId},
 };
 
 /// Who asks, established by a token that is valid now.
@@ -78,7 +80,7 @@ pub enum ChatError {
     /// What is asked does not fit what is there, in a sentence.
     #[error("{0}")]
     Conflict(&'static str),
-    /// A field is not acceptable; `msg` never repeats a password.
+    /// A field is not acceptable; `msg` never repeats a password. The text of a message is `content`.
     #[error("{field}: {msg}")]
     Invalid { field: &'static str, msg: String },
     /// The login is over: logged out, disabled, expired, or never there.
@@ -92,6 +94,14 @@ pub enum ChatError {
 }
 
 impl ChatError {
+    /// For those whose bodies and frames call the text of a message `message`, as the original did.
+    pub fn naming_message(self) -> Self {
+        match self {
+            ChatError::Invalid { field: "content", msg } => ChatError::Invalid { field: "message", msg },
+            other => other,
+        }
+    }
+
     /// The word for it on the wire.
     pub fn code(&self) -> &'static str {
         match self {
@@ -126,10 +136,10 @@ pub struct Chat {
     pub(crate) rooms: rooms::Rooms,
     pub(crate) accounts: accounts::Accounts,
     pub(crate) online: online::Online,
-    /// The writers that run now.
-    writers: TaskTracker,
+    /// The rooms' writers and the changes that run now.
+    at_work: TaskTracker,
     /// The last coming or going of somebody in a room that was told here, so that it is told once, however it is heard.
-    told: BoundedMap<(RoomId, UserId), Seq>,
+    told: BoundedMap<(RoomId, UserId), hearing::Told>,
     /// Rooms whose logs grew elsewhere and could not be read. No more than there are rooms in memory.
     unread: Mutex<HashSet<RoomId>>,
     /// Users who changed, and could not be looked up yet.
@@ -145,7 +155,7 @@ impl Chat {
             rooms: rooms::Rooms::new(&config, metrics.clone()),
             accounts: accounts::Accounts::new(&config, metrics.clone()),
             online: online::Online::new(&config, metrics.clone()),
-            writers: TaskTracker::new(),
+            at_work: TaskTracker::new(),
             told: BoundedMap::new(config.cluster.told_moves),
             unread: Mutex::default(),
             unsure: Mutex::default(),
@@ -172,10 +182,10 @@ impl Chat {
         chat
     }
 
-    /// Waits until nothing that was asked of a room is unanswered. For the end: new work keeps it waiting.
+    /// Waits until everything that was asked for is stored and told. For the end: new work keeps it waiting.
     pub async fn settle(&self) {
-        self.writers.close();
-        self.writers.wait().await;
+        self.at_work.close();
+        self.at_work.wait().await;
     }
 
     /// This node's own name among those that share the store.

@@ -41,6 +41,8 @@ pub trait Subscriber: Send + Sync {
     fn offer(&self, slot: u32, burst: &Burst);
     /// The user is no member any more; nothing of the room may reach them from now on.
     fn dropped(&self, slot: u32, room: RoomId);
+    /// It follows all rooms of its user, and not this one.
+    fn misses(&self, room: RoomId) -> bool;
     /// Something that is not in the log. Where the connection is behind it may be left out, unless it `matters`.
     fn notice(&self, frame: &Frame, matters: bool);
     /// The login is over.
@@ -71,6 +73,7 @@ struct Subscription {
 /// - `ring` ends with `head`, and holds nothing that is not durable.
 /// - `fanned ≤ head`: up to there every subscriber has been offered everything.
 /// - `writing` while a task takes from `pending`, `fanning` while one hands out bursts.
+/// - `met`: with the first event since it was loaded, its members' sockets were asked whether they know it.
 pub(super) struct Live {
     pub head: Seq,
     pub messages: Ordinal,
@@ -88,6 +91,7 @@ pub(super) struct Live {
     fanning: bool,
     used: Instant,
     online_counted: Option<(Instant, usize)>,
+    met: bool,
 }
 
 pub struct Room {
@@ -150,6 +154,7 @@ impl Room {
             fanning: false,
             used: Instant::now(),
             online_counted: None,
+            met: false,
         };
         Self {
             id: record.room_id,
@@ -201,6 +206,11 @@ impl Room {
 
     pub(super) fn member_ids(&self) -> Vec<UserId> {
         self.live.lock().members.keys().copied().collect()
+    }
+
+    /// `true` once: from then on its members are told of it as they come.
+    pub(super) fn meets_its_members(&self) -> bool {
+        !std::mem::replace(&mut self.live.lock().met, true)
     }
 
     pub(super) fn username_of(&self, user: UserId) -> Option<Arc<str>> {

@@ -8,8 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{Caller, Chat, ChatError, Result};
 use crate::{
     auth::token::Claims,
-    bus::{Ended, Hint},
-    store::{RefreshHash, Rotation, SessionRecord, StoreError, UserRecord},
+    store::{RefreshHash, SessionRecord, UserRecord},
     types::{SessionId, Timestamp, UserId},
 };
 
@@ -39,8 +38,8 @@ const PURGED_AT_ONCE: usize = 1_000;
 
 impl Chat {
     /// Begins a login of `user`, whose password was just compared. Refuses with `InvalidToken` where the record has
-    /// changed since in a way that ends logins: a new password must not be outrun by the old one.
-    pub async fn begin_session(&self, user: UserRecord) -> Result<Login> {
+    /// changed since in a way that ends logins.
+    pub async fn begin_session(self: &Arc<Self>, user: UserRecord) -> Result<Login> {
         let now = Timestamp::now();
         let session = SessionRecord {
             session_id: SessionId::fresh(),
@@ -49,61 +48,23 @@ impl Chat {
             expires_at: now.plus_secs(self.login_secs()),
         };
         let (refresh_token, hash) = new_refresh_token();
-        let (store, bus, record) = (self.store.clone(), self.bus.clone(), session.clone());
-        let keep = self.config.auth.sessions_per_user;
-        let ended = to_its_end(async move {
-            let ended = store.create_session(record.clone(), hash, keep).await?;
-            for session in &ended {
-                bus.publish(Hint::LoginEnded { user: record.user_id, which: Ended::One(*session) });
-            }
-            Ok(ended)
-        })
-        .await?;
-        if !ended.is_empty() {
-            self.metrics.bound_hit("auth.sessions_per_user");
-        }
-        let user_now = self.store.user(user.user_id).await?;
-        match user_now {
-            Some(now)
-                if !now.disabled && now.token_epoch == user.token_epoch && now.password_hash == user.password_hash =>
-            {
-                Ok(Login { user: Arc::new(now), session, refresh_token })
-            }
-            _ => {
-                self.end_session(user.user_id, session.session_id).await?;
-                Err(ChatError::InvalidToken)
-            }
-        }
+        let user = self.begin_login(user, session.clone(), hash).await?;
+        Ok(Login { user: Arc::new(user), session, refresh_token })
     }
 
     /// Replaces a refresh token. One that was replaced before is a copy in two hands: its login ends.
-    pub async fn refresh_session(&self, refresh_token: &str) -> Result<Login> {
-        let presented = refresh_hash(refresh_token);
+    pub async fn refresh_session(self: &Arc<Self>, refresh_token: &str) -> Result<Login> {
         let (next, next_hash) = new_refresh_token();
         let now = Timestamp::now();
         let expires_at = now.plus_secs(self.login_secs());
-        let (store, bus) = (self.store.clone(), self.bus.clone());
-        let session = to_its_end(async move {
-            match store.rotate_refresh(presented, next_hash, now, expires_at).await? {
-                Rotation::Rotated(session) => Ok(session),
-                Rotation::Reused(session) => {
-                    tracing::warn!(user_id = %session.user_id, session_id = %session.session_id,
-                        "a refresh token was used twice: its login is ended");
-                    let which = Ended::One(session.session_id);
-                    bus.publish(Hint::LoginEnded { user: session.user_id, which });
-                    Err(ChatError::InvalidToken)
-                }
-                Rotation::Unknown => Err(ChatError::InvalidToken),
-            }
-        })
-        .await?;
+        let session = self.rotate(refresh_hash(refresh_token), next_hash, now, expires_at).await?;
         let user = self.store.user(session.user_id).await?.filter(|user| !user.disabled);
         let user = Arc::new(user.ok_or(ChatError::InvalidToken)?);
         Ok(Login { user, session, refresh_token: next })
     }
 
     /// Ends the login a refresh token belongs to.
-    pub async fn revoke_refresh(&self, refresh_token: &str) -> Result<()> {
+    pub async fn revoke_refresh(self: &Arc<Self>, refresh_token: &str) -> Result<()> {
         let session = self.store.session_of_refresh(refresh_hash(refresh_token)).await?;
         let session = session.ok_or(ChatError::InvalidToken)?;
         self.end_session(session.user_id, session.session_id).await
@@ -144,17 +105,6 @@ impl Chat {
 
     fn login_secs(&self) -> u64 {
         self.config.auth.refresh_token_days.saturating_mul(86_400)
-    }
-}
-
-/// Runs work that must tell others what it did, also where whoever asked for it goes away meanwhile.
-pub(super) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(ChatError::Store(StoreError::Unavailable("the server is stopping".into()))),
-        },
     }
 }
 

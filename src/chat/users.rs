@@ -1,13 +1,14 @@
 //! Accounts: registering, looking up, changing. Passwords arrive here hashed.
 
+use std::sync::Arc;
+
 use caseless::default_case_fold_str;
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Chat, ChatError, Result, sessions::to_its_end};
+use super::{Chat, ChatError, Result};
 use crate::{
-    bus::{Ended, Hint},
-    store::{StoreError, UserChange, UserChanged, UserQuery, UserRecord},
-    types::{Role, SessionId, Timestamp, UserId},
+    store::{UserChange, UserQuery, UserRecord},
+    types::{Role, Timestamp, UserId},
 };
 
 const USERNAME_CHARS: usize = 64;
@@ -70,7 +71,12 @@ fn is_lookalike(c: char) -> bool {
 }
 
 impl Chat {
-    pub async fn register(&self, username: Username, password_hash: String, roles: &[Role]) -> Result<UserRecord> {
+    pub async fn register(
+        self: &Arc<Self>,
+        username: Username,
+        password_hash: String,
+        roles: &[Role],
+    ) -> Result<UserRecord> {
         let mut roles = roles.to_vec();
         roles.sort();
         roles.dedup();
@@ -85,7 +91,7 @@ impl Chat {
             disabled: false,
             token_epoch: 0,
         };
-        if self.store.create_user(user.clone()).await? { Ok(user) } else { Err(ChatError::UserExists) }
+        if self.make_user(user.clone()).await? { Ok(user) } else { Err(ChatError::UserExists) }
     }
 
     /// By any spelling of the name; `None` also for text that cannot be a username.
@@ -113,49 +119,8 @@ impl Chat {
     }
 
     /// Applies the change, and tells every cache and socket that must know.
-    pub async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserRecord> {
-        let ended = match &change {
-            UserChange::Password { keep, .. } => Some(Ended::All { keep: *keep }),
-            UserChange::Disable | UserChange::EndLogins => Some(Ended::All { keep: None }),
-            UserChange::DisplayName(_) | UserChange::AddRole(_) | UserChange::RemoveRole(_) | UserChange::Enable => {
-                None
-            }
-        };
-        let (store, bus) = (self.store.clone(), self.bus.clone());
-        to_its_end(async move {
-            let changed = store.change_user(user, change).await;
-            match &changed {
-                Ok(UserChanged::Done(_)) => {
-                    bus.publish(Hint::UserChanged { user });
-                    if let Some(which) = ended {
-                        bus.publish(Hint::LoginEnded { user, which });
-                    }
-                }
-                // It may have happened: whoever believes the old record looks again.
-                Err(StoreError::Unavailable(_)) => bus.publish(Hint::UserChanged { user }),
-                Ok(UserChanged::NoSuchUser | UserChanged::LastAdmin) | Err(_) => {}
-            }
-            match changed? {
-                UserChanged::Done(user) => Ok(user),
-                UserChanged::NoSuchUser => Err(ChatError::NoSuchUser(user.to_string())),
-                UserChanged::LastAdmin => {
-                    Err(ChatError::Conflict("This is the last admin: make somebody else an admin first."))
-                }
-            }
-        })
-        .await
-    }
-
-    pub async fn end_session(&self, user: UserId, session: SessionId) -> Result<()> {
-        let (store, bus) = (self.store.clone(), self.bus.clone());
-        to_its_end(async move {
-            let ended = store.end_session(session).await;
-            // Also where it had ended before, or may have: a hint too many only costs a look.
-            bus.publish(Hint::LoginEnded { user, which: Ended::One(session) });
-            ended?;
-            Ok(())
-        })
-        .await
+    pub async fn change_user(self: &Arc<Self>, user: UserId, change: UserChange) -> Result<UserRecord> {
+        self.apply(user, vec![change]).await
     }
 }
 

@@ -169,7 +169,7 @@ async fn read_grown(chat: Arc<Chat>, rooms: Vec<Arc<Room>>) {
 
 impl Chat {
     /// A record changed, or a login ended: the sockets here must be good still.
-    async fn check_logins(&self, user: UserId) -> super::Result<()> {
+    pub(super) async fn check_logins(&self, user: UserId) -> super::Result<()> {
         let connections = self.online.connections_of(user);
         if connections.is_empty() {
             return Ok(());

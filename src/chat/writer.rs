@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{
     Chat, ChatError, Result,
+    changes::Patience,
     encode::{End, encode},
     room::{Advance, Live, Room},
     rules::{REUSED, check},
@@ -25,8 +26,6 @@ use crate::{
     types::{MessageId, RoomKind, Seq, Timestamp},
 };
 
-const SETTLE_FIRST_WAIT: Duration = Duration::from_millis(50);
-const SETTLE_LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Events read at once while catching up with the log.
 const CATCH_UP_PAGE: usize = 500;
 /// Whoever reads more pages than these in one go gives the others a turn.
@@ -46,7 +45,7 @@ impl Chat {
                 self.metrics.pending_posts.inc();
                 if !live.writing {
                     live.writing = true;
-                    self.writers.spawn(write(self.clone(), room.clone()));
+                    self.at_work.spawn(write(self.clone(), room.clone()));
                 }
                 None
             }
@@ -58,7 +57,7 @@ impl Chat {
     }
 
     /// Reads what the log has beyond what the room knows, and shows it.
-    pub(super) async fn catch_up(&self, room: &Arc<Room>) -> Result<(), StoreError> {
+    pub(super) async fn catch_up(self: &Arc<Self>, room: &Arc<Room>) -> Result<(), StoreError> {
         for _ in 0..CATCH_UP_PAGES {
             room.fan_out_near().await;
             let page = Page { after: Some(room.head()), before: None, limit: CATCH_UP_PAGE, messages_only: false };
@@ -193,25 +192,20 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
 }
 
 async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
-    let give_up = Instant::now() + Duration::from_secs(chat.config.rooms.post_secs);
-    let mut wait = SETTLE_FIRST_WAIT;
+    let mut patience = Patience::of_secs(chat.config.rooms.post_secs);
     while !batch.items.is_empty() {
         let tried = try_commit(chat, room, &mut batch).await;
         let error = match tried {
             // Others have written first, again and again. An earlier try may have been stored all the same.
-            Ok(()) if Instant::now() > give_up => {
-                StoreError::Unavailable("other nodes keep writing first".into()).into()
-            }
+            Ok(()) if patience.is_over() => StoreError::Unavailable("other nodes keep writing first".into()).into(),
             Ok(()) => continue,
             Err(error) => error,
         };
         let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
-        if !worth_waiting || Instant::now() + wait > give_up {
+        if !worth_waiting || !patience.pause().await {
             fail(batch.items, error);
             return;
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(SETTLE_LONGEST_WAIT);
     }
 }
 
@@ -323,7 +317,7 @@ async fn show(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, ad
     }
     let stored: Vec<(Seq, Timestamp, Effect)> =
         advances.iter().map(|advance| (advance.seq, advance.sent_at, advance.effect.clone())).collect();
-    room.advance(advances).await;
+    chat.show(room, advances).await;
     for (seq, sent_at, effect) in stored {
         let Some(item) = items.pop_front() else { break };
         acknowledge(chat, room, item, seq, sent_at, &effect);

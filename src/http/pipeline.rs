@@ -34,11 +34,13 @@ use crate::{
     metrics::{Answer, Metrics},
 };
 
+/// What a request counts as whose client did not wait for the answer. Never sent to anybody.
+const CLIENT_GONE: u16 = 499;
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers one request, whatever happens. `peer` is the other end of the connection.
 pub async fn answer(app: Arc<App>, inner: hyper::Request<Incoming>, peer: IpAddr) -> Response {
-    let started = Instant::now();
     let id = request_id(inner.headers());
     let method = inner.method().clone();
     let cors = Cors::of(&app.config.server.allowed_origins, &method, inner.headers());
@@ -46,6 +48,14 @@ pub async fn answer(app: Arc<App>, inner: hyper::Request<Incoming>, peer: IpAddr
     let path = match &found {
         Found::Path(entry, _) => Some(*entry),
         Found::Redirect(_) | Found::Nothing => None,
+    };
+    let mut asked = Asked {
+        app: app.clone(),
+        method: method.clone(),
+        route: path.map_or("none", |path| path.path),
+        id: id.clone(),
+        started: Instant::now(),
+        status: None,
     };
 
     let request = Request {
@@ -72,7 +82,7 @@ pub async fn answer(app: Arc<App>, inner: hyper::Request<Incoming>, peer: IpAddr
     cors.apply(headers, path.map(|path| &path.allow));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_REQUEST_ID, HeaderValue::try_from(&id).expect("an id is checked or made to be header text"));
-    record(&app, &method, path, response.status(), started, &id);
+    asked.status = Some(response.status());
     response
 }
 
@@ -220,13 +230,28 @@ fn log_cause(rejection: &Rejection, id: &str, path: Option<&PathEntry>) {
     }
 }
 
-fn record(app: &App, method: &Method, path: Option<&PathEntry>, status: StatusCode, started: Instant, id: &str) {
-    let (route, elapsed) = (path.map_or("none", |path| path.path), started.elapsed());
-    let labels = Answer { route, method: known(method), status: status.as_u16() };
-    app.metrics.requests.get_or_create(&labels).inc();
-    app.metrics.request_seconds.observe(elapsed.as_secs_f64());
-    tracing::debug!(request_id = %id, %method, route, status = status.as_u16(), micros = elapsed.as_micros() as u64,
-        "answered");
+/// A request under way. When it ends it is counted and logged: with its answer, or without one because the client has
+/// gone and the HTTP library has dropped the rest of it.
+struct Asked {
+    app: Arc<App>,
+    method: Method,
+    route: &'static str,
+    id: String,
+    started: Instant,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let Self { app, method, route, id, started, status } = self;
+        let (answered, elapsed) = (status.is_some(), started.elapsed());
+        let status = status.map_or(CLIENT_GONE, |status| status.as_u16());
+        let labels = Answer { route, method: known(method), status };
+        app.metrics.requests.get_or_create(&labels).inc();
+        app.metrics.request_seconds.observe(elapsed.as_secs_f64());
+        let what = if answered { "answered" } else { "the client left before it was answered" };
+        tracing::debug!(request_id = %id, %method, route, status, micros = elapsed.as_micros() as u64, "{what}");
+    }
 }
 
 /// A client can make up methods; a label must not.

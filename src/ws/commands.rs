@@ -158,7 +158,7 @@ async fn carry_out(connection: &Arc<Connection>, req: Option<&RawValue>, command
         Command::Auth { token } => return authenticate(connection, req, &token).await,
         Command::Subscribe { chats, all } => return subscribe::subscribe(connection, req, chats, all).await,
         Command::Unsubscribe { chats } => {
-            chats.iter().filter_map(|id| RoomId::parse(id)).for_each(|id| subscribe::unsubscribe(connection, id));
+            chats.iter().filter_map(|id| RoomId::parse(id)).for_each(|id| subscribe::let_go(connection, id));
             connection.send(&Frame::json(&Said::Unsubscribed { req }));
         }
         Command::Post { chat_id, content, client_id } => {
@@ -293,7 +293,10 @@ fn begin_post(connection: &Connection) -> bool {
 
 fn may_post(connection: &Connection, content: &str, client_id: Option<&str>) -> Result<(), Refusal> {
     let app = &connection.app;
-    app.chat.check_post(content, client_id)?;
+    app.chat.check_post(content, client_id).map_err(|error| match connection.mode {
+        Mode::AllRooms => error,
+        Mode::OneRoom(_) => error.naming_message(),
+    })?;
     app.limiters.post(connection.user).map_err(|wait| Refusal {
         code: "rate_limited",
         detail: "You post faster than limits.posts_per_sec allows; send it again a little later.".into(),

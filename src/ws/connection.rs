@@ -68,6 +68,8 @@ pub(super) struct State {
     watched: bool,
     /// Something the client asked is being done, and nothing more is read until it is.
     pub busy: bool,
+    /// The client has asked for all of its user's rooms.
+    pub follows_all: bool,
 }
 
 impl State {
@@ -118,6 +120,7 @@ impl Connection {
             behind_since: None,
             watched: false,
             busy: false,
+            follows_all: false,
         };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -380,6 +383,11 @@ impl Subscriber for Connection {
         if self.mode == Mode::OneRoom(room) {
             self.close(Close::RemovedFromRoom);
         }
+    }
+
+    fn misses(&self, room: RoomId) -> bool {
+        let state = self.state();
+        state.follows_all && !state.is_over() && state.outbox.slot_of(room).is_none()
     }
 
     fn notice(&self, frame: &Frame, matters: bool) {

@@ -106,6 +106,10 @@ pub(super) async fn subscribe(
     {
         return Err(error.into());
     }
+    if all {
+        // Not before: a room that is about to be followed is not one that is missed.
+        connection.state().follows_all = true;
+    }
     let refused = |error: ChatError| Refused { code: error.code(), detail: error.to_string() };
     let answer = Frame::json(&Said::Subscribed {
         req,
@@ -160,14 +164,22 @@ async fn every_room(
     }
 }
 
-pub(super) fn unsubscribe(connection: &Connection, id: RoomId) {
+/// Because the client asked for it: it knows the room, and is not told of it again.
+pub(super) fn let_go(connection: &Connection, id: RoomId) {
+    if unsubscribe(connection, id) {
+        connection.app.chat.knows_of(id, connection.user);
+    }
+}
+
+/// `false`: it was not followed.
+fn unsubscribe(connection: &Connection, id: RoomId) -> bool {
     let removed = {
         let mut state = connection.state();
         let slot = state.outbox.slot_of(id);
         slot.and_then(|slot| state.outbox.remove(slot).map(|subscription| (slot, subscription)))
     };
-    if let Some((slot, subscription)) = removed {
-        connection.app.metrics.subscriptions.dec();
-        subscription.room.unsubscribe(subscription.key, connection.address(), slot);
-    }
+    let Some((slot, subscription)) = removed else { return false };
+    connection.app.metrics.subscriptions.dec();
+    subscription.room.unsubscribe(subscription.key, connection.address(), slot);
+    true
 }

@@ -53,6 +53,8 @@ pub async fn one_room(app: &Arc<App>, grant: RoomGrant, request: Request) -> Res
             "This log is not the one that ?since= was taken from; load the history again and start from there.";
         return Err(Rejection::new(StatusCode::CONFLICT, "not_lossless", detail));
     }
+    // From here on: the client may post as soon as it has its 101, and the room is followed a little later.
+    let since = since.unwrap_or_else(|| Since { seq: grant.room.head(), epoch: None });
     open(app, grant.caller, request, Some((grant.room, since)))
 }
 
@@ -60,7 +62,7 @@ fn is_of_this_log(since: &Since, room: &Room) -> bool {
     since.seq <= room.head() && since.epoch.as_ref().is_none_or(|epoch| *epoch == room.epoch)
 }
 
-type Follow = Option<(Arc<Room>, Option<Since>)>;
+type Follow = Option<(Arc<Room>, Since)>;
 
 fn open(app: &Arc<App>, caller: Caller, mut request: Request, follow: Follow) -> Result<Response, Rejection> {
     let accept = check_handshake(&request)?;
@@ -167,7 +169,7 @@ fn bare(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
 async fn start(connection: Arc<Connection>, caller: Caller, follow: Follow) {
     let good = commands::greet(&connection, &caller, &Uuid::now_v7().to_string()).await;
     if let Some((room, since)) = follow.filter(|_| good) {
-        match subscribe::begin(&connection, room, since.as_ref()) {
+        match subscribe::begin(&connection, room, Some(&since)) {
             Ok(begun) => subscribe::release(&connection, None, &[begun]),
             Err(_) => connection.close(Close::RemovedFromRoom),
         }

@@ -14,6 +14,7 @@ mod config;
 mod container;
 mod cors;
 mod credentials;
+mod cuts;
 mod demo;
 mod deploy;
 mod disk;

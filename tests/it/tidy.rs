@@ -222,6 +222,28 @@ fn nothing_in_the_program_gives_up_without_a_reason() {
     }
 }
 
+/// Whoever calls these from somewhere else stores what may never be told, because a request can be dropped between the two.
+#[test]
+fn what_people_change_is_stored_where_it_is_told() {
+    let writes = [
+        "create_user",
+        "change_user",
+        "create_session",
+        "rotate_refresh",
+        "end_session",
+        "create_room",
+        "set_read",
+        "append",
+    ];
+    let may = ["chat/changes", "chat/writer"];
+    for (file, text) in files("src").iter().filter(|(file, _)| !may.contains(&file.as_str())) {
+        let above_the_store = !["store", "transfer", "cli"].iter().any(|folder| file.starts_with(folder));
+        for word in writes.map(|name| format!("store.{name}(")).iter().filter(|_| above_the_store) {
+            assert!(!code(text).contains(word.as_str()), "src/{file}.rs has {word}");
+        }
+    }
+}
+
 #[test]
 fn nothing_is_unsafe() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("Cargo.toml");

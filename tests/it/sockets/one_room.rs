@@ -160,3 +160,26 @@ async fn a_reader_of_the_room_hears_it_and_cannot_post() {
     let messages = message_bytes(&ann, &room).await;
     assert!(messages.iter().all(|text| parse(text)["sender"] != "eve"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_posted_right_after_the_handshake_is_heard() {
+    // Every look at a login is a look into the store, and a socket begins with one: the posts come before it is over.
+    let server = Server::with(&[("auth.cache_secs", "0"), ("store.readers", "1")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.group("tea", [&bob]).await;
+    for round in 0..10 {
+        let hearing = (0..16).map(|n| {
+            let (ann, bob, room) = (ann.clone(), bob.clone(), room.clone());
+            tokio::spawn(async move {
+                let mut says = ann.socket().await;
+                let mut socket = bob.one_room(&room, None).await;
+                let text = format!("{round} {n}");
+                says.post(&room, &text, &text).await;
+                while socket.next_event().await["content"] != text {}
+            })
+        });
+        for heard in futures_util::future::join_all(hearing).await {
+            heard.expect("everybody hears what was said after they had come");
+        }
+    }
+}
