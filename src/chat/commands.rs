@@ -19,7 +19,7 @@ use crate::{
         Effect, MemberRecord, NewEvent, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, StoredEvent,
         UserRecord,
     },
-    types::{MessageId, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
+    types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
 /// A private room, made now or found.
@@ -115,25 +115,29 @@ impl Chat {
     }
 
     pub async fn history(self: &Arc<Self>, room: &Arc<Room>, page: Page) -> Result<History> {
+        // Before the page: all of the log up to this head is stored, so the page lacks nothing of it. A head that is read
+        // afterwards may lie beyond the page, and who goes on from there misses what lies between.
+        let mut end = room.head_and_messages();
+        let head = end.0;
         let mut events = self.store.events(room.id, page).await?;
         let read = events.len();
         // Whether anything follows a page that is full is told by the head, and this node's may be old.
         if read >= page.limit
-            && events.last().is_some_and(|last| !goes_on(room, page, last))
+            && events.last().is_some_and(|last| !goes_on(end, page, last))
             && self.store.shared().is_some()
         {
             self.look_again(room).await;
+            end = room.head_and_messages();
         }
         cut(&mut events, page, self.config.limits.page_bytes);
         let cut_short = page.after.is_some() && events.len() < read;
         let older = |event: &StoredEvent| {
             if page.messages_only { event.ordinal > 1 } else { event.seq > 1 }
         };
-        let head = room.head();
         Ok(History {
             head: events.last().map_or(head, |last| last.seq.max(head)),
             next_before: events.first().filter(|first| older(first)).map(|first| first.seq),
-            next_after: events.last().filter(|last| cut_short || goes_on(room, page, last)).map(|last| last.seq),
+            next_after: events.last().filter(|last| cut_short || goes_on(end, page, last)).map(|last| last.seq),
             bodies: events.into_iter().map(|event| event.body).collect(),
         })
     }
@@ -263,9 +267,8 @@ impl Chat {
     }
 }
 
-/// Whether, as far as this node knows, the log has more for a page after its last event.
-fn goes_on(room: &Room, page: Page, last: &StoredEvent) -> bool {
-    let (head, messages) = room.head_and_messages();
+/// Whether a log that ends there (its head, and how many messages it holds) has more for a page after its last event.
+fn goes_on((head, messages): (Seq, Ordinal), page: Page, last: &StoredEvent) -> bool {
     if page.messages_only { last.ordinal < messages } else { last.seq < head }
 }
 

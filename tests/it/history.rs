@@ -202,3 +202,38 @@ async fn a_page_ends_early_rather_than_be_too_long() {
         assert_eq!(seqs(&all), (3..=15).collect::<Vec<_>>());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_and_its_head_are_of_one_moment() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.group("busy", [&bob]).await;
+    let writing = tokio::spawn({
+        let (mut socket, room) = (ann.socket().await, room.clone());
+        async move {
+            for number in 0..60 {
+                // Ten at once, so that reading a page never falls between two commits by chance alone.
+                for part in 0..10 {
+                    let client_id = format!("{number} {part}");
+                    socket.send(json!({"type": "post", "chat_id": room, "content": "…", "client_id": client_id})).await;
+                }
+                for _ in 0..10 {
+                    socket.wait_for("posted").await;
+                }
+            }
+        }
+    });
+    let mut looks = 0;
+    while !writing.is_finished() {
+        for (path, list) in [(format!("/chat/{room}?limit=5"), "messages"), (format!("/chat/{room}/events"), "events")]
+        {
+            let page = bob.get(&path).await.ok();
+            let last = seqs(page[list].as_array().expect("a list")).last().copied();
+            // Nothing but messages follows the three events that a group begins with.
+            assert!(last.is_none_or(|last| last == page["head_seq"]), "{page}");
+            looks += 1;
+        }
+    }
+    writing.await.expect("everything was taken");
+    assert!(looks > 10, "it was looked at while somebody wrote");
+}
