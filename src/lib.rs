@@ -21,6 +21,7 @@
 //! | [`auth`] | passwords and tokens: mechanisms that know no users |
 //! | [`store`] | where everything that must survive lives: a contract, with SQLite and MongoDB |
 //! | [`bus`] | how nodes tell each other that something changed: a contract, with one node alone and NATS |
+//! | [`event`] | one event of a room's log, and the fold: what events change |
 //! | [`protocol`] | what goes over the wire, encoded once |
 //! | `bounded`, `json_depth` | a map that forgets rather than grows; how deep a text nests |
 //! | [`metrics`], [`logging`] | what an operator sees |
@@ -33,6 +34,13 @@
 //! posts → one writer at a time takes them all as a batch and gives them their seqs → `store.append` → the room's ring gets
 //! each frame, encoded once → subscribers are woken → acknowledgements. While a commit is in flight the next batch gathers;
 //! that is the whole of group commit, and there is no timer in it. A socket's `post` frame joins at `chat`.
+//!
+//! # A new type of event
+//!
+//! An event is one record everywhere ([`event`]). A new type begins as a variant of [`event::Kind`] and of [`event::Saying`], and
+//! the compiler leads to the rest: its JSON (`protocol::EventBody`), what it changes (`event::fold`, and from there to those who
+//! apply a `Stretch`: rooms, SQLite, MongoDB, the audit), its form in SQLite and MongoDB (`codec.rs`, `codec_log.rs`), and, where
+//! people ask for it, `chat::work`, `chat::rules` and a route or a frame. The bus and exports carry it as it is.
 //!
 //! # The way of a connection
 //!
@@ -58,6 +66,7 @@ pub mod bus;
 pub mod chat;
 pub mod config;
 pub mod control;
+pub mod event;
 pub mod http;
 pub(crate) mod json_depth;
 pub mod logging;

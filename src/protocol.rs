@@ -1,6 +1,6 @@
 //! What goes over the wire, encoded once.
 //!
-//! An event of a room is encoded by [`event`] when its seq is known, and the same bytes are stored, replayed, delivered
+//! An event of a room is encoded as an [`EventBody`] when its seq is known, and the same bytes are stored, replayed, delivered
 //! and given as history. [`Frame`] carries them with their WebSocket header in front, ready for any number of sockets.
 //! [`Said`] is everything else the server says on a socket. It knows no rooms, no sockets and no HTTP.
 
@@ -46,6 +46,11 @@ impl Frame {
     /// The whole frame, as it is written to a socket.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The JSON alone.
+    pub fn json_bytes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.json_at)..]
     }
 
     /// The JSON alone, without copying.
@@ -94,8 +99,9 @@ pub fn ping_frame() -> Bytes {
 /// An event of a chat's log, as it stands there for ever: the same bytes in history and on sockets. More types will come; a
 /// client passes over those that it does not know.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Event<'a> {
+pub enum EventBody<'a> {
     /// Somebody said something.
     Message {
         chat_id: RoomId,
@@ -342,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_message_leaves_out_what_it_has_not() {
-        let event = Event::Message {
+        let event = EventBody::Message {
             chat_id: RoomId(uuid::Uuid::nil()),
             seq: 3,
             message_id: MessageId(uuid::Uuid::nil()),

@@ -92,9 +92,9 @@ pub async fn events(app: &Arc<App>, grant: RoomGrant, request: Request) -> Resul
 /// `POST /chat/{chat_id}`
 pub async fn post(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Result<Response, Rejection> {
     let body: NewMessage = request.json().await?;
+    app.chat.check_post(&body.message, body.client_id.as_deref()).map_err(ChatError::naming_message)?;
     app.limiters.post(grant.caller.user_id)?;
-    let posted = app.chat.post(&grant.room, &grant.caller, body.message, body.client_id).await;
-    let posted = posted.map_err(ChatError::naming_message)?;
+    let posted = app.chat.post(&grant.room, &grant.caller, body.message, body.client_id).await?;
     Ok(json(&Sent {
         message: "Message sent successfully",
         chat_id: grant.room.id,

@@ -9,7 +9,7 @@ pub mod nats;
 use async_trait::async_trait;
 
 use crate::{
-    store::StoredEvent,
+    event::Event,
     types::{NodeId, RoomId, Seq, SessionId, UserId},
 };
 
@@ -28,7 +28,7 @@ pub enum Hint {
     RoomAdvanced {
         room: RoomId,
         head: Seq,
-        events: Vec<StoredEvent>,
+        events: Vec<Event>,
     },
     /// A user was added to a room or is gone from it, by the event at `seq`.
     MembershipChanged {

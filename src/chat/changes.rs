@@ -15,9 +15,9 @@ use std::{
 use super::{Chat, ChatError, Result};
 use crate::{
     bus::{Ended, Hint},
+    event::fold::ReadMark,
     store::{
-        Effect, NewRoom, ReadMark, RefreshHash, RoomCreated, Rotation, SessionRecord, StoreError, UserChange,
-        UserChanged, UserRecord,
+        NewRoom, RefreshHash, RoomCreated, Rotation, SessionRecord, StoreError, UserChange, UserChanged, UserRecord,
     },
     types::{RoomId, Seq, SessionId, Timestamp, UserId},
 };
@@ -257,11 +257,8 @@ impl Chat {
 
 /// Who a new room's first events let in, and by which.
 pub(super) fn joined_by(room: &NewRoom) -> Vec<(UserId, Seq)> {
-    let joined = room.events.iter().filter_map(|event| match event.effect {
-        Effect::Joined { user, .. } => Some((user, event.seq)),
-        Effect::Message | Effect::Gone { .. } | Effect::RoleSet { .. } | Effect::Renamed { .. } => None,
-    });
-    joined.collect()
+    let joined = room.events.iter().filter_map(|event| Some((event.kind.moved()?, event.seq)));
+    joined.filter(|((_, added), _)| *added).map(|((user, _), seq)| (user, seq)).collect()
 }
 
 /// Whether nothing has happened in between that ends logins.

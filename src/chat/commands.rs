@@ -8,17 +8,13 @@ use tokio::sync::oneshot;
 use super::{
     Caller, Chat, ChatError, Result,
     changes::joined_by,
-    encode::encode_event,
     room::Room,
     work::{Actor, Posted, Reply, Work},
 };
 use crate::{
     bus::Hint,
-    protocol::{Event, MemberChange},
-    store::{
-        Effect, MemberRecord, NewEvent, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, StoredEvent,
-        UserRecord,
-    },
+    event::{Event, Place, Saying},
+    store::{MemberRecord, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, UserRecord},
     types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
@@ -131,14 +127,14 @@ impl Chat {
         }
         cut(&mut events, page, self.config.limits.page_bytes);
         let cut_short = page.after.is_some() && events.len() < read;
-        let older = |event: &StoredEvent| {
+        let older = |event: &Event| {
             if page.messages_only { event.ordinal > 1 } else { event.seq > 1 }
         };
         Ok(History {
             head: events.last().map_or(head, |last| last.seq.max(head)),
             next_before: events.first().filter(|first| older(first)).map(|first| first.seq),
             next_after: events.last().filter(|last| cut_short || goes_on(end, page, last)).map(|last| last.seq),
-            bodies: events.into_iter().map(|event| event.body).collect(),
+            bodies: events.into_iter().map(|event| event.frame.body()).collect(),
         })
     }
 
@@ -169,6 +165,7 @@ impl Chat {
         Ok(())
     }
 
+    /// What has passed [`Chat::check_post`].
     pub async fn post(
         self: &Arc<Self>,
         room: &Arc<Room>,
@@ -176,7 +173,6 @@ impl Chat {
         content: String,
         client_id: Option<String>,
     ) -> Result<Posted> {
-        self.check_post(&content, client_id.as_deref())?;
         self.ask(room, by, Work::Post { content, client_id }).await
     }
 
@@ -268,15 +264,15 @@ impl Chat {
 }
 
 /// Whether a log that ends there (its head, and how many messages it holds) has more for a page after its last event.
-fn goes_on((head, messages): (Seq, Ordinal), page: Page, last: &StoredEvent) -> bool {
+fn goes_on((head, messages): (Seq, Ordinal), page: Page, last: &Event) -> bool {
     if page.messages_only { last.ordinal < messages } else { last.seq < head }
 }
 
 /// Shortens a page at the end that is farther from where it was asked for, so that the rest is the next page.
-fn cut(events: &mut Vec<StoredEvent>, page: Page, most: usize) {
-    let fits = |event: &StoredEvent, bytes: &mut usize| {
+fn cut(events: &mut Vec<Event>, page: Page, most: usize) {
+    let fits = |event: &Event, bytes: &mut usize| {
         let first = *bytes == 0;
-        *bytes += event.body.len();
+        *bytes += event.body().len();
         first || *bytes <= most
     };
     let mut bytes = 0;
@@ -299,22 +295,16 @@ pub(super) fn new_room(
     let (room_id, created_at) = (RoomId::fresh(), Timestamp::now());
     let mut room =
         NewRoom { room_id, kind, epoch: new_epoch(), created_at, pair, events: Vec::with_capacity(members.len() + 1) };
-    let (chat_id, sent_at, author) = (room_id, created_at, by.actor());
-    let mut add = |event: Event<'_>, effect: Effect| {
-        let (event, _): (NewEvent, _) = encode_event(&event, effect, &author, 0, MessageId::fresh());
-        room.events.push(event);
+    let mut say = |saying: Saying<'_>| {
+        let (seq, event_id) = (room.events.len() as Seq + 1, MessageId::fresh());
+        let (sent_at, by, by_name) = (created_at, by.user_id, &*by.username);
+        room.events.push(Event::new(Place { room: room_id, seq, ordinal: 0, sent_at, event_id, by, by_name }, saying));
     };
-    let mut seq = 0;
-    if let Some(name) = name {
-        seq += 1;
-        let event = Event::Chat { chat_id, seq, sent_at, by: &by.username, name: &name };
-        add(event, Effect::Renamed { name: name.clone() });
+    if let Some(name) = &name {
+        say(Saying::Renamed { name });
     }
-    for (user, username, role) in members {
-        seq += 1;
-        let (by, change) = (&*by.username, MemberChange::Added);
-        let event = Event::Member { chat_id, seq, sent_at, by, username: &username, change, role: Some(role) };
-        add(event, Effect::Joined { user, role });
+    for (user, username, role) in &members {
+        say(Saying::Joined { user: *user, username, role: *role });
     }
     room
 }

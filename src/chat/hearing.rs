@@ -6,15 +6,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    Chat,
-    encode::advance_of_stored,
-    room::{Advance, Room},
-};
+use super::{Chat, room::Room};
 use crate::{
     bus::{Ended, Heard, Hint},
+    event::Event,
     protocol::{ChatsChange, Frame, Said},
-    store::{Effect, StoreError, StoredEvent, shared::Moved},
+    store::{StoreError, shared::Moved},
     types::{RoomId, RoomKind, Seq, UserId},
 };
 
@@ -27,7 +24,7 @@ pub(super) struct Told {
 
 impl Room {
     /// `true` where a task must be started to take in what was heard.
-    fn note_heard(&self, head: Seq, events: Vec<StoredEvent>, most: usize) -> bool {
+    fn note_heard(&self, head: Seq, events: Vec<Event>, most: usize) -> bool {
         let mut live = self.live.lock();
         let known = live.head;
         if head > known && live.inbox.others_first.take().is_some() {
@@ -36,7 +33,7 @@ impl Room {
         live.inbox.note(known, head, events, most)
     }
 
-    fn next_heard(&self) -> Option<(Seq, Vec<StoredEvent>)> {
+    fn next_heard(&self) -> Option<(Seq, Vec<Event>)> {
         let mut live = self.live.lock();
         let known = live.head;
         live.inbox.next(known)
@@ -102,7 +99,7 @@ impl Chat {
     }
 
     /// A room's log reaches `head`, and these are its last events, where they are known.
-    pub(super) fn room_grew(self: &Arc<Self>, id: RoomId, head: Seq, events: Vec<StoredEvent>) {
+    pub(super) fn room_grew(self: &Arc<Self>, id: RoomId, head: Seq, events: Vec<Event>) {
         let Some(room) = self.rooms.heard(id, head) else { return };
         if room.note_heard(head, events, self.config.rooms.ring_bytes) {
             tokio::spawn(take_heard(self.clone(), room));
@@ -139,7 +136,7 @@ impl Chat {
 
     /// Shows what is in the log now. Sockets that follow all rooms of a member and were never told of this one, because
     /// whoever should have told them could not, are told with the first event after the room was loaded.
-    pub(super) async fn show(&self, room: &Arc<Room>, events: Vec<Advance>) {
+    pub(super) async fn show(&self, room: &Arc<Room>, events: &[Event]) {
         room.advance(events).await;
         if !room.meets_its_members() {
             return;
@@ -240,7 +237,7 @@ impl Chat {
     }
 
     /// Takes in what came over the bus, in the order of the log; where something is missing, reads it.
-    async fn take_in(self: &Arc<Self>, room: &Arc<Room>, head: Seq, events: Vec<StoredEvent>) {
+    async fn take_in(self: &Arc<Self>, room: &Arc<Room>, head: Seq, events: Vec<Event>) {
         let known = room.head();
         let next = events.first().is_some_and(|first| first.seq <= known + 1);
         if next {
@@ -254,16 +251,13 @@ impl Chat {
 
     /// Shows stored events, and tells who came and went by them. Whoever is gone must be dropped before what follows can
     /// be read.
-    pub(super) async fn show_stored(self: &Arc<Self>, room: &Arc<Room>, events: &[StoredEvent]) {
-        for stretch in events.chunk_by(|event, _| !matches!(event.effect, Effect::Gone { .. })) {
-            self.show(room, stretch.iter().map(advance_of_stored).collect()).await;
+    pub(super) async fn show_stored(self: &Arc<Self>, room: &Arc<Room>, events: &[Event]) {
+        for stretch in events.chunk_by(|event, _| !matches!(event.kind.moved(), Some((_, false)))) {
+            self.show(room, stretch).await;
         }
         for event in events {
-            let moved = |user, added| self.moved(Moved { room: room.id, user, seq: event.seq, added });
-            match event.effect {
-                Effect::Joined { user, .. } => moved(user, true),
-                Effect::Gone { user } => moved(user, false),
-                Effect::Message | Effect::RoleSet { .. } | Effect::Renamed { .. } => {}
+            if let Some((user, added)) = event.kind.moved() {
+                self.moved(Moved { room: room.id, user, seq: event.seq, added });
             }
         }
     }
@@ -368,7 +362,7 @@ mod tests {
         post(&room).await;
         post(&room).await;
         let added = format!(r#"{{"type":"chats","chat_id":"{id}","change":"added"}}"#);
-        assert_eq!(*socket.told.lock(), [added.clone()]);
+        assert_eq!(socket.told.lock().clone(), std::slice::from_ref(&added));
 
         // One that it was told of in time, though it has not begun to follow it, is not told of again.
         let id = chat.open_group(&ann, "tea", &["bob".to_owned()]).await.expect("a room");

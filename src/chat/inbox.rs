@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{store::StoredEvent, types::Seq};
+use crate::{event::Event, types::Seq};
 
 /// - `head` is how far the log reaches by what was heard; `busy` while a task takes it in.
 /// - `others_first`: another node writes before this one, until then at most.
 #[derive(Default)]
 pub(super) struct Inbox {
-    lists: VecDeque<Vec<StoredEvent>>,
+    lists: VecDeque<Vec<Event>>,
     bytes: usize,
     head: Seq,
     busy: bool,
@@ -27,7 +27,7 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Keeps what was heard until it is taken in; `true` where a task to do so must be started. `known` is the head of the
     /// log as the room knows it. Past `most` bytes of events only the head is kept, and the rest is read from the store.
-    pub fn note(&mut self, known: Seq, head: Seq, events: Vec<StoredEvent>, most: usize) -> bool {
+    pub fn note(&mut self, known: Seq, head: Seq, events: Vec<Event>, most: usize) -> bool {
         if head <= known || (events.is_empty() && head <= self.head) {
             return false;
         }
@@ -43,7 +43,7 @@ impl Inbox {
     }
 
     /// What was heard next; where nothing is left, the task that asks is over.
-    pub fn next(&mut self, known: Seq) -> Option<(Seq, Vec<StoredEvent>)> {
+    pub fn next(&mut self, known: Seq) -> Option<(Seq, Vec<Event>)> {
         if let Some(events) = self.lists.pop_front() {
             self.bytes -= size(&events);
             let head = events.last().map_or(0, |last| last.seq);
@@ -71,6 +71,6 @@ impl Inbox {
 }
 
 /// Of events in memory, about.
-fn size(events: &[StoredEvent]) -> usize {
-    events.iter().map(|event| event.body.len() + size_of::<StoredEvent>()).sum()
+fn size(events: &[Event]) -> usize {
+    events.iter().map(Event::bytes_in_memory).sum()
 }

@@ -2,7 +2,7 @@
 //!
 //! - `room.rs` is a room: its log's live end, its members and who follows it; `ring.rs` keeps its recent frames, and
 //!   `writer.rs` is the one writer that makes its log grow: `work.rs` is what it is asked, `rules.rs` what it allows, `encode.rs`
-//!   what it writes.
+//!   what it writes, `away.rs` whether the store is known to be away.
 //! - `rooms.rs` is the table of the rooms in memory.
 //! - `commands.rs` is what people do to rooms: open, invite, rename, read.
 //! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
@@ -12,6 +12,7 @@
 //!   have heard.
 
 pub mod accounts;
+mod away;
 mod changes;
 pub mod commands;
 mod encode;
@@ -136,6 +137,7 @@ pub struct Chat {
     pub(crate) rooms: rooms::Rooms,
     pub(crate) accounts: accounts::Accounts,
     pub(crate) online: online::Online,
+    away: away::Away,
     /// The rooms' writers and the changes that run now.
     at_work: TaskTracker,
     /// The last coming or going of somebody in a room that was told here, so that it is told once, however it is heard.
@@ -155,6 +157,7 @@ impl Chat {
             rooms: rooms::Rooms::new(&config, metrics.clone()),
             accounts: accounts::Accounts::new(&config, metrics.clone()),
             online: online::Online::new(&config, metrics.clone()),
+            away: away::Away::new(Duration::from_millis(config.rooms.away_millis)),
             at_work: TaskTracker::new(),
             told: BoundedMap::new(config.cluster.told_moves),
             unread: Mutex::default(),

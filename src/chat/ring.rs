@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::{config, metrics::Metrics, protocol::Frame, types::Seq};
+use crate::{config, event::Event, metrics::Metrics, protocol::Frame, types::Seq};
 
 /// What all rings share: their bounds and the bytes they hold together.
 pub struct RingBudget {
@@ -41,6 +41,7 @@ impl RingBudget {
     }
 }
 
+/// What readers need of an event.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub frame: Frame,
@@ -64,8 +65,12 @@ impl Ring {
         Self { entries: VecDeque::new(), next: head + 1, bytes: 0, budget }
     }
 
-    /// Lets go of the oldest events up to `handed_out` where the bounds ask for it.
-    pub fn push(&mut self, entry: Entry, handed_out: Seq) {
+    /// Takes the next event. Lets go of the oldest up to `handed_out` where the bounds ask for it.
+    pub fn push(&mut self, event: &Event, handed_out: Seq) {
+        self.push_entry(Entry { frame: event.frame.clone(), is_message: event.is_message() }, handed_out);
+    }
+
+    fn push_entry(&mut self, entry: Entry, handed_out: Seq) {
         let len = entry.frame.bytes().len();
         self.entries.push_back(entry);
         self.next += 1;
@@ -159,7 +164,7 @@ mod tests {
             let budget = budget(events, bytes, usize::MAX);
             let mut ring = Ring::new(head, budget.clone());
             for (i, len) in lens.iter().enumerate() {
-                ring.push(entry(head + 1 + i as u64, *len), Seq::MAX);
+                ring.push_entry(entry(head + 1 + i as u64, *len), Seq::MAX);
                 prop_assert!(ring.entries.len() == 1 || (ring.entries.len() <= events && ring.bytes <= bytes));
                 prop_assert_eq!(budget.used.load(Relaxed), ring.bytes);
             }
@@ -180,11 +185,11 @@ mod tests {
     fn what_has_not_been_handed_out_stays() {
         let mut ring = Ring::new(0, budget(3, usize::MAX, usize::MAX));
         for seq in 1..=10 {
-            ring.push(entry(seq, 10), 4);
+            ring.push_entry(entry(seq, 10), 4);
         }
         assert_eq!(ring.after(4).unwrap().map(seq_of).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
         assert!(ring.after(3).is_none());
-        ring.push(entry(11, 10), 10);
+        ring.push_entry(entry(11, 10), 10);
         assert_eq!(ring.after(8).unwrap().count(), 3);
     }
 
@@ -194,7 +199,7 @@ mod tests {
         let mut rings: Vec<Ring> = (0..4).map(|_| Ring::new(0, budget.clone())).collect();
         for seq in 1..=100 {
             for ring in &mut rings {
-                ring.push(entry(seq, 50), Seq::MAX);
+                ring.push_entry(entry(seq, 50), Seq::MAX);
             }
         }
         assert!(budget.used.load(Relaxed) <= 1000 + 4 * 60, "{}", budget.used.load(Relaxed));

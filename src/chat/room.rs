@@ -17,12 +17,16 @@ use tokio::sync::Notify;
 use super::{
     ChatError, Result,
     inbox::Inbox,
-    ring::{Entry, Ring, RingBudget},
+    ring::{Ring, RingBudget},
     work::Pending,
 };
 use crate::{
+    event::{
+        Event,
+        fold::{Head, Standing, Stretch},
+    },
     protocol::Frame,
-    store::{Effect, MemberRecord, RoomRecord},
+    store::{MemberRecord, RoomRecord},
     types::{Ordinal, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
@@ -119,17 +123,6 @@ pub enum Pull {
     Moved { cursor: Seq, events: usize, level: bool },
     /// The ring does not reach back so far: read from the store.
     BehindRing,
-}
-
-/// An event on its way from the log into memory.
-pub(super) struct Advance {
-    pub seq: Seq,
-    pub ordinal: Ordinal,
-    pub sent_at: Timestamp,
-    pub entry: Entry,
-    pub effect: Effect,
-    /// The name of the user of a `Joined`.
-    pub username: Option<Arc<str>>,
 }
 
 impl Room {
@@ -284,14 +277,10 @@ impl Room {
     }
 
     /// Takes durable events in, drops subscribers who are no members any more, and hands the news out.
-    pub(super) async fn advance(self: &Arc<Self>, events: Vec<Advance>) {
+    pub(super) async fn advance(self: &Arc<Self>, events: &[Event]) {
         let (dropped, work) = {
             let mut live = self.live.lock();
-            let mut dropped = Vec::new();
-            for event in events {
-                live.take_in(event, &mut dropped);
-            }
-            (dropped, live.begin_fan_out())
+            (live.take_in(events), live.begin_fan_out())
         };
         for gone in dropped {
             gone.subscriber.dropped(gone.slot, self.id);
@@ -388,35 +377,46 @@ impl Live {
         self.used = Instant::now();
     }
 
-    /// What is in already is passed over, so that whoever read the log twice does no harm.
-    fn take_in(&mut self, event: Advance, dropped: &mut Vec<Subscription>) {
-        if event.seq != self.head + 1 {
-            return;
+    /// Takes in the events that follow on the head; what is in already is passed over, so that whoever read the log twice does
+    /// no harm. Gives the subscriptions of those who are gone.
+    fn take_in(&mut self, events: &[Event]) -> Vec<Subscription> {
+        let mut next = self.head + 1;
+        let follows = |event: &&Event| {
+            let follows = event.seq == next;
+            next += Seq::from(follows);
+            follows
+        };
+        let events: Vec<&Event> = events.iter().filter(follows).collect();
+        let Some(Stretch { head, marks: _, members, name }) = Stretch::of(events.iter().copied()) else {
+            return Vec::new();
+        };
+        for event in events {
+            let handed_out = if self.subscribers.is_empty() { event.seq } else { self.fanned };
+            self.ring.push(event, handed_out);
         }
-        self.head = event.seq;
-        self.messages = event.ordinal;
-        self.last_sent_at = event.sent_at;
-        let handed_out = if self.subscribers.is_empty() { self.head } else { self.fanned };
-        self.ring.push(event.entry, handed_out);
-        match event.effect {
-            Effect::Message => {}
-            Effect::Joined { user, role } => {
-                let username = event.username.unwrap_or_else(|| "".into());
-                self.members.insert(user, Membership { username, role });
-            }
-            Effect::RoleSet { user, role } => {
-                if let Some(member) = self.members.get_mut(&user) {
-                    member.role = role;
-                }
-            }
-            Effect::Gone { user } => {
-                self.members.remove(&user);
-                let keys: Vec<usize> =
-                    self.subscribers.iter().filter(|(_, s)| s.subscriber.user() == user).map(|(key, _)| key).collect();
-                dropped.extend(keys.into_iter().map(|key| self.subscribers.remove(key)));
-            }
-            Effect::Renamed { name } => self.name = Some(name),
+        let Head { seq, messages, active_at, last_message: _ } = head;
+        (self.head, self.messages, self.last_sent_at) = (seq, messages, active_at);
+        if let Some((_, name)) = name {
+            self.name = Some(name);
         }
+        members.into_iter().flat_map(|(user, standing)| self.stand(user, standing)).collect()
+    }
+
+    /// Gives the subscriptions of somebody who is gone.
+    fn stand(&mut self, user: UserId, standing: Standing) -> Vec<Subscription> {
+        if let Some(joining) = &standing.joined {
+            let (username, role) = (joining.username.clone(), standing.role_or(joining));
+            self.members.insert(user, Membership { username, role });
+        } else if let (Some(member), Some(role)) = (self.members.get_mut(&user), standing.role) {
+            member.role = role;
+        }
+        if !standing.gone {
+            return Vec::new();
+        }
+        self.members.remove(&user);
+        let keys: Vec<usize> =
+            self.subscribers.iter().filter(|(_, s)| s.subscriber.user() == user).map(|(key, _)| key).collect();
+        keys.into_iter().map(|key| self.subscribers.remove(key)).collect()
     }
 
     fn next_burst(&mut self, room: RoomId) -> Option<Burst> {

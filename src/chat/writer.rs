@@ -10,20 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
-
 use super::{
     Chat, ChatError, Result,
     changes::Patience,
     encode::{End, encode},
-    room::{Advance, Live, Room},
+    room::{Live, Room},
     rules::{REUSED, check},
     work::{Actor, Item, Pending, Posted, Reply, Work},
 };
 use crate::{
     bus::Hint,
-    store::{Appended, Effect, NewEvent, Page, Stopped, StoreError, StoredEvent},
-    types::{MessageId, RoomKind, Seq, Timestamp},
+    event::Event,
+    store::{Appended, Page, Stopped, StoreError},
+    types::{MessageId, RoomKind, Seq},
 };
 
 /// Events read at once while catching up with the log.
@@ -34,6 +33,10 @@ const CATCH_UP_PAGES: usize = 100;
 impl Chat {
     /// Queues work for the room's writer and starts it where none runs. Work of one caller keeps its order.
     pub(crate) fn submit(self: &Arc<Self>, room: &Arc<Room>, by: Actor, work: Work, reply: Reply) {
+        if !self.away.lets_through() {
+            self.metrics.bound_hit("rooms.away_millis");
+            return reply.send(Err(StoreError::Unavailable("it does not answer".into()).into()));
+        }
         let until = Instant::now() + Duration::from_secs(self.config.rooms.post_secs);
         let refused = {
             let mut live = room.live.lock();
@@ -202,7 +205,10 @@ async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
             Err(error) => error,
         };
         let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
-        if !worth_waiting || !patience.pause().await {
+        if worth_waiting {
+            chat.away.failed();
+        }
+        if !worth_waiting || chat.away.is_known() || !patience.pause().await {
             fail(batch.items, error);
             return;
         }
@@ -215,16 +221,13 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Re
     settle(chat, room, &mut batch.items).await?;
     let end = batch.end(chat, room);
     let (head, items) = (end.head, &mut batch.items);
-    let encoded = encode(room, items, end);
-    if encoded.is_empty() {
+    let mut events = encode(room, items, end);
+    if events.is_empty() {
         return Ok(());
     }
-    let (events, advances): (Vec<NewEvent>, Vec<Advance>) = encoded.into_iter().unzip();
     let count = events.len();
-    // The other nodes get them along with the hint.
-    let for_others = if chat.bus.has_others() { events.clone() } else { Vec::new() };
     let started = Instant::now();
-    let appended = chat.store.append(room.id, events).await;
+    let appended = chat.store.append(room.id, events.clone()).await;
     chat.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
     let Appended { stored, stopped } = match appended {
         Ok(appended) => appended,
@@ -235,11 +238,14 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Re
         }
         Err(error) => return Err(error.into()),
     };
+    chat.away.answered();
     chat.metrics.batch_events.observe(stored as f64);
-    show(chat, room, items, advances.into_iter().take(stored).collect()).await;
+    events.truncate(stored);
+    show(chat, room, items, &events).await;
     if stored > 0 {
         room.live.lock().inbox.lost_races = 0;
-        let events = for_others.into_iter().take(stored).map(StoredEvent::from).collect();
+        // The other nodes get them along with the hint.
+        let events = if chat.bus.has_others() { events } else { Vec::new() };
         chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: head + stored as Seq, events });
     }
     match stopped {
@@ -300,7 +306,7 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item
             }
             chat.show_stored(room, std::slice::from_ref(&event)).await;
             if let Some(item) = item.and_then(|at| items.remove(at)) {
-                acknowledge(chat, room, item, event.seq, event.sent_at, &event.effect);
+                acknowledge(chat, room, item, &event);
                 chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: event.seq, events: vec![event] });
             }
         }
@@ -311,27 +317,25 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item
 }
 
 /// Lets everyone see what is durable now, and answers those who asked for it: the first of `items`, in order.
-async fn show(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, advances: Vec<Advance>) {
-    if advances.is_empty() {
+async fn show(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, events: &[Event]) {
+    if events.is_empty() {
         return;
     }
-    let stored: Vec<(Seq, Timestamp, Effect)> =
-        advances.iter().map(|advance| (advance.seq, advance.sent_at, advance.effect.clone())).collect();
-    chat.show(room, advances).await;
-    for (seq, sent_at, effect) in stored {
+    chat.show(room, events).await;
+    for event in events {
         let Some(item) = items.pop_front() else { break };
-        acknowledge(chat, room, item, seq, sent_at, &effect);
+        acknowledge(chat, room, item, event);
     }
 }
 
 /// Tells whoever must know that an item is in the log now.
-fn acknowledge(chat: &Chat, room: &Room, item: Item, seq: Seq, sent_at: Timestamp, effect: &Effect) {
-    let membership = |user, added| chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
-    match effect {
-        Effect::Message => drop(chat.metrics.posts.inc()),
-        Effect::Joined { user, .. } => membership(*user, true),
-        Effect::Gone { user } => membership(*user, false),
-        Effect::RoleSet { .. } | Effect::Renamed { .. } => {}
+fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
+    let (seq, sent_at) = (event.seq, event.sent_at);
+    if event.is_message() {
+        chat.metrics.posts.inc();
+    }
+    if let Some((user, added)) = event.kind.moved() {
+        chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
     }
     for (i, reply) in item.replies.into_iter().enumerate() {
         reply.send(Ok(Posted { message_id: item.event_id, seq, sent_at, duplicate: i > 0 }));
@@ -357,13 +361,9 @@ async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDe
     Ok(())
 }
 
-fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &StoredEvent) {
+fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &Event) {
     let Some(Item { work: Work::Post { content, .. }, replies, .. }) = item else { return };
-    #[derive(Deserialize)]
-    struct Content {
-        content: String,
-    }
-    let same = serde_json::from_slice::<Content>(&original.body).is_ok_and(|theirs| theirs.content == content);
+    let same = original.content().is_some_and(|theirs| theirs == content);
     for reply in replies {
         if same {
             chat.metrics.duplicate_posts.inc();

@@ -2,11 +2,13 @@
 //!
 //! - `load.rs` puts the sources together: defaults < `config.toml` < `.env` < environment < flags.
 //! - `sources.rs` reads each of them; `check.rs` says what is wrong with a value, as sentences.
+//! - `defaults.rs` has the values where nobody sets one.
 //! - `show.rs` writes the result down for `natter check-config`.
 //!
 //! `config.toml` at the top of the repository documents the same keys for operators; a test holds the two together.
 
 pub mod check;
+mod defaults;
 pub mod load;
 pub mod log_filter;
 pub mod show;
@@ -173,6 +175,8 @@ pub struct Rooms {
     pub batch_bytes: usize,
     /// Seconds until a post that the store has not confirmed is answered 503.
     pub post_secs: u64,
+    /// For how long every append must have failed until posts are refused at once; the first success ends it.
+    pub away_millis: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -323,178 +327,5 @@ mod optional_address {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
         let text = String::deserialize(from)?;
         if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            bind: SocketAddr::from(([127, 0, 0, 1], 8000)),
-            metrics_bind: None,
-            allowed_origins: Vec::new(),
-            trusted_proxies: Vec::new(),
-            drain_secs: 20,
-            backlog: 65_535,
-            threads: 0,
-        }
-    }
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            secret_key: String::new(),
-            allow_weak_secret: false,
-            algorithm: Algorithm::HS256,
-            access_token_minutes: 30,
-            refresh_token_days: 30,
-            signup: Signup::Open,
-            password_min_length: 8,
-            bcrypt_cost: 12,
-            password_threads: 0,
-            password_queue: 64,
-            sessions_per_user: 100,
-            cached_users: 200_000,
-            cache_secs: 60,
-        }
-    }
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            url: "sqlite:data/natter.db".into(),
-            db_name: "natter".into(),
-            readers: 4,
-            read_queue: 10_000,
-            write_queue: 20_000,
-            commit_ops: 4_096,
-            max_bytes: 0,
-            inserts: 8,
-            insert_events: 500,
-            known_rooms: 100_000,
-            answer_millis: 5_000,
-            retry_millis: 5_000,
-        }
-    }
-}
-
-impl Default for Bus {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            credentials: String::new(),
-            tls_ca: String::new(),
-            queue: 10_000,
-            inline_bytes: 16 * 1024,
-        }
-    }
-}
-
-impl Default for Cluster {
-    fn default() -> Self {
-        Self {
-            beat_millis: 250,
-            silent_millis: 1_000,
-            poll_millis: 300,
-            check_millis: 5_000,
-            node_secs: 10,
-            yield_millis: 200,
-            catch_ups: 16,
-            remote_users: 1_000_000,
-            told_moves: 100_000,
-        }
-    }
-}
-
-impl Default for Rooms {
-    fn default() -> Self {
-        Self {
-            live: 200_000,
-            idle_secs: 300,
-            ring_events: 1_024,
-            ring_bytes: 512 * 1024,
-            rings_bytes: 512 * 1024 * 1024,
-            pending_posts: 10_000,
-            batch_events: 500,
-            batch_bytes: 256 * 1024,
-            post_secs: 10,
-        }
-    }
-}
-
-impl Default for Sockets {
-    fn default() -> Self {
-        Self {
-            connections: 1_000_000,
-            connections_per_user: 100,
-            subscriptions: 10_000,
-            frame_bytes: 64 * 1024,
-            in_flight: 256,
-            outbox_bytes: 1024 * 1024,
-            write_bytes: 64 * 1024,
-            ping_secs: 30,
-            pong_secs: 20,
-            behind_bytes: 1024 * 1024,
-            behind_secs: 10,
-            close_secs: 3,
-            bad_frames: 10,
-            replay_events: 200,
-            replays: 64,
-        }
-    }
-}
-
-impl Default for Presence {
-    fn default() -> Self {
-        Self { enabled: true, batch_millis: 500, ttl_secs: 5, names_up_to: 100, count_secs: 5, typing_millis: 2_000 }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            rates: Rates::On,
-            message_chars: 4_000,
-            client_id_chars: 128,
-            display_name_chars: 100,
-            room_name_chars: 100,
-            room_members: 10_000,
-            rooms_per_user: 10_000,
-            listed_members: 50,
-            page_default: 50,
-            page_max: 500,
-            page_bytes: 1024 * 1024,
-            uri_bytes: 8 * 1024,
-            headers: 100,
-            header_bytes: 32 * 1024,
-            header_secs: 10,
-            body_bytes: 256 * 1024,
-            body_secs: 15,
-            json_depth: 32,
-            answer_bytes: 256 * 1024 * 1024,
-            answer_secs: 30,
-            request_secs: 30,
-            http_connections: 50_000,
-            idle_secs: 75,
-            requests_per_sec: 100,
-            requests_burst: 300,
-            posts_per_sec: 20,
-            posts_burst: 100,
-            frames_per_sec: 50,
-            frames_burst: 300,
-            signups_per_minute: 30,
-            signups_burst: 30,
-            failed_logins_per_account: 10,
-            failed_logins_per_address: 50,
-            failed_login_secs: 300,
-            rate_keys: 100_000,
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".into() }
     }
 }

@@ -17,7 +17,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::shared::Shared;
-use crate::types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId};
+use crate::{
+    event::{Event, fold::ReadMark},
+    types::{Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
+};
 
 /// Why a store could not do what was asked. None of these is the caller's fault; all answer 503 at the edge.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -166,74 +169,6 @@ pub struct MemberRecord {
     pub read: ReadMark,
 }
 
-/// How far a member has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ReadMark {
-    pub seq: Seq,
-    /// The ordinal of the event at `seq`; unread = the room's `messages` - this.
-    pub ordinal: Ordinal,
-}
-
-/// An event on its way into the log, encoded already.
-#[derive(Debug, Clone)]
-pub struct NewEvent {
-    pub seq: Seq,
-    /// Messages in the log up to and with this event.
-    pub ordinal: Ordinal,
-    /// Who did it: the sender of a message, the `by` of other events.
-    pub sender: UserId,
-    /// Messages only. `(room, sender, client_id)` is one message for ever.
-    pub client_id: Option<String>,
-    /// The `message_id` of a message; of other events known to the store alone. Unique.
-    pub event_id: MessageId,
-    pub sent_at: Timestamp,
-    /// The JSON object exactly as history, replay and live delivery give it.
-    pub body: Bytes,
-    pub effect: Effect,
-}
-
-/// What an event changes in the projections. Applied with the event; applying it twice changes nothing more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Moves the sender's own read mark to it: nobody has their own message unread.
-    Message,
-    /// A member who joins has read everything up to the event that adds them.
-    Joined {
-        user: UserId,
-        role: RoomRole,
-    },
-    /// Removed by somebody, or left.
-    Gone {
-        user: UserId,
-    },
-    RoleSet {
-        user: UserId,
-        role: RoomRole,
-    },
-    Renamed {
-        name: String,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEvent {
-    pub seq: Seq,
-    pub ordinal: Ordinal,
-    pub sender: UserId,
-    pub client_id: Option<String>,
-    pub event_id: MessageId,
-    pub sent_at: Timestamp,
-    pub body: Bytes,
-    pub effect: Effect,
-}
-
-impl From<NewEvent> for StoredEvent {
-    fn from(new: NewEvent) -> Self {
-        let NewEvent { seq, ordinal, sender, client_id, event_id, sent_at, body, effect } = new;
-        Self { seq, ordinal, sender, client_id, event_id, sent_at, body, effect }
-    }
-}
-
 #[derive(Debug, Clone)]
 pub struct NewRoom {
     pub room_id: RoomId,
@@ -243,7 +178,7 @@ pub struct NewRoom {
     /// Private rooms only: the same text for the same two people, whoever asks. Unique.
     pub pair: Option<String>,
     /// The first events of the log, from seq 1: its name (groups), then a `Joined` for each member.
-    pub events: Vec<NewEvent>,
+    pub events: Vec<Event>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,7 +202,7 @@ pub enum Stopped {
     /// Another writer holds the next seq: read the log from there and try again.
     SeqTaken,
     /// The next event's `(room, sender, client_id)` is in the log already, as this.
-    Duplicate(StoredEvent),
+    Duplicate(Event),
     /// There is no such room.
     NoSuchRoom,
 }
@@ -364,16 +299,16 @@ pub trait Store: Send + Sync + 'static {
     /// Members in order of joining: the first `limit` after `after`.
     async fn members(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<MemberRecord>>;
     async fn member(&self, room: RoomId, user: UserId) -> Result<Option<MemberRecord>>;
-    /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with their effects.
+    /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with what they change.
     /// Never leaves a hole, never stores a second event for one (room, sender, client_id).
-    async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended>;
+    async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended>;
     /// Brings a room's projections up to its log. To be called after an append of unknown outcome, before its events are
     /// shown to anybody; a store whose appends are one transaction has nothing to do.
     async fn repair(&self, room: RoomId) -> Result<()>;
     /// Of these `(sender, client_id)`, those that the log has, in any order.
-    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>>;
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>>;
     /// Always ascending by seq.
-    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>>;
+    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>>;
     /// Moves a read mark forward to `min(seq, head)`, never back; `None` for somebody who is not a member.
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>>;
     /// A member's rooms, latest activity first, with up to `usernames` names each.

@@ -1,13 +1,16 @@
 //! What must hold in every room's log, whether it is read from a store or from a file, and what follows from a log:
 //! members, roles, a name, and how far everybody has read at least.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, slice};
 
 use serde::Deserialize;
 
 use super::format::RoomLine;
 use crate::{
-    store::{Effect, ReadMark, StoredEvent},
+    event::{
+        Event,
+        fold::{Head, ReadMark, Stretch},
+    },
     types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
@@ -56,48 +59,50 @@ impl Audit {
     }
 
     /// Takes the next event. Each thing that is wrong with it is told in a few words; it counts all the same.
-    pub(super) fn event(&mut self, event: &StoredEvent, wrong: &mut impl FnMut(String)) {
-        let is_message = event.effect == Effect::Message;
+    pub(super) fn event(&mut self, event: &Event, wrong: &mut impl FnMut(String)) {
         if event.seq != self.head + 1 {
             wrong(format!("seq {} follows seq {}", event.seq, self.head));
         }
-        if event.ordinal != self.messages + u64::from(is_message) {
-            let due = self.messages + u64::from(is_message);
+        let due = self.messages + Ordinal::from(event.is_message());
+        if event.ordinal != due {
             wrong(format!("seq {}: its ordinal is {} and should be {due}", event.seq, event.ordinal));
         }
         if let Err(what) = self.body(event) {
             wrong(format!("seq {}: {what}", event.seq));
         }
-        let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
-        match &event.effect {
-            Effect::Message => {
-                if let Some(member) = self.members.get_mut(&event.sender) {
-                    member.read = mark;
-                }
-            }
-            Effect::Joined { user, role } => drop(self.members.insert(*user, Member { role: *role, read: mark })),
-            Effect::Gone { user } => drop(self.members.remove(user)),
-            Effect::RoleSet { user, role } => {
-                if let Some(member) = self.members.get_mut(user) {
-                    member.role = *role;
-                }
-            }
-            Effect::Renamed { name } => self.name = Some(name.clone()),
+        if let Some(stretch) = Stretch::of(slice::from_ref(event)) {
+            self.apply(stretch);
         }
-        self.head = event.seq;
-        self.messages = event.ordinal;
-        self.active_at = event.sent_at;
+    }
+
+    fn apply(&mut self, Stretch { head, marks, members, name }: Stretch) {
+        for (user, mark) in marks {
+            if let Some(member) = self.members.get_mut(&user) {
+                member.read = mark;
+            }
+        }
+        for (user, standing) in members {
+            if let Some(joining) = &standing.joined {
+                self.members.insert(user, Member { role: standing.role_or(joining), read: joining.mark });
+            } else if let (Some(member), Some(role)) = (self.members.get_mut(&user), standing.role) {
+                member.role = role;
+            }
+            if standing.gone {
+                self.members.remove(&user);
+            }
+        }
+        if let Some((_, name)) = name {
+            self.name = Some(name);
+        }
+        let Head { seq, messages, active_at, last_message: _ } = head;
+        (self.head, self.messages, self.active_at) = (seq, messages, active_at);
     }
 
     /// Holds a body against its row.
-    fn body(&self, event: &StoredEvent) -> Result<(), String> {
+    fn body(&self, event: &Event) -> Result<(), String> {
         let said: Said =
-            serde_json::from_slice(&event.body).map_err(|error| format!("its body is no event ({error})"))?;
-        let kind = match event.effect {
-            Effect::Message => "message",
-            Effect::Joined { .. } | Effect::Gone { .. } | Effect::RoleSet { .. } => "member",
-            Effect::Renamed { .. } => "chat",
-        };
+            serde_json::from_slice(event.body()).map_err(|error| format!("its body is no event ({error})"))?;
+        let kind = event.kind.type_name();
         let wrong = |what: &str, said: &str, is: &str| Err(format!("its body says {what} {said}, and it is {is}"));
         if said.kind != kind {
             return wrong("type", &said.kind, kind);
@@ -111,7 +116,7 @@ impl Audit {
         if said.sent_at != event.sent_at.to_string() {
             return wrong("sent_at", &said.sent_at, &event.sent_at.to_string());
         }
-        if event.effect == Effect::Message {
+        if event.is_message() {
             if said.message_id != Some(event.event_id) {
                 let said = said.message_id.map_or("nothing".into(), |id| id.to_string());
                 return wrong("message_id", &said, &event.event_id.to_string());

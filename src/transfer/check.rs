@@ -14,11 +14,7 @@ use super::{
     progress::Progress,
     read::FileReader,
 };
-use crate::{
-    chat::users::fold,
-    store::{Effect, StoredEvent, UserRecord},
-    types::UserId,
-};
+use crate::{chat::users::fold, event::Event, store::UserRecord, types::UserId};
 
 /// A file that is whole.
 pub(super) struct Checked {
@@ -74,7 +70,7 @@ impl Check {
         Ok(())
     }
 
-    fn event(&mut self, event: &StoredEvent) -> Result<(), String> {
+    fn event(&mut self, event: &Event) -> Result<(), String> {
         let Some((audit, members)) = &mut self.room else { return Ok(()) };
         if !members.is_empty() {
             return Err("an event after the members".into());
@@ -82,7 +78,7 @@ impl Check {
         let mut wrong = None;
         audit.event(event, &mut |what| wrong = Some(what));
         self.named.insert(event.sender);
-        if let Effect::Joined { user, .. } | Effect::Gone { user } | Effect::RoleSet { user, .. } = event.effect {
+        if let Some(user) = event.kind.subject() {
             self.named.insert(user);
         }
         wrong.map_or(Ok(()), Err)

@@ -10,13 +10,14 @@ use tokio::{
 };
 
 use super::{
-    format::{MemberLine, RoomLine, to_store},
+    format::{MemberLine, RoomLine},
     progress::Progress,
     survey::sentence,
 };
 use crate::{
     chat::commands::new_epoch,
-    store::{Effect, NewRoom, RoomCreated, Stopped, Store, StoreError, StoredEvent, UserRecord},
+    event::Event,
+    store::{NewRoom, RoomCreated, Stopped, Store, StoreError, UserRecord},
     types::{RoomId, Seq, Timestamp},
 };
 
@@ -45,7 +46,7 @@ pub(super) struct RoomSink {
 }
 
 enum Part {
-    Events(Vec<StoredEvent>),
+    Events(Vec<Event>),
     Members(Vec<MemberLine>),
 }
 
@@ -89,7 +90,7 @@ fn joined(done: Result<Result<(), String>, tokio::task::JoinError>) -> Result<()
 }
 
 impl RoomSink {
-    pub(super) async fn events(&self, events: Vec<StoredEvent>) {
+    pub(super) async fn events(&self, events: Vec<Event>) {
         self.send(Part::Events(events)).await;
     }
 
@@ -140,10 +141,9 @@ async fn fill_room(
 /// returns its head.
 async fn begin(store: &dyn Store, line: &RoomLine, first: &Part) -> Result<Seq, String> {
     let opening = match first {
-        Part::Events(events) => events.iter().take_while(|event| event.effect != Effect::Message).cloned().collect(),
+        Part::Events(events) => events.iter().take_while(|event| !event.is_message()).cloned().collect(),
         Part::Members(_) => Vec::new(),
     };
-    let opening: Vec<_> = opening.into_iter().map(to_store).collect();
     let made = persist(|| async {
         store
             .create_room(NewRoom {
@@ -174,14 +174,14 @@ async fn head(store: &dyn Store, room: RoomId) -> Result<Seq, String> {
 }
 
 /// Appends what lies beyond `at`; returns the new head.
-async fn append(store: &dyn Store, room: RoomId, mut at: Seq, mut events: Vec<StoredEvent>) -> Result<Seq, String> {
+async fn append(store: &dyn Store, room: RoomId, mut at: Seq, mut events: Vec<Event>) -> Result<Seq, String> {
     let mut tries = 0;
     loop {
         events.retain(|event| event.seq > at);
         if events.is_empty() {
             return Ok(at);
         }
-        let appended = store.append(room, events.iter().cloned().map(to_store).collect()).await;
+        let appended = store.append(room, events.to_vec()).await;
         match appended {
             Ok(appended) => {
                 at += appended.stored as Seq;

@@ -19,14 +19,15 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Counts, hex};
 use crate::{
-    store::{Effect, NewEvent, ReadMark, RoomRecord, StoredEvent, UserRecord},
+    event::{Event, Kind, fold::ReadMark},
+    protocol::Frame,
+    store::{RoomRecord, UserRecord},
     types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
@@ -91,22 +92,13 @@ pub(super) struct EventLine<'a> {
     pub sent_at: i64,
     /// Left out for a message.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub effect: Option<EffectLine<'a>>,
+    pub effect: Option<Cow<'a, Kind>>,
     /// The event's JSON as a text, so that it comes back byte for byte.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub body: Option<Cow<'a, str>>,
     /// In place of `body` where that is no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub body_base64: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum EffectLine<'a> {
-    Joined { user: UserId, role: RoomRole },
-    Gone { user: UserId },
-    RoleSet { user: UserId, role: RoomRole },
-    Renamed { name: Cow<'a, str> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,10 +169,10 @@ impl MemberLine {
 }
 
 impl<'a> EventLine<'a> {
-    pub(super) fn of(event: &'a StoredEvent) -> Self {
-        let (body, body_base64) = match std::str::from_utf8(&event.body) {
+    pub(super) fn of(event: &'a Event) -> Self {
+        let (body, body_base64) = match std::str::from_utf8(event.body()) {
             Ok(text) => (Some(text.into()), None),
-            Err(_) => (None, Some(STANDARD.encode(&event.body))),
+            Err(_) => (None, Some(STANDARD.encode(event.body()))),
         };
         Self {
             seq: event.seq,
@@ -189,50 +181,29 @@ impl<'a> EventLine<'a> {
             client_id: event.client_id.as_deref().map(Cow::from),
             id: event.event_id,
             sent_at: event.sent_at.0,
-            effect: EffectLine::of(&event.effect),
+            effect: (!event.is_message()).then_some(Cow::Borrowed(&event.kind)),
             body,
             body_base64,
         }
     }
 
     /// The event again, or what is wrong with the line.
-    pub(super) fn event(self) -> Result<StoredEvent, &'static str> {
+    pub(super) fn event(self) -> Result<Event, &'static str> {
         let body = match (self.body, self.body_base64) {
-            (Some(text), None) => Bytes::from(text.into_owned()),
-            (None, Some(code)) => Bytes::from(STANDARD.decode(code).map_err(|_| "its body is no base64")?),
+            (Some(text), None) => text.into_owned().into_bytes(),
+            (None, Some(code)) => STANDARD.decode(code).map_err(|_| "its body is no base64")?,
             _ => return Err("it must have one body"),
         };
-        Ok(StoredEvent {
+        Ok(Event {
             seq: self.seq,
             ordinal: self.ordinal,
             sender: self.sender,
             client_id: self.client_id.map(Cow::into_owned),
             event_id: self.id,
             sent_at: Timestamp(self.sent_at),
-            body,
-            effect: self.effect.map_or(Effect::Message, EffectLine::effect),
+            kind: self.effect.map_or(Kind::Message, Cow::into_owned).named_in(&body),
+            frame: Frame::of(&body),
         })
-    }
-}
-
-impl<'a> EffectLine<'a> {
-    fn of(effect: &'a Effect) -> Option<Self> {
-        Some(match effect {
-            Effect::Message => return None,
-            Effect::Joined { user, role } => Self::Joined { user: *user, role: *role },
-            Effect::Gone { user } => Self::Gone { user: *user },
-            Effect::RoleSet { user, role } => Self::RoleSet { user: *user, role: *role },
-            Effect::Renamed { name } => Self::Renamed { name: name.into() },
-        })
-    }
-
-    fn effect(self) -> Effect {
-        match self {
-            Self::Joined { user, role } => Effect::Joined { user, role },
-            Self::Gone { user } => Effect::Gone { user },
-            Self::RoleSet { user, role } => Effect::RoleSet { user, role },
-            Self::Renamed { name } => Effect::Renamed { name: name.into_owned() },
-        }
     }
 }
 
@@ -263,20 +234,6 @@ impl<'a> UserLine<'a> {
             disabled: self.disabled,
             token_epoch: self.token_epoch,
         }
-    }
-}
-
-/// What was read, as it is to be stored.
-pub(super) fn to_store(event: StoredEvent) -> NewEvent {
-    NewEvent {
-        seq: event.seq,
-        ordinal: event.ordinal,
-        sender: event.sender,
-        client_id: event.client_id,
-        event_id: event.event_id,
-        sent_at: event.sent_at,
-        body: event.body,
-        effect: event.effect,
     }
 }
 
@@ -311,16 +268,43 @@ impl Encoder {
 mod tests {
     use super::*;
 
-    fn event(body: &'static [u8], effect: Effect) -> StoredEvent {
-        StoredEvent {
+    fn event(body: &'static [u8], kind: Kind) -> Event {
+        Event {
             seq: 3,
             ordinal: 2,
             sender: UserId::fresh(),
             client_id: Some("a \u{2028} \"b\"".into()),
             event_id: MessageId::fresh(),
             sent_at: Timestamp(-5),
-            body: Bytes::from_static(body),
-            effect,
+            kind,
+            frame: Frame::of(body),
+        }
+    }
+
+    /// A file of version 1 stays readable.
+    #[test]
+    fn a_line_of_every_kind_is_read_as_it_was_always_written() {
+        let (id, user) = ("01900000-0000-7000-8000-000000000001", UserId::fresh());
+        let role = RoomRole::Reader;
+        let lines = [
+            ("".to_owned(), Kind::Message),
+            (
+                format!(r#""effect":{{"joined":{{"user":"{user}","role":"reader"}}}},"#),
+                Kind::Joined { user, role, username: "bob".into() },
+            ),
+            (format!(r#""effect":{{"gone":{{"user":"{user}"}}}},"#), Kind::Gone { user }),
+            (format!(r#""effect":{{"role_set":{{"user":"{user}","role":"reader"}}}},"#), Kind::RoleSet { user, role }),
+            (r#""effect":{"renamed":{"name":"tea"}},"#.to_owned(), Kind::Renamed { name: "tea".into() }),
+        ];
+        for (effect, kind) in lines {
+            let body = r#"{\"username\":\"bob\"}"#;
+            let line = format!(
+                r#"{{"event":{{"seq":3,"ordinal":2,"sender":"{id}","client_id":"c","id":"{id}","sent_at":5,{effect}"body":"{body}"}}}}"#
+            );
+            let Line::Event(read) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+            let event = read.event().unwrap();
+            assert_eq!(event.kind, kind);
+            assert_eq!(serde_json::to_string(&Line::Event(EventLine::of(&event))).unwrap(), line);
         }
     }
 
@@ -328,18 +312,19 @@ mod tests {
     fn an_event_comes_back_byte_for_byte() {
         let user = UserId::fresh();
         let role = RoomRole::Reader;
-        let effects = [
-            Effect::Message,
-            Effect::Joined { user, role },
-            Effect::Gone { user },
-            Effect::RoleSet { user, role },
-            Effect::Renamed { name: "tea \u{7f} ☕".into() },
+        let kinds = [
+            Kind::Message,
+            // These bodies name nobody.
+            Kind::Joined { user, role, username: "".into() },
+            Kind::Gone { user },
+            Kind::RoleSet { user, role },
+            Kind::Renamed { name: "tea \u{7f} ☕".into() },
         ];
-        for effect in effects {
+        for kind in kinds {
             for body in
                 [br#"{"b":1 , "a":"\u00e9\ud83d\ude00"}"#.as_slice(), "{\"é\":\"\u{1}\"}".as_bytes(), b"\xff\x00", b""]
             {
-                let event = event(body, effect.clone());
+                let event = event(body, kind.clone());
                 let text = serde_json::to_string(&Line::Event(EventLine::of(&event))).unwrap();
                 let Line::Event(back) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
                 assert_eq!(back.event().unwrap(), event, "{text}");

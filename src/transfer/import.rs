@@ -24,7 +24,8 @@ use super::{
     survey::{self, sentence},
 };
 use crate::{
-    store::{Begun, Store, StoredEvent, UserRecord},
+    event::Event,
+    store::{Begun, Store, UserRecord},
     types::NodeId,
 };
 
@@ -142,7 +143,7 @@ async fn nobody_serves(store: &dyn Store, within: Duration) -> Result<(), String
 /// A file in portions, in its order.
 enum Item {
     Room(RoomLine),
-    Events(Vec<StoredEvent>),
+    Events(Vec<Event>),
     Members(Vec<MemberLine>),
     Users(Vec<UserRecord>),
 }

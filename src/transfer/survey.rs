@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     chat::users::fold,
-    store::{Effect, MemberRecord, Page, ReadMark, RoomRecord, Store, StoreError, StoredEvent, UserQuery, UserRecord},
+    event::{Event, Kind, fold::ReadMark},
+    store::{MemberRecord, Page, RoomRecord, Store, StoreError, UserQuery, UserRecord},
     types::{Ordinal, RoomId, RoomKind, Seq, UserId},
 };
 
@@ -91,7 +92,7 @@ struct Opening {
     /// The head before the members were read.
     before: Seq,
     members: Vec<MemberRecord>,
-    first: Vec<StoredEvent>,
+    first: Vec<Event>,
 }
 
 struct Walk<'a> {
@@ -207,14 +208,14 @@ impl<'a> Walk<'a> {
     async fn event(
         &mut self,
         room: &RoomRecord,
-        event: &StoredEvent,
+        event: &Event,
         audit: &mut Audit,
         log: &mut Log,
     ) -> Result<(), String> {
         audit.event(event, &mut |what| log.wrong.push(what));
         log.seen(event);
         let place = (room.room_id, event.seq);
-        for user in [Some(event.sender), subject(&event.effect)].into_iter().flatten() {
+        for user in [Some(event.sender), event.kind.subject()].into_iter().flatten() {
             self.named.entry(user).or_insert(place);
         }
         if matches!(self.out, Output::Digest(..)) {
@@ -254,8 +255,7 @@ impl<'a> Walk<'a> {
             }
         }
         // In a store of many machines a name may be newer than the head that was read with it.
-        let renamed =
-            |event: &StoredEvent| matches!(&event.effect, Effect::Renamed { name } if Some(name) == room.name.as_ref());
+        let renamed = |event: &Event| matches!(&event.kind, Kind::Renamed { name } if Some(name) == room.name.as_ref());
         if room.name != audit.name && !events(self.store, room.room_id, room.head_seq).await?.iter().any(renamed) {
             log.wrong.push(format!("its name is {:?}, and the log says {:?}", room.name, audit.name));
         }
@@ -379,7 +379,7 @@ impl Log {
         Self { before, marks, moved: BTreeSet::new(), beyond: false, wrong: Vec::new() }
     }
 
-    fn seen(&mut self, event: &StoredEvent) {
+    fn seen(&mut self, event: &Event) {
         for (user, ordinal) in self.marks.remove(&event.seq).unwrap_or_default() {
             if ordinal != event.ordinal {
                 let (seq, due) = (event.seq, event.ordinal);
@@ -388,7 +388,7 @@ impl Log {
             }
         }
         if event.seq > self.before
-            && let Some(user) = subject(&event.effect)
+            && let Some(user) = event.kind.subject()
         {
             self.moved.insert(user);
         }
@@ -423,20 +423,9 @@ impl Log {
     }
 }
 
-/// Whom an event is about.
-fn subject(effect: &Effect) -> Option<UserId> {
-    match effect {
-        Effect::Joined { user, .. } | Effect::Gone { user } | Effect::RoleSet { user, .. } => Some(*user),
-        Effect::Message | Effect::Renamed { .. } => None,
-    }
-}
-
 /// The two whom a private room begins with.
-fn pair_of(room: &RoomRecord, first: &[StoredEvent]) -> Option<[UserId; 2]> {
-    let joined = first.iter().filter_map(|event| match event.effect {
-        Effect::Joined { user, .. } => Some(user),
-        _ => None,
-    });
+fn pair_of(room: &RoomRecord, first: &[Event]) -> Option<[UserId; 2]> {
+    let joined = first.iter().filter_map(|event| event.kind.moved()).filter(|(_, added)| *added).map(|(user, _)| user);
     let mut two: Vec<UserId> = joined.take(2).collect();
     two.sort();
     two.try_into().ok().filter(|_| room.kind == RoomKind::Private)
@@ -460,7 +449,7 @@ async fn open(store: &dyn Store, listed: RoomRecord) -> Result<Opening, String> 
     Ok(Opening { room, before, members, first })
 }
 
-async fn events(store: &dyn Store, room: RoomId, after: Seq) -> Result<Vec<StoredEvent>, String> {
+async fn events(store: &dyn Store, room: RoomId, after: Seq) -> Result<Vec<Event>, String> {
     let page = Page { after: Some(after), before: None, limit: PAGE, messages_only: false };
     store.events(room, page).await.map_err(|error| format!("chat {room}, after seq {after}: {}", sentence(&error)))
 }

@@ -21,13 +21,7 @@ use super::{
     outbox::Pumped,
     reader::{self, Partial},
 };
-use crate::{
-    chat::room::Room,
-    metrics::CloseCode,
-    protocol::Frame,
-    store::{Effect, Page, StoredEvent},
-    types::Seq,
-};
+use crate::{chat::room::Room, event::Event, metrics::CloseCode, store::Page, types::Seq};
 
 /// Writes of one connection before other tasks may run.
 const WRITES_A_TURN: usize = 16;
@@ -252,7 +246,7 @@ async fn replay(connection: Arc<Connection>, slot: u32) {
 }
 
 /// Puts what was read in line, where the subscription is still the one it was read for.
-fn take_replayed(connection: &Connection, slot: u32, room: &Room, cursor: Seq, events: &[StoredEvent]) {
+fn take_replayed(connection: &Connection, slot: u32, room: &Room, cursor: Seq, events: &[Event]) {
     let app = &connection.app;
     let head = room.head();
     let mut state = connection.state();
@@ -266,8 +260,8 @@ fn take_replayed(connection: &Connection, slot: u32, room: &Room, cursor: Seq, e
             break;
         }
         subscription.cursor = event.seq;
-        if event.effect == Effect::Message || !connection.only_messages() {
-            bytes.extend_from_slice(Frame::of(&event.body).bytes());
+        if event.is_message() || !connection.only_messages() {
+            bytes.extend_from_slice(event.frame.bytes());
             app.metrics.replayed_events.inc();
             app.metrics.deliveries.inc();
         }

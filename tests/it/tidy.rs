@@ -8,7 +8,7 @@ use std::{
 
 /// The layers, top first. A file belongs to the longest entry that it is or lies under, and imports from its own layer
 /// and those below. `http` and `ws` have parts on both sides of `app`: those that `App` holds are below it.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 19] = [
     &["main"],
     &["cli"],
     &["server", "control", "logging"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 18] = [
     &["chat"],
     &["auth"],
     &["store", "bus"],
+    &["event"],
     &["protocol"],
     &["bounded", "json_depth"],
     &["metrics"],

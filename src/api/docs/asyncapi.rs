@@ -11,7 +11,7 @@ use super::{
     told::CHAT,
 };
 use crate::{
-    protocol::{Event, Said},
+    protocol::{EventBody, Said},
     ws::{
         asked::{Asked, AskedOfOne},
         close::Close,
@@ -51,7 +51,8 @@ type Example = (&'static str, &'static str, Value);
 pub fn document() -> Value {
     let mut schemas = Schemas::default();
     let mut messages = Map::new();
-    let events = add(&mut messages, "event", variants::<Event>(&mut schemas, "Event"), &frames::of_logs(), &schemas);
+    let events =
+        add(&mut messages, "event", variants::<EventBody>(&mut schemas, "Event"), &frames::of_logs(), &schemas);
     let said = add(&mut messages, "server", variants::<Said>(&mut schemas, "Frame"), &frames::of_servers(), &schemas);
     let asked =
         add(&mut messages, "client", variants::<Asked>(&mut schemas, "Request"), &frames::of_clients(), &schemas);

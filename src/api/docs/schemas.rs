@@ -9,7 +9,7 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use crate::protocol::Event;
+use crate::protocol::EventBody;
 
 /// The `components.schemas` of a document. What is added is referred to by name.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Schemas {
 
     /// The events of a log, each under its own name, and any of them as one.
     pub fn event(&mut self) -> Value {
-        let variants = self.variants::<Event>(|kind| capitalized(kind) + "Event");
+        let variants = self.variants::<EventBody>(|kind| capitalized(kind) + "Event");
         let mapping: Map<String, Value> =
             variants.iter().map(|(kind, schema)| (kind.clone(), schema["$ref"].clone())).collect();
         let variants: Vec<Value> = variants.into_iter().map(|(_, schema)| schema).collect();

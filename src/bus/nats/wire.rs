@@ -4,13 +4,15 @@
 //! is its length and then its entries, and an event's body is its length and then the bytes as they are. Whatever changes
 //! here changes [`SUBJECTS`] too, so that two versions never misread each other.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::{Ended, Hint},
-    store::{Effect, StoredEvent},
-    types::{MessageId, NodeId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
+    event::{self, Event},
+    protocol::Frame,
+    types::{MessageId, NodeId, Ordinal, RoomId, Seq, SessionId, Timestamp, UserId},
 };
 
 /// What the subjects of this encoding begin with.
@@ -72,18 +74,8 @@ struct SaidEvent<'a> {
     client_id: Option<&'a str>,
     event_id: MessageId,
     sent_at: i64,
-    #[serde(borrow)]
-    effect: SaidEffect<'a>,
+    kind: Cow<'a, event::Kind>,
     body: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-enum SaidEffect<'a> {
-    Message,
-    Joined(UserId, RoomRole),
-    Gone(UserId),
-    RoleSet(UserId, RoomRole),
-    Renamed(&'a str),
 }
 
 /// One hint as one or several that say the same, each ready to go into a message.
@@ -122,9 +114,9 @@ pub fn encode(hint: &Hint, inline: usize, most: usize) -> Parts {
     Parts { first, rest: Vec::new(), cut: false }
 }
 
-fn advanced(room: RoomId, head: Seq, events: &[StoredEvent], inline: usize, most: usize) -> Parts {
+fn advanced(room: RoomId, head: Seq, events: &[Event], inline: usize, most: usize) -> Parts {
     let said = |events| Said::RoomAdvanced { room, head, events };
-    let bodies = events.iter().fold(0usize, |sum, event| sum.saturating_add(event.body.len()));
+    let bodies = events.iter().fold(0usize, |sum, event| sum.saturating_add(event.body().len()));
     if bodies <= inline {
         let out = put(Vec::with_capacity(64 + bodies + 128 * events.len()), &said(events.len()));
         let out = events.iter().fold(out, put_event);
@@ -135,7 +127,7 @@ fn advanced(room: RoomId, head: Seq, events: &[StoredEvent], inline: usize, most
     Parts { first: put(Vec::new(), &said(0)), rest: Vec::new(), cut: true }
 }
 
-fn put_event(out: Vec<u8>, event: &StoredEvent) -> Vec<u8> {
+fn put_event(out: Vec<u8>, event: &Event) -> Vec<u8> {
     let said = SaidEvent {
         seq: event.seq,
         ordinal: event.ordinal,
@@ -143,17 +135,11 @@ fn put_event(out: Vec<u8>, event: &StoredEvent) -> Vec<u8> {
         client_id: event.client_id.as_deref(),
         event_id: event.event_id,
         sent_at: event.sent_at.0,
-        effect: match &event.effect {
-            Effect::Message => SaidEffect::Message,
-            Effect::Joined { user, role } => SaidEffect::Joined(*user, *role),
-            Effect::Gone { user } => SaidEffect::Gone(*user),
-            Effect::RoleSet { user, role } => SaidEffect::RoleSet(*user, *role),
-            Effect::Renamed { name } => SaidEffect::Renamed(name),
-        },
-        body: event.body.len(),
+        kind: Cow::Borrowed(&event.kind),
+        body: event.body().len(),
     };
     let mut out = put(out, &said);
-    out.extend_from_slice(&event.body);
+    out.extend_from_slice(event.body());
     out
 }
 
@@ -202,25 +188,19 @@ fn take_hint(from: &mut &[u8]) -> Result<Hint, Undecodable> {
 }
 
 /// The body is copied, so that a short event does not keep a long message in memory.
-fn take_event(from: &mut &[u8]) -> Result<StoredEvent, Undecodable> {
+fn take_event(from: &mut &[u8]) -> Result<Event, Undecodable> {
     let said: SaidEvent<'_> = take(from)?;
     let (body, rest) = from.split_at_checked(said.body).ok_or(Undecodable)?;
     *from = rest;
-    Ok(StoredEvent {
+    Ok(Event {
         seq: said.seq,
         ordinal: said.ordinal,
         sender: said.sender,
         client_id: said.client_id.map(String::from),
         event_id: said.event_id,
         sent_at: Timestamp(said.sent_at),
-        body: Bytes::copy_from_slice(body),
-        effect: match said.effect {
-            SaidEffect::Message => Effect::Message,
-            SaidEffect::Joined(user, role) => Effect::Joined { user, role },
-            SaidEffect::Gone(user) => Effect::Gone { user },
-            SaidEffect::RoleSet(user, role) => Effect::RoleSet { user, role },
-            SaidEffect::Renamed(name) => Effect::Renamed { name: name.to_owned() },
-        },
+        kind: said.kind.into_owned().named_in(body),
+        frame: Frame::of(body),
     })
 }
 
@@ -253,6 +233,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::types::RoomRole;
 
     fn id() -> impl Strategy<Value = Uuid> {
         any::<u128>().prop_map(Uuid::from_u128)
@@ -270,28 +251,29 @@ mod tests {
         prop::sample::select(RoomRole::ALL.to_vec())
     }
 
-    fn effect() -> impl Strategy<Value = Effect> {
+    fn kind() -> impl Strategy<Value = event::Kind> {
         prop_oneof![
-            Just(Effect::Message),
-            (user(), role()).prop_map(|(user, role)| Effect::Joined { user, role }),
-            user().prop_map(|user| Effect::Gone { user }),
-            (user(), role()).prop_map(|(user, role)| Effect::RoleSet { user, role }),
-            ".*".prop_map(|name| Effect::Renamed { name }),
+            Just(event::Kind::Message),
+            // A body of any bytes names nobody.
+            (user(), role()).prop_map(|(user, role)| event::Kind::Joined { user, role, username: "".into() }),
+            user().prop_map(|user| event::Kind::Gone { user }),
+            (user(), role()).prop_map(|(user, role)| event::Kind::RoleSet { user, role }),
+            ".*".prop_map(|name| event::Kind::Renamed { name }),
         ]
     }
 
-    fn event() -> impl Strategy<Value = StoredEvent> {
+    fn event() -> impl Strategy<Value = Event> {
         let text = option::of("\\PC{0,20}");
-        (any::<[u64; 2]>(), user(), text, id(), any::<i64>(), vec(any::<u8>(), 0..200), effect()).prop_map(
-            |([seq, ordinal], sender, client_id, event_id, sent_at, body, effect)| StoredEvent {
+        (any::<[u64; 2]>(), user(), text, id(), any::<i64>(), vec(any::<u8>(), 0..200), kind()).prop_map(
+            |([seq, ordinal], sender, client_id, event_id, sent_at, body, kind)| Event {
                 seq,
                 ordinal,
                 sender,
                 client_id,
                 event_id: MessageId(event_id),
                 sent_at: Timestamp(sent_at),
-                body: body.into(),
-                effect,
+                kind,
+                frame: Frame::of(&body),
             },
         )
     }
@@ -326,6 +308,53 @@ mod tests {
     fn any_header() -> impl Strategy<Value = Header> {
         let kind = prop_oneof![Just(Kind::Hints), any::<u32>().prop_map(|link| Kind::Beat { link }), Just(Kind::Bye)];
         (id(), any::<u64>(), kind).prop_map(|(node, number, kind)| Header { node: NodeId(node), number, kind })
+    }
+
+    /// As the first version with this prefix of subjects wrote them: a node of it and one of this version understand each
+    /// other, so these bytes stay.
+    #[test]
+    fn events_have_the_bytes_that_they_always_had() {
+        let (user, name) = (UserId(Uuid::from_u128(2)), "Tea".to_owned());
+        let id = |n: u8| [&[16][..], &[0; 15], &[n]].concat();
+        let role = RoomRole::Member;
+        let kinds = [
+            (event::Kind::Message, vec![0]),
+            (event::Kind::Joined { user, role, username: "bob".into() }, [&[1][..], &id(2), &[2]].concat()),
+            (event::Kind::Gone { user }, [&[2][..], &id(2)].concat()),
+            (event::Kind::RoleSet { user, role }, [&[3][..], &id(2), &[2]].concat()),
+            (event::Kind::Renamed { name }, b"\x04\x03Tea".to_vec()),
+        ];
+        for (kind, kind_bytes) in kinds {
+            let body = br#"{"username":"bob"}"#;
+            let said = Event {
+                seq: 300,
+                ordinal: 7,
+                sender: UserId(Uuid::from_u128(1)),
+                client_id: Some("c".into()),
+                event_id: MessageId(Uuid::from_u128(3)),
+                sent_at: Timestamp(-1),
+                kind,
+                frame: Frame::of(body),
+            };
+            let room = RoomId(Uuid::from_u128(4));
+            let bytes = [
+                &[3][..],
+                &id(4),
+                &[0xac, 2, 1],
+                &[0xac, 2, 7],
+                &id(1),
+                &[1, 1, b'c'],
+                &id(3),
+                &[1],
+                &kind_bytes,
+                &[body.len() as u8],
+                body,
+            ]
+            .concat();
+            let hint = Hint::RoomAdvanced { room, head: 300, events: vec![said] };
+            assert_eq!(encode(&hint, usize::MAX, usize::MAX).first, bytes);
+            assert_eq!(hints(&bytes), Ok(vec![hint]));
+        }
     }
 
     proptest! {
@@ -379,7 +408,7 @@ mod tests {
             let said = Hint::RoomAdvanced { room: RoomId::fresh(), head: 7, events: events.clone() };
             let part = encode(&said, inline, most).first;
             let [Hint::RoomAdvanced { head: 7, events: found, .. }] = &hints(&part).unwrap()[..] else { panic!("one hint") };
-            let bodies: usize = events.iter().map(|event| event.body.len()).sum();
+            let bodies: usize = events.iter().map(|event| event.body().len()).sum();
             prop_assert!(part.len() <= most);
             prop_assert!(found.is_empty() || (bodies <= inline && *found == events));
         }

@@ -5,12 +5,15 @@
 //! `(room, sender, client_id)` unique. A message has no `effect`. The names here are in databases: they may be added to,
 //! never changed.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc, rawdoc, spec::BinarySubtype};
 
 use super::codec::{count, damaged, date, int, message_id, optional_text, room_role, text, time, user_id};
 use crate::{
-    store::{Effect, NewEvent, Result, StoredEvent},
+    event::{Event, Kind},
+    protocol::Frame,
+    store::Result,
     types::{RoomId, Seq, UserId},
 };
 
@@ -28,7 +31,7 @@ pub(super) fn once_key(room: RoomId, sender: UserId, client_id: &str) -> String 
     format!("{room}:{sender}:{client_id}")
 }
 
-pub(super) fn event_document(room: RoomId, event: &NewEvent) -> RawDocumentBuf {
+pub(super) fn event_document(room: RoomId, event: &Event) -> RawDocumentBuf {
     let mut document = rawdoc! {
         "_id": event_key(room, event.seq),
         "room": room.to_string(),
@@ -42,63 +45,65 @@ pub(super) fn event_document(room: RoomId, event: &NewEvent) -> RawDocumentBuf {
         document.append("client_id", client_id.as_str());
         document.append("once", once_key(room, event.sender, client_id));
     }
-    if let Some(effect) = effect_document(&event.effect) {
-        document.append("effect", effect);
+    if let Some(kind) = kind_document(&event.kind) {
+        document.append("effect", kind);
     }
-    document.append("body", Binary { subtype: BinarySubtype::Generic, bytes: event.body.to_vec() });
+    document.append("body", Binary { subtype: BinarySubtype::Generic, bytes: event.body().to_vec() });
     document
 }
 
-fn effect_document(effect: &Effect) -> Option<RawDocumentBuf> {
-    Some(match effect {
-        Effect::Message => return None,
-        Effect::Joined { user, role } => rawdoc! { "kind": "joined", "user": user.to_string(), "role": role.name() },
-        Effect::Gone { user } => rawdoc! { "kind": "gone", "user": user.to_string() },
-        Effect::RoleSet { user, role } => rawdoc! { "kind": "role", "user": user.to_string(), "role": role.name() },
-        Effect::Renamed { name } => rawdoc! { "kind": "renamed", "name": name.as_str() },
+fn kind_document(kind: &Kind) -> Option<RawDocumentBuf> {
+    Some(match kind {
+        Kind::Message => return None,
+        Kind::Joined { user, role, username: _ } => {
+            rawdoc! { "kind": "joined", "user": user.to_string(), "role": role.name() }
+        }
+        Kind::Gone { user } => rawdoc! { "kind": "gone", "user": user.to_string() },
+        Kind::RoleSet { user, role } => rawdoc! { "kind": "role", "user": user.to_string(), "role": role.name() },
+        Kind::Renamed { name } => rawdoc! { "kind": "renamed", "name": name.as_str() },
     })
 }
 
-/// Takes the document apart, so that the body is not copied.
-pub(super) fn event(mut document: Document) -> Result<StoredEvent> {
-    let body = match document.remove("body") {
-        Some(Bson::Binary(body)) => Bytes::from(body.bytes),
-        _ => return Err(damaged(&document, "body", "binary data")),
+pub(super) fn event(document: &Document) -> Result<Event> {
+    let Some(Bson::Binary(Binary { bytes: body, .. })) = document.get("body") else {
+        return Err(damaged(document, "body", "binary data"));
     };
-    Ok(StoredEvent {
-        seq: count(&document, "seq")?,
-        ordinal: count(&document, "ordinal")?,
-        sender: user_id(&document, "sender")?,
-        client_id: optional_text(&document, "client_id")?.map(str::to_owned),
-        event_id: message_id(&document, "event_id")?,
-        sent_at: time(&document, "sent_at")?,
-        body,
-        effect: effect(&document)?,
+    Ok(Event {
+        seq: count(document, "seq")?,
+        ordinal: count(document, "ordinal")?,
+        sender: user_id(document, "sender")?,
+        client_id: optional_text(document, "client_id")?.map(str::to_owned),
+        event_id: message_id(document, "event_id")?,
+        sent_at: time(document, "sent_at")?,
+        kind: kind(document)?.named_in(body),
+        frame: Frame::of(body),
     })
 }
 
-fn effect(document: &Document) -> Result<Effect> {
-    let effect = match document.get("effect") {
-        None => return Ok(Effect::Message),
-        Some(Bson::Document(effect)) => effect,
-        Some(_) => return Err(damaged(document, "effect", "the effect of an event")),
+fn kind(document: &Document) -> Result<Kind> {
+    let kind = match document.get("effect") {
+        None => return Ok(Kind::Message),
+        Some(Bson::Document(kind)) => kind,
+        Some(_) => return Err(damaged(document, "effect", "the kind of an event")),
     };
-    Ok(match text(effect, "kind")? {
-        "joined" => Effect::Joined { user: user_id(effect, "user")?, role: room_role(effect, "role")? },
-        "gone" => Effect::Gone { user: user_id(effect, "user")? },
-        "role" => Effect::RoleSet { user: user_id(effect, "user")?, role: room_role(effect, "role")? },
-        "renamed" => Effect::Renamed { name: text(effect, "name")?.to_owned() },
-        _ => return Err(damaged(document, "effect", "an effect that this natter knows")),
+    Ok(match text(kind, "kind")? {
+        "joined" => {
+            Kind::Joined { user: user_id(kind, "user")?, role: room_role(kind, "role")?, username: Arc::default() }
+        }
+        "gone" => Kind::Gone { user: user_id(kind, "user")? },
+        "role" => Kind::RoleSet { user: user_id(kind, "user")?, role: room_role(kind, "role")? },
+        "renamed" => Kind::Renamed { name: text(kind, "name")?.to_owned() },
+        _ => return Err(damaged(document, "effect", "one that this natter knows")),
     })
 }
 
 /// What is stored is this very event, to the last byte, and not just another try of the same post.
-pub(super) fn is_same(stored: &StoredEvent, new: &NewEvent) -> bool {
+pub(super) fn is_same(stored: &Event, new: &Event) -> bool {
     stored.event_id == new.event_id
         && (stored.seq, stored.ordinal, stored.sent_at) == (new.seq, new.ordinal, new.sent_at)
         && (stored.sender, &stored.client_id) == (new.sender, &new.client_id)
-        && stored.effect == new.effect
-        && stored.body == new.body
+        && stored.kind == new.kind
+        && stored.frame == new.frame
 }
 
 /// Everything of a room's log after `after` and before `before`, as a range of `_id`.
@@ -114,36 +119,40 @@ mod tests {
     use super::*;
     use crate::types::{MessageId, RoomRole, Timestamp};
 
-    fn new_event(effect: Effect, client_id: Option<&str>) -> NewEvent {
-        NewEvent {
+    fn new_event(kind: Kind, client_id: Option<&str>) -> Event {
+        Event {
             seq: 0x1f,
             ordinal: 7,
             sender: UserId::fresh(),
             client_id: client_id.map(str::to_owned),
             event_id: MessageId::fresh(),
             sent_at: Timestamp(1_700_000_000_123),
-            body: Bytes::from_static(b"{\"a\":\"\0\xff\"}"),
-            effect,
+            frame: Frame::of(if matches!(kind, Kind::Joined { .. }) {
+                br#"{"username":"bob"}"#
+            } else {
+                b"{\"a\":\"\0\xff\"}"
+            }),
+            kind,
         }
     }
 
     #[test]
     fn every_event_comes_back_as_it_was() {
         let user = UserId::fresh();
-        let mut effects = vec![Effect::Message, Effect::Gone { user }, Effect::Renamed { name: "tea ☕".into() }];
+        let mut kinds = vec![Kind::Message, Kind::Gone { user }, Kind::Renamed { name: "tea ☕".into() }];
         for role in RoomRole::ALL {
-            effects.push(Effect::Joined { user, role });
-            effects.push(Effect::RoleSet { user, role });
+            kinds.push(Kind::Joined { user, role, username: "bob".into() });
+            kinds.push(Kind::RoleSet { user, role });
         }
-        for effect in effects {
+        for kind in kinds {
             for client_id in [None, Some("1:☕")] {
-                let new = new_event(effect.clone(), client_id);
+                let new = new_event(kind.clone(), client_id);
                 let document = event_document(RoomId::fresh(), &new).to_document().expect("sound");
-                assert_eq!(document.contains_key("effect"), effect != Effect::Message);
+                assert_eq!(document.contains_key("effect"), kind != Kind::Message);
                 assert_eq!(document.contains_key("once"), client_id.is_some());
-                let stored = event(document).expect("readable");
+                let stored = event(&document).expect("readable");
                 assert!(is_same(&stored, &new), "{stored:?}");
-                let retried = NewEvent { sent_at: Timestamp(stored.sent_at.0 + 1), ..new };
+                let retried = Event { sent_at: Timestamp(stored.sent_at.0 + 1), ..new };
                 assert!(!is_same(&stored, &retried));
             }
         }
@@ -164,12 +173,12 @@ mod tests {
 
     #[test]
     fn what_is_not_an_event_is_named() {
-        let document = event_document(RoomId::fresh(), &new_event(Effect::Message, None)).to_document().expect("sound");
+        let document = event_document(RoomId::fresh(), &new_event(Kind::Message, None)).to_document().expect("sound");
         let mut newer = document.clone();
         newer.insert("effect", doc! { "kind": "reaction" });
-        assert!(event(newer).expect_err("unknown").to_string().contains("`effect`"));
+        assert!(event(&newer).expect_err("unknown").to_string().contains("`effect`"));
         let mut bare = document;
         bare.remove("body");
-        assert!(event(bare).expect_err("no body").to_string().contains("`body`"));
+        assert!(event(&bare).expect_err("no body").to_string().contains("`body`"));
     }
 }

@@ -49,9 +49,8 @@ use tokio_util::task::TaskTracker;
 use super::{
     base::{Base, store_error},
     commands::taken,
-    fold::Projection,
     marks::Marks,
-    project,
+    project::{self, Projection},
 };
 use crate::store::{Result, StoreError};
 

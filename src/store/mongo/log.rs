@@ -22,14 +22,15 @@ use super::{
     codec_log::{event, event_document, event_key, is_same, once_key},
     commands,
     commit::{Commits, Inserted, Part},
-    fold::Projection,
     marks::Marks,
-    pages, project,
+    pages,
+    project::{self, Projection},
     turns::{Turn, Turns},
 };
 use crate::{
     bounded::BoundedMap,
-    store::{Appended, NewEvent, Page, Result, Stopped, StoreError},
+    event::Event,
+    store::{Appended, Page, Result, Stopped, StoreError},
     types::{RoomId, Seq},
 };
 
@@ -81,7 +82,7 @@ impl Log {
         self.tasks.wait().await;
     }
 
-    pub async fn append(self: &Arc<Self>, room: RoomId, events: Vec<NewEvent>) -> Result<Appended> {
+    pub async fn append(self: &Arc<Self>, room: RoomId, events: Vec<Event>) -> Result<Appended> {
         let place = self.place()?;
         self.in_own_task(|log| async move {
             let _place = place;
@@ -134,7 +135,7 @@ impl Log {
         done.await.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a write was cut off: {error}"))))
     }
 
-    async fn append_in_turn(&self, turn: &Turn, events: &[NewEvent]) -> Result<Appended> {
+    async fn append_in_turn(&self, turn: &Turn, events: &[Event]) -> Result<Appended> {
         let Some(first) = events.first().map(|event| event.seq) else { return self.append_nothing(turn).await };
         if let Start::Stopped(stopped) = self.before(turn, first).await? {
             return Ok(Appended { stored: 0, stopped: Some(stopped) });
@@ -165,7 +166,7 @@ impl Log {
     }
 
     /// Stores and projects the longest possible prefix of events that may follow on the log.
-    async fn store(&self, room: RoomId, events: &[NewEvent]) -> Result<(usize, Option<Stopped>)> {
+    async fn store(&self, room: RoomId, events: &[Event]) -> Result<(usize, Option<Stopped>)> {
         let all = Projection::of(room, events);
         let (mut stored, mut stopped, mut projected) = (0, None, false);
         while stored < events.len() && stopped.is_none() {
@@ -196,10 +197,10 @@ impl Log {
     }
 
     /// A key of the first of `events` is taken. What is told of others' events a majority has, so that it stays.
-    async fn look(&self, room: RoomId, events: &[NewEvent]) -> Result<Found> {
+    async fn look(&self, room: RoomId, events: &[Event]) -> Result<Found> {
         let new = &events[0];
         if let Some(document) = self.base.kept("events", &doc! { "_id": event_key(room, new.seq) }).await? {
-            let there = event(document)?;
+            let there = event(&document)?;
             return match there.event_id == new.event_id {
                 true => self.own(room, events).await,
                 false => Ok(Found::Stopped(Stopped::SeqTaken)),
@@ -209,14 +210,14 @@ impl Log {
             && let Some(document) =
                 self.base.kept("events", &doc! { "once": once_key(room, new.sender, client_id) }).await?
         {
-            return Ok(Found::Stopped(Stopped::Duplicate(event(document)?)));
+            return Ok(Found::Stopped(Stopped::Duplicate(event(&document)?)));
         }
         Err(StoreError::Unavailable("an event met another one, which is not there any more".into()))
     }
 
     /// The log has our event where we wanted to put it. Where it is not the same to the last byte, it is from a try that was
     /// given up before this one was made: then whoever made both must read what stands there.
-    async fn own(&self, room: RoomId, events: &[NewEvent]) -> Result<Found> {
+    async fn own(&self, room: RoomId, events: &[Event]) -> Result<Found> {
         let after = Some(events[0].seq - 1);
         let page = Page { after, before: None, limit: events.len(), messages_only: false };
         let there = pages::page(&self.base, room, page).await?;
@@ -227,7 +228,7 @@ impl Log {
     }
 
     /// A full disk promises that nothing was kept, which a command of many events does not: look.
-    async fn what_is_kept(&self, room: RoomId, first: &NewEvent, error: StoreError) -> StoreError {
+    async fn what_is_kept(&self, room: RoomId, first: &Event, error: StoreError) -> StoreError {
         let StoreError::Full(why) = error else { return error };
         let events = self.base.newest("events");
         match self.base.once(async { events.find_one(doc! { "_id": event_key(room, first.seq) }).await }).await {
@@ -255,7 +256,7 @@ impl Log {
             let events = pages::page(&self.base, room, page).await?;
             let Some(projection) = Projection::of(room, &events) else { break };
             project::apply(&self.base, &self.marks, &projection).await?;
-            end = projection.head.seq;
+            end = projection.stretch.head.seq;
             // That was the end of the log just now. Another node may write faster than this one reads: no race with it.
             if events.len() < REPAIR_PAGE {
                 break;
@@ -278,17 +279,17 @@ impl Log {
         for part in first.chunks(self.base.config.insert_events) {
             commands::insert_unless_there(&self.base, "events", part).await?;
         }
-        let events = first.into_iter().map(event).collect::<Result<Vec<_>>>()?;
+        let events = first.iter().map(event).collect::<Result<Vec<_>>>()?;
         let mut projection = Projection::of(room, &events).unwrap_or_else(|| Projection::of_nothing(room, created_at));
         // It stands in the document itself.
-        projection.name = None;
+        projection.stretch.name = None;
         project::apply(&self.base, &self.marks, &projection).await?;
         if document.contains_key("opening") {
             let done = doc! { "q": { "_id": room.to_string() }, "u": { "$unset": { "opening": true } } };
             commands::update(&self.base, "rooms", &[done]).await?;
         }
-        self.learn(room, projection.head.seq);
-        Ok(projection.head.seq)
+        self.learn(room, projection.stretch.head.seq);
+        Ok(projection.stretch.head.seq)
     }
 
     fn end(&self, room: RoomId) -> Option<Seq> {

@@ -22,7 +22,8 @@ use super::{
     commands,
 };
 use crate::{
-    store::{ReadMark, Result, StoreError},
+    event::fold::ReadMark,
+    store::{Result, StoreError},
     types::{RoomId, UserId},
 };
 

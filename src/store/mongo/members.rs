@@ -16,7 +16,8 @@ use super::{
     marks::{furthest, mark},
 };
 use crate::{
-    store::{MemberRecord, ReadMark, Result},
+    event::fold::ReadMark,
+    store::{MemberRecord, Result},
     types::{RoomId, Seq, UserId},
 };
 

@@ -15,7 +15,6 @@ mod codec;
 mod codec_log;
 mod commands;
 mod commit;
-mod fold;
 mod imports;
 mod lists;
 mod log;
@@ -42,9 +41,9 @@ use self::{
     users::Users,
 };
 use super::{
-    Appended, Begun, MemberRecord, NewEvent, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
-    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, StoredEvent, UserChange, UserChanged,
-    UserQuery, UserRecord,
+    Appended, Begun, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
+    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery,
+    UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
@@ -201,7 +200,7 @@ impl Store for MongoStore {
         members::member(&self.base, room, user).await
     }
 
-    async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended> {
+    async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended> {
         self.log.append(room, events).await
     }
 
@@ -209,11 +208,11 @@ impl Store for MongoStore {
         self.log.repair(room).await
     }
 
-    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>> {
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
         pages::find_posts(&self.base, room, ids).await
     }
 
-    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>> {
+    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>> {
         pages::page(&self.base, room, page).await
     }
 

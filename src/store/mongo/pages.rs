@@ -11,11 +11,12 @@ use super::{
     commands::find_all,
 };
 use crate::{
-    store::{Page, Result, StoredEvent},
+    event::Event,
+    store::{Page, Result},
     types::{RoomId, UserId},
 };
 
-pub(super) async fn page(base: &Base, room: RoomId, page: Page) -> Result<Vec<StoredEvent>> {
+pub(super) async fn page(base: &Base, room: RoomId, page: Page) -> Result<Vec<Event>> {
     if page.limit == 0 {
         return Ok(Vec::new());
     }
@@ -32,7 +33,7 @@ pub(super) async fn page(base: &Base, room: RoomId, page: Page) -> Result<Vec<St
     Ok(events)
 }
 
-pub(super) async fn find_posts(base: &Base, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>> {
+pub(super) async fn find_posts(base: &Base, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -41,11 +42,11 @@ pub(super) async fn find_posts(base: &Base, room: RoomId, ids: Vec<(UserId, Stri
     read(base, doc! { "once": { "$in": keys } }, None, limit).await
 }
 
-async fn read(base: &Base, filter: Document, sort: Option<Document>, limit: usize) -> Result<Vec<StoredEvent>> {
+async fn read(base: &Base, filter: Document, sort: Option<Document>, limit: usize) -> Result<Vec<Event>> {
     let options = FindOptions::builder()
         .sort(sort)
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .batch_size(u32::try_from(limit).unwrap_or(u32::MAX).min(i32::MAX as u32 - 1))
         .build();
-    find_all(base, "events", filter, options).await?.into_iter().map(event).collect()
+    find_all(base, "events", filter, options).await?.iter().map(event).collect()
 }

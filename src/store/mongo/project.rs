@@ -12,7 +12,7 @@
 //! alone are written at the same time as the head: the worst of a crash between the two is that somebody has their own
 //! message unread.)
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mongodb::bson::{Document, doc};
 
@@ -21,29 +21,59 @@ use super::{
     codec::{date, int},
     codec_log::member_key,
     commands,
-    fold::{Projection, Standing},
     marks::Marks,
 };
 use crate::{
+    event::{
+        Event,
+        fold::{Standing, Stretch},
+    },
     store::Result,
-    types::{RoomId, UserId},
+    types::{RoomId, Seq, Timestamp, UserId},
 };
+
+/// What a stretch of this room's log changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Projection {
+    pub room: RoomId,
+    pub stretch: Stretch,
+}
+
+impl Projection {
+    /// Of a log without events.
+    pub fn of_nothing(room: RoomId, created_at: Timestamp) -> Self {
+        Self { room, stretch: Stretch::of_nothing(created_at) }
+    }
+
+    /// `None` where there are no events.
+    pub fn of(room: RoomId, events: &[Event]) -> Option<Self> {
+        Stretch::of(events).map(|stretch| Self { room, stretch })
+    }
+
+    /// Nothing but the head and marks change.
+    pub fn is_plain(&self) -> bool {
+        self.stretch.is_plain()
+    }
+}
 
 /// Everything that one room's stretch changes.
 pub(super) async fn apply(base: &Base, marks: &Arc<Marks>, projection: &Projection) -> Result<()> {
-    tokio::try_join!(members(base, projection), name(base, projection))?;
+    // Field by field, so that the compiler leads here when a stretch says something new.
+    let Stretch { head: _, marks: _, members: people, name: called } = &projection.stretch;
+    tokio::try_join!(members(base, projection.room, people), name(base, projection.room, called.as_ref()))?;
     counters(base, marks, std::slice::from_ref(projection)).await
 }
 
 /// Heads and senders' marks of many rooms in one round; all that there is to do for plain projections.
 pub(super) async fn counters(base: &Base, marks: &Arc<Marks>, projections: &[Projection]) -> Result<()> {
     let heads: Vec<Document> = projections.iter().map(head_statement).collect();
-    let own = projections.iter().flat_map(|all| all.marks.iter().map(|(user, mark)| ((all.room, *user), *mark)));
+    let own =
+        projections.iter().flat_map(|all| all.stretch.marks.iter().map(|(user, mark)| ((all.room, *user), *mark)));
     tokio::try_join!(commands::update(base, "heads", &heads), marks.advance(own.collect()))?;
     Ok(())
 }
 
-fn head_statement(Projection { room, head, .. }: &Projection) -> Document {
+fn head_statement(Projection { room, stretch: Stretch { head, .. } }: &Projection) -> Document {
     let mut most = doc! {
         "head_seq": int(head.seq),
         "messages": int(head.messages),
@@ -59,10 +89,10 @@ fn head_statement(Projection { room, head, .. }: &Projection) -> Document {
     }
 }
 
-async fn name(base: &Base, projection: &Projection) -> Result<()> {
-    let Some((seq, name)) = &projection.name else { return Ok(()) };
+async fn name(base: &Base, room: RoomId, called: Option<&(Seq, String)>) -> Result<()> {
+    let Some((seq, name)) = called else { return Ok(()) };
     let statement = doc! {
-        "q": { "_id": projection.room.to_string(), "name_seq": { "$lt": int(*seq) } },
+        "q": { "_id": room.to_string(), "name_seq": { "$lt": int(*seq) } },
         "u": { "$set": { "name": name, "name_seq": int(*seq) } },
     };
     commands::update(base, "rooms", &[statement]).await
@@ -71,10 +101,8 @@ async fn name(base: &Base, projection: &Projection) -> Result<()> {
 /// Most who join were never here, so their documents are inserted, many at once; of those that are there already only an
 /// older one is changed. An insert cannot ask the database for its time, so whoever was put is touched afterwards, also
 /// where the insert found them: the touch of another's insert may have been lost.
-async fn members(base: &Base, projection: &Projection) -> Result<()> {
-    let room = projection.room;
-    let (put, changed): (Vec<_>, Vec<_>) =
-        projection.members.iter().partition(|(_, standing)| standing.joined.is_some());
+async fn members(base: &Base, room: RoomId, people: &BTreeMap<UserId, Standing>) -> Result<()> {
+    let (put, changed): (Vec<_>, Vec<_>) = people.iter().partition(|(_, standing)| standing.joined.is_some());
     let documents: Vec<Document> =
         put.iter().filter_map(|(user, standing)| member_document(room, **user, standing)).collect();
     let mut there = Vec::new();
@@ -90,16 +118,17 @@ async fn members(base: &Base, projection: &Projection) -> Result<()> {
 }
 
 fn member_document(room: RoomId, user: UserId, standing: &Standing) -> Option<Document> {
-    let (role, joined) = standing.joined?;
+    let joined = standing.joined.as_ref()?;
+    let mark = joined.mark;
     Some(doc! {
         "_id": member_key(room, user),
         "room": room.to_string(),
         "user": user.to_string(),
-        "role": standing.role.unwrap_or(role).name(),
-        "joined_seq": int(joined.seq),
-        "joined_ordinal": int(joined.ordinal),
+        "role": standing.role_or(joined).name(),
+        "joined_seq": int(mark.seq),
+        "joined_ordinal": int(mark.ordinal),
         "at_seq": int(standing.at),
-        "moved_seq": int(if standing.gone { standing.at } else { joined.seq }),
+        "moved_seq": int(if standing.gone { standing.at } else { mark.seq }),
         "gone": standing.gone,
     })
 }

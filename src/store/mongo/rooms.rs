@@ -13,10 +13,10 @@ use uuid::Uuid;
 use super::{
     codec::{count, damaged, date, int, kind, optional_text, room_id, text, time},
     codec_log::{event_document, event_key},
-    fold::Projection,
     log::{Log, left_open},
 };
 use crate::{
+    event::fold::Stretch,
     store::{NewRoom, Result, RoomCreated, RoomRecord, StoreError},
     types::RoomId,
 };
@@ -78,7 +78,7 @@ fn document(room: &NewRoom, made_by: &str) -> Result<Document> {
     if let Some(pair) = &room.pair {
         document.insert("pair", pair);
     }
-    if let Some((seq, name)) = Projection::of(room.room_id, &room.events).and_then(|all| all.name) {
+    if let Some((seq, name)) = Stretch::of(&room.events).and_then(|all| all.name) {
         document.insert("name", name);
         document.insert("name_seq", int(seq));
     }

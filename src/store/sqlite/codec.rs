@@ -2,12 +2,15 @@
 //!
 //! The numbers here are on disk: they may be added to, never changed.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use rusqlite::{ErrorCode, Row, types::Type};
 use uuid::Uuid;
 
 use crate::{
-    store::{Effect, StoreError, StoredEvent},
+    event::{Event, Kind},
+    protocol::Frame,
+    store::StoreError,
     types::{MessageId, Role, RoomId, RoomKind, RoomRole, SessionId, Timestamp, UserId},
 };
 
@@ -96,15 +99,15 @@ const ROLE_SET: u8 = 3;
 const RENAMED: u8 = 4;
 
 /// A tag, the user's 16 bytes, then the role; or a tag and the name. Messages are `NULL`.
-pub(super) fn effect_to_blob(effect: &Effect) -> Option<Vec<u8>> {
+pub(super) fn kind_to_blob(kind: &Kind) -> Option<Vec<u8>> {
     let with_user =
         |tag: u8, user: &UserId, role: Option<u8>| [&[tag][..], user.0.as_bytes(), role.as_slice()].concat();
-    match effect {
-        Effect::Message => None,
-        Effect::Joined { user, role } => Some(with_user(JOINED, user, Some(room_role_to_int(*role)))),
-        Effect::Gone { user } => Some(with_user(GONE, user, None)),
-        Effect::RoleSet { user, role } => Some(with_user(ROLE_SET, user, Some(room_role_to_int(*role)))),
-        Effect::Renamed { name } => Some([&[RENAMED], name.as_bytes()].concat()),
+    match kind {
+        Kind::Message => None,
+        Kind::Joined { user, role, username: _ } => Some(with_user(JOINED, user, Some(room_role_to_int(*role)))),
+        Kind::Gone { user } => Some(with_user(GONE, user, None)),
+        Kind::RoleSet { user, role } => Some(with_user(ROLE_SET, user, Some(room_role_to_int(*role)))),
+        Kind::Renamed { name } => Some([&[RENAMED], name.as_bytes()].concat()),
     }
 }
 
@@ -115,38 +118,41 @@ pub(super) fn joined_range(user: UserId) -> (Vec<u8>, Vec<u8>) {
     (start, end)
 }
 
-fn effect_from_blob(blob: &[u8]) -> Option<Effect> {
+/// `body` is the event's JSON.
+fn kind_from_blob(blob: &[u8], body: &[u8]) -> Option<Kind> {
     let (tag, rest) = blob.split_first()?;
     if *tag == RENAMED {
-        return Some(Effect::Renamed { name: String::from_utf8(rest.to_vec()).ok()? });
+        return Some(Kind::Renamed { name: String::from_utf8(rest.to_vec()).ok()? });
     }
     let (user, rest) = rest.split_at_checked(16)?;
     let user = UserId(Uuid::from_slice(user).ok()?);
-    match (*tag, rest) {
-        (JOINED, [role]) => Some(Effect::Joined { user, role: room_role_from_int(*role)? }),
-        (ROLE_SET, [role]) => Some(Effect::RoleSet { user, role: room_role_from_int(*role)? }),
-        (GONE, []) => Some(Effect::Gone { user }),
-        _ => None,
-    }
+    let kind = match (*tag, rest) {
+        (JOINED, [role]) => Kind::Joined { user, role: room_role_from_int(*role)?, username: Arc::default() },
+        (ROLE_SET, [role]) => Kind::RoleSet { user, role: room_role_from_int(*role)? },
+        (GONE, []) => Kind::Gone { user },
+        _ => return None,
+    };
+    Some(kind.named_in(body))
 }
 
 /// The columns that [`event`] reads, in its order.
 pub(super) const EVENT_COLUMNS: &str = "seq, ordinal, sender, client_id, event_id, sent_at, effect, body";
 
-pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    let effect = match row.get_ref(6)?.as_blob_or_null()? {
-        None => Effect::Message,
-        Some(blob) => effect_from_blob(blob).ok_or_else(|| unreadable(6, Type::Blob, "the effect of an event"))?,
+pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let body = row.get_ref(7)?.as_blob()?;
+    let kind = match row.get_ref(6)?.as_blob_or_null()? {
+        None => Kind::Message,
+        Some(blob) => kind_from_blob(blob, body).ok_or_else(|| unreadable(6, Type::Blob, "the kind of an event"))?,
     };
-    Ok(StoredEvent {
+    Ok(Event {
         seq: count(row, 0)?,
         ordinal: count(row, 1)?,
         sender: user_id(row, 2)?,
         client_id: row.get(3)?,
         event_id: MessageId(Uuid::from_bytes(row.get(4)?)),
         sent_at: time(row, 5)?,
-        effect,
-        body: Bytes::copy_from_slice(row.get_ref(7)?.as_blob()?),
+        kind,
+        frame: Frame::of(body),
     })
 }
 
@@ -212,28 +218,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_effect_comes_back_as_it_was() {
-        let user = UserId::fresh();
-        let mut effects = vec![Effect::Gone { user }, Effect::Renamed { name: "tea ☕".into() }];
+    fn every_kind_comes_back_as_it_was() {
+        let (user, username) = (UserId::fresh(), Arc::<str>::from("bob"));
+        let mut kinds = vec![Kind::Gone { user }, Kind::Renamed { name: "tea ☕".into() }];
         for role in RoomRole::ALL {
-            effects.push(Effect::Joined { user, role });
-            effects.push(Effect::RoleSet { user, role });
+            kinds.push(Kind::Joined { user, role, username: username.clone() });
+            kinds.push(Kind::RoleSet { user, role });
         }
-        for effect in effects {
-            let blob = effect_to_blob(&effect).expect("only messages are NULL");
-            assert_eq!(effect_from_blob(&blob), Some(effect));
+        for kind in kinds {
+            let blob = kind_to_blob(&kind).expect("only messages are NULL");
+            assert_eq!(kind_from_blob(&blob, br#"{"username":"bob"}"#), Some(kind));
         }
     }
 
     #[test]
-    fn a_joined_effect_lies_in_its_users_range() {
+    fn a_joined_kind_lies_in_its_users_range() {
+        let joined = |user, role| kind_to_blob(&Kind::Joined { user, role, username: "bob".into() }).expect("a blob");
         let user = UserId::fresh();
         let (start, end) = joined_range(user);
         for role in RoomRole::ALL {
-            let blob = effect_to_blob(&Effect::Joined { user, role }).expect("a blob");
+            let blob = joined(user, role);
             assert!(start < blob && blob < end);
         }
-        let other = effect_to_blob(&Effect::Joined { user: UserId::fresh(), role: RoomRole::Owner }).expect("a blob");
+        let other = joined(UserId::fresh(), RoomRole::Owner);
         assert!(!(start < other && other < end));
     }
 

@@ -3,17 +3,19 @@
 //! Appending reads the room's row once, inserts a row per event, and then brings the projections up to date once per
 //! call (and per sender), not once per event.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codec::{EVENT_COLUMNS, count, effect_to_blob, event, int, room_role_to_int};
+use super::codec::{EVENT_COLUMNS, count, event, int, kind_to_blob, room_role_to_int};
 use crate::{
-    store::{Appended, Effect, NewEvent, Page, ReadMark, Stopped, StoredEvent},
+    event::{
+        Event,
+        fold::{Head, ReadMark, Standing, Stretch},
+    },
+    store::{Appended, Page, Stopped},
     types::{RoomId, Seq, UserId},
 };
 
-pub(super) fn append(db: &Connection, room: RoomId, events: &[NewEvent]) -> rusqlite::Result<Appended> {
+pub(super) fn append(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<Appended> {
     let head = db
         .prepare_cached("SELECT head_seq FROM rooms WHERE room_id = ?")?
         .query_row([room.0.as_bytes()], |row| count(row, 0))
@@ -25,7 +27,7 @@ pub(super) fn append(db: &Connection, room: RoomId, events: &[NewEvent]) -> rusq
 }
 
 /// Inserts events as long as each is the next one and new.
-fn insert(db: &Connection, room: RoomId, head: Seq, events: &[NewEvent]) -> rusqlite::Result<Appended> {
+fn insert(db: &Connection, room: RoomId, head: Seq, events: &[Event]) -> rusqlite::Result<Appended> {
     let mut insert = db.prepare_cached(
         "INSERT INTO events (room_id, seq, ordinal, sender, client_id, event_id, sent_at, effect, body)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -42,8 +44,8 @@ fn insert(db: &Connection, room: RoomId, head: Seq, events: &[NewEvent]) -> rusq
             new.client_id,
             new.event_id.0.as_bytes().as_slice(),
             new.sent_at.0,
-            effect_to_blob(&new.effect),
-            &*new.body,
+            kind_to_blob(&new.kind),
+            new.body(),
         ])?;
         if inserted == 0 {
             let original = match &new.client_id {
@@ -57,59 +59,50 @@ fn insert(db: &Connection, room: RoomId, head: Seq, events: &[NewEvent]) -> rusq
     Ok(Appended { stored: events.len(), stopped: None })
 }
 
-fn post(db: &Connection, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<Option<StoredEvent>> {
+fn post(db: &Connection, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<Option<Event>> {
     let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE room_id = ? AND sender = ? AND client_id = ?");
     db.prepare_cached(&sql)?.query_row(params![room.0.as_bytes(), sender.0.as_bytes(), client_id], event).optional()
 }
 
-pub(super) fn find_posts(
-    db: &Connection,
-    room: RoomId,
-    ids: &[(UserId, String)],
-) -> rusqlite::Result<Vec<StoredEvent>> {
+pub(super) fn find_posts(db: &Connection, room: RoomId, ids: &[(UserId, String)]) -> rusqlite::Result<Vec<Event>> {
     ids.iter().filter_map(|(sender, client_id)| post(db, room, *sender, client_id).transpose()).collect()
 }
 
 /// Brings the room's row, its members and their read marks up to these events, which have just been inserted.
-fn project(db: &Connection, room: RoomId, events: &[NewEvent]) -> rusqlite::Result<()> {
-    let Some(head) = events.last() else { return Ok(()) };
-    let mut read: HashMap<UserId, ReadMark> = HashMap::new();
-    let mut last_message = None;
-    for new in events {
-        let mark = ReadMark { seq: new.seq, ordinal: new.ordinal };
-        match &new.effect {
-            Effect::Message => {
-                last_message = Some(int(new.seq));
-                read.insert(new.sender, mark);
-            }
-            Effect::Joined { user, role } => {
-                // What they wrote in an earlier stay says nothing about this one.
-                read.remove(user);
-                join(db, room, *user, room_role_to_int(*role), mark)?;
-            }
-            Effect::Gone { user } => {
-                db.prepare_cached("DELETE FROM members WHERE room_id = ? AND user_id = ?")?
-                    .execute([room.0.as_bytes(), user.0.as_bytes()])?;
-            }
-            Effect::RoleSet { user, role } => {
-                db.prepare_cached("UPDATE members SET role = ? WHERE room_id = ? AND user_id = ?")?
-                    .execute(params![room_role_to_int(*role), room.0.as_bytes(), user.0.as_bytes()])?;
-            }
-            Effect::Renamed { name } => {
-                db.prepare_cached("UPDATE rooms SET name = ? WHERE room_id = ?")?
-                    .execute(params![name, room.0.as_bytes()])?;
-            }
-        }
+fn project(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<()> {
+    let Some(Stretch { head, marks, members, name }) = Stretch::of(events) else { return Ok(()) };
+    for (user, standing) in members {
+        stand(db, room, user, &standing)?;
     }
-    for (user, mark) in read {
+    for (user, mark) in marks {
         advance(db, room, user, mark)?;
     }
+    if let Some((_, name)) = name {
+        db.prepare_cached("UPDATE rooms SET name = ? WHERE room_id = ?")?.execute(params![name, room.0.as_bytes()])?;
+    }
+    let Head { seq, messages, active_at, last_message } = head;
     db.prepare_cached(
         "UPDATE rooms SET head_seq = ?, messages = ?, active_at = ?, last_message_seq = coalesce(?, last_message_seq)
          WHERE room_id = ?",
     )?
-    .execute(params![int(head.seq), int(head.ordinal), head.sent_at.0, last_message, room.0.as_bytes()])
+    .execute(params![int(seq), int(messages), active_at.0, last_message.map(int), room.0.as_bytes()])
     .map(drop)
+}
+
+fn stand(db: &Connection, room: RoomId, user: UserId, standing: &Standing) -> rusqlite::Result<()> {
+    let Standing { at: _, joined, role, gone } = standing;
+    let key = [room.0.as_bytes(), user.0.as_bytes()];
+    if *gone {
+        db.prepare_cached("DELETE FROM members WHERE room_id = ? AND user_id = ?")?.execute(key).map(drop)
+    } else if let Some(joining) = joined {
+        join(db, room, user, room_role_to_int(standing.role_or(joining)), joining.mark)
+    } else if let Some(role) = role {
+        db.prepare_cached("UPDATE members SET role = ? WHERE room_id = ? AND user_id = ?")?
+            .execute(params![room_role_to_int(*role), key[0], key[1]])
+            .map(drop)
+    } else {
+        Ok(())
+    }
 }
 
 fn join(db: &Connection, room: RoomId, user: UserId, role: u8, mark: ReadMark) -> rusqlite::Result<()> {
@@ -131,7 +124,7 @@ pub(super) fn advance(db: &Connection, room: RoomId, user: UserId, mark: ReadMar
     .map(drop)
 }
 
-pub(super) fn page(db: &Connection, room: RoomId, page: Page) -> rusqlite::Result<Vec<StoredEvent>> {
+pub(super) fn page(db: &Connection, room: RoomId, page: Page) -> rusqlite::Result<Vec<Event>> {
     let (side, order, seq) = match (page.after, page.before) {
         (Some(after), _) => (">", "ASC", int(after)),
         (None, before) => ("<", "DESC", before.map_or(i64::MAX, int)),
@@ -140,7 +133,7 @@ pub(super) fn page(db: &Connection, room: RoomId, page: Page) -> rusqlite::Resul
     let sql = format!(
         "SELECT {EVENT_COLUMNS} FROM events WHERE room_id = ? AND seq {side} ? {only} ORDER BY seq {order} LIMIT ?"
     );
-    let mut events: Vec<StoredEvent> = db
+    let mut events: Vec<Event> = db
         .prepare_cached(&sql)?
         .query_map(params![room.0.as_bytes(), seq, int(page.limit as u64)], event)?
         .collect::<rusqlite::Result<_>>()?;

@@ -36,9 +36,9 @@ use tokio::sync::Mutex;
 
 use self::{lock::FolderLock, readers::Readers, writer::Writer};
 use super::{
-    Appended, Begun, MemberRecord, NewEvent, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
-    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, StoredEvent, UserChange, UserChanged,
-    UserQuery, UserRecord, shared::Shared,
+    Appended, Begun, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
+    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery,
+    UserRecord, shared::Shared,
 };
 use crate::{
     config,
@@ -237,15 +237,15 @@ impl Store for SqliteStore {
         self.read(move |db| rooms::member(db, room, user)).await
     }
 
-    async fn append(&self, room: RoomId, events: Vec<NewEvent>) -> Result<Appended> {
+    async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended> {
         self.write(move |db| log::append(db, room, &events)).await
     }
 
-    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<StoredEvent>> {
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
         self.read(move |db| log::find_posts(db, room, &ids)).await
     }
 
-    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<StoredEvent>> {
+    async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>> {
         self.read(move |db| log::page(db, room, page)).await
     }
 

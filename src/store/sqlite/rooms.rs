@@ -7,7 +7,8 @@ use super::{
     log,
 };
 use crate::{
-    store::{MemberRecord, NewRoom, ReadMark, RoomCreated, RoomCursor, RoomRecord, RoomSummary},
+    event::fold::ReadMark,
+    store::{MemberRecord, NewRoom, RoomCreated, RoomCursor, RoomRecord, RoomSummary},
     types::{RoomId, RoomRole, Seq, UserId},
 };
 

@@ -19,8 +19,7 @@ use super::{
     values::{derived, id_text, made_at, order_of, place, uuid_of},
 };
 use crate::{
-    protocol::{Event, Frame, MemberChange},
-    store::{Effect, StoredEvent},
+    event::{Event, Place, Saying},
     transfer::{
         Counts,
         format::{EventLine, Line, MemberLine, RoomEnd, RoomLine},
@@ -285,26 +284,22 @@ struct Log<'a> {
 
 impl Log<'_> {
     /// As a room of natter's own begins: its name, then everybody in it.
-    fn opening(&mut self, room: &Room, name: Option<&str>) -> Vec<StoredEvent> {
+    fn opening(&mut self, room: &Room, name: Option<&str>) -> Vec<Event> {
         let Some(first) = room.members.first().copied() else { return Vec::new() };
-        let by = self.people.name(first);
-        let (chat_id, sent_at) = (self.id, self.created_at);
+        let sent_at = self.created_at;
         let mut events = Vec::with_capacity(room.members.len() + 1);
         if let Some(name) = name {
-            let event = Event::Chat { chat_id, seq: self.seq + 1, sent_at, by, name };
-            events.push(self.next(first, sent_at, None, Effect::Renamed { name: name.to_owned() }, &event));
+            events.push(self.next(first, sent_at, None, Saying::Renamed { name }));
         }
         for user in &room.members {
-            let role = role(room, *user);
-            let (username, change) = (self.people.name(*user), MemberChange::Added);
-            let event = Event::Member { chat_id, seq: self.seq + 1, sent_at, by, username, change, role: Some(role) };
-            events.push(self.next(first, sent_at, None, Effect::Joined { user: *user, role }, &event));
+            let (username, role) = (self.people.name(*user), role(room, *user));
+            events.push(self.next(first, sent_at, None, Saying::Joined { user: *user, username, role }));
         }
         events
     }
 
     /// One event, or several where it is longer than a message may be.
-    fn message(&mut self, message: &Message, message_chars: usize) -> Vec<StoredEvent> {
+    fn message(&mut self, message: &Message, message_chars: usize) -> Vec<Event> {
         let sender = UserId(message.sender);
         let sent_at = Timestamp(message.sent_at.unwrap_or(0));
         let chars: Vec<char> = message.content.chars().collect();
@@ -314,41 +309,18 @@ impl Log<'_> {
                 _ => derived("part of a message", &[message.id.as_bytes().as_slice(), &number.to_be_bytes()].concat()),
             };
             let content: String = part.iter().collect();
-            let event = Event::Message {
-                chat_id: self.id,
-                seq: self.seq + 1,
-                message_id: MessageId(message_id),
-                sender: self.people.name(sender),
-                sent_at,
-                content: &content,
-                client_id: None,
-            };
-            self.next(sender, sent_at, Some(message_id), Effect::Message, &event)
+            let saying = Saying::Message { content: &content, client_id: None };
+            self.next(sender, sent_at, Some(message_id), saying)
         };
         chars.chunks(message_chars.max(1)).enumerate().map(part).collect()
     }
 
-    fn next(
-        &mut self,
-        sender: UserId,
-        sent_at: Timestamp,
-        id: Option<Uuid>,
-        effect: Effect,
-        event: &Event<'_>,
-    ) -> StoredEvent {
+    fn next(&mut self, by: UserId, sent_at: Timestamp, id: Option<Uuid>, saying: Saying<'_>) -> Event {
         self.seq += 1;
-        self.ordinal += u64::from(effect == Effect::Message);
+        self.ordinal += u64::from(matches!(saying, Saying::Message { .. }));
         let made = || derived("event", &[self.id.0.as_bytes().as_slice(), &self.seq.to_be_bytes()].concat());
-        StoredEvent {
-            seq: self.seq,
-            ordinal: self.ordinal,
-            sender,
-            client_id: None,
-            event_id: MessageId(id.unwrap_or_else(made)),
-            sent_at,
-            // The same encoding as a live event's.
-            body: Frame::json(event).body(),
-            effect,
-        }
+        let event_id = MessageId(id.unwrap_or_else(made));
+        let (room, seq, ordinal, by_name) = (self.id, self.seq, self.ordinal, self.people.name(by));
+        Event::new(Place { room, seq, ordinal, sent_at, event_id, by, by_name }, saying)
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use natter::{
     bus::{Bus, Heard, Hint},
-    store::Effect,
+    event::Kind,
     types::RoomId,
 };
 use tokio::sync::mpsc;
@@ -202,7 +202,7 @@ async fn a_listener_that_is_too_slow_loses_and_is_told() {
     {
         let _shut = gate.lock().unwrap();
         // Each in a message of its own, and more of them than the client keeps.
-        let events = vec![event(1, Effect::Message, vec![b'x'; 40_000])];
+        let events = vec![event(1, Kind::Message, vec![b'x'; 40_000])];
         for head in 0..1_500 {
             ann.bus.publish(Hint::RoomAdvanced { room: RoomId::fresh(), head, events: events.clone() });
         }

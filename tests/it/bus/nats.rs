@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use natter::{
     bus::{Bus, Ended, Heard, Hint},
-    store::Effect,
+    event::Kind,
     types::{NodeId, RoomId, RoomRole, SessionId, UserId},
 };
 
@@ -13,16 +13,16 @@ use crate::harness::Nats;
 
 fn one_of_each() -> Vec<Hint> {
     let (room, user) = (RoomId::fresh(), UserId::fresh());
-    let effects = [
-        Effect::Message,
-        Effect::Joined { user, role: RoomRole::Reader },
-        Effect::Gone { user },
-        Effect::RoleSet { user, role: RoomRole::Owner },
-        Effect::Renamed { name: "Tea ☕".into() },
+    let kinds = [
+        Kind::Message,
+        Kind::Joined { user, role: RoomRole::Reader, username: "".into() },
+        Kind::Gone { user },
+        Kind::RoleSet { user, role: RoomRole::Owner },
+        Kind::Renamed { name: "Tea ☕".into() },
     ];
-    let events = effects.into_iter().zip(10..).map(|(effect, seq)| {
+    let events = kinds.into_iter().zip(10..).map(|(kind, seq)| {
         let body: Vec<u8> = (0..=255).cycle().take(seq as usize * 100).collect();
-        event(seq, effect, body)
+        event(seq, kind, body)
     });
     vec![
         Hint::UserChanged { user },
@@ -152,7 +152,7 @@ async fn long_events_stay_behind() {
     let [ann, mut bob] = Node::several(&config).await;
     let room = RoomId::fresh();
     let mut say = async |head, lengths: &[usize]| {
-        let events = lengths.iter().zip(1..).map(|(length, seq)| event(seq, Effect::Message, vec![b'x'; *length]));
+        let events = lengths.iter().zip(1..).map(|(length, seq)| event(seq, Kind::Message, vec![b'x'; *length]));
         ann.bus.publish(Hint::RoomAdvanced { room, head, events: events.collect() });
         let Hint::RoomAdvanced { events, head: found, .. } = bob.hint().await else { panic!("another hint") };
         assert_eq!(found, head);

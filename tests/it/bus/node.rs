@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use natter::{
     bus::{Bus, Heard, Hint, nats::NatsBus},
     config::Config,
+    event::{Event, Kind},
     metrics::Metrics,
-    store::{Effect, StoredEvent},
+    protocol::Frame,
     types::{MessageId, NodeId, RoomId, Seq, Timestamp, UserId},
 };
 use tokio::sync::mpsc;
@@ -125,15 +125,15 @@ pub fn typing() -> Hint {
     Hint::Typing { room: RoomId::fresh(), user: UserId::fresh() }
 }
 
-pub fn event(seq: Seq, effect: Effect, body: impl Into<Bytes>) -> StoredEvent {
-    StoredEvent {
+pub fn event(seq: Seq, kind: Kind, body: Vec<u8>) -> Event {
+    Event {
         seq,
         ordinal: seq / 2,
         sender: UserId::fresh(),
         client_id: seq.is_multiple_of(2).then(|| format!("é{seq}")),
         event_id: MessageId::fresh(),
         sent_at: Timestamp(1_700_000_000_123),
-        body: body.into(),
-        effect,
+        kind,
+        frame: Frame::of(&body),
     }
 }

@@ -38,6 +38,30 @@ async fn a_storm_with(fault: impl AsyncFnOnce(&Proxy)) {
     storm.end(&cluster).await;
 }
 
+#[tokio::test]
+async fn posts_to_a_store_that_is_known_to_be_away_are_refused_at_once_and_taken_when_it_is_back() {
+    // Nobody would live to see a post being given up for its own sake.
+    let mut cluster = impatient(1).set("rooms.post_secs", "3600").own_database().start().await;
+    let ann = cluster[0].person("ann").await;
+    let rooms = [ann.group("tea", []).await, ann.group("coffee", []).await];
+    for room in &rooms {
+        ann.post(room, "before").await;
+    }
+    let mut socket = ann.follow(&rooms[0]).await;
+    cluster.database_down().await;
+    for n in 0..20 {
+        let frame = json!({"type": "post", "chat_id": rooms[n % 2], "content": "lost?", "client_id": n.to_string()});
+        let refused = socket.ask(frame).await;
+        assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("store_unavailable")), "{refused}");
+    }
+    assert!(cluster[0].metric(r#"natter_bound_hits_total{setting="rooms.away_millis"}"#).await > 0.0);
+    cluster.database_up().await;
+    for (n, room) in rooms.iter().enumerate() {
+        post_until_taken(&ann, room, "after", &format!("after {n}")).await;
+    }
+    log_everywhere(&cluster, &ann, &rooms[0], 3).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_cut_off_from_the_database_loses_and_doubles_nothing() {
     a_storm_with(async |store| store.cut().await).await;

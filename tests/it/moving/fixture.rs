@@ -9,9 +9,9 @@ use std::{
 
 use natter::{
     config,
+    event::{Event, Place, Saying},
     metrics::Metrics,
-    protocol::{Event, Frame, MemberChange},
-    store::{Effect, NewEvent, NewRoom, Store, UserRecord, sqlite::SqliteStore},
+    store::{NewRoom, Store, UserRecord, sqlite::SqliteStore},
     types::{MessageId, Role, RoomId, RoomKind, RoomRole, Timestamp, UserId},
 };
 use serde_json::Value;
@@ -80,34 +80,21 @@ pub fn user(name: &str) -> UserRecord {
 
 /// A group of one with so many messages, as the server would have written it.
 pub fn room(owner: &UserRecord, messages: u64) -> NewRoom {
-    let (chat_id, created_at) = (RoomId::fresh(), Timestamp(1_700_000_000_000));
-    let (by, role) = (owner.username.as_str(), RoomRole::Owner);
-    let mut events: Vec<NewEvent> = Vec::new();
-    let mut add = |event: &Event<'_>, effect: Effect, event_id: MessageId, sent_at: Timestamp| {
+    let (room, created_at) = (RoomId::fresh(), Timestamp(1_700_000_000_000));
+    let (by, by_name) = (owner.user_id, owner.username.as_str());
+    let mut events: Vec<Event> = Vec::new();
+    let mut add = |saying: Saying<'_>, sent_at: Timestamp| {
         let seq = events.len() as u64 + 1;
-        events.push(NewEvent {
-            seq,
-            ordinal: seq.saturating_sub(2),
-            sender: owner.user_id,
-            client_id: None,
-            event_id,
-            sent_at,
-            body: Frame::json(event).body(),
-            effect,
-        });
+        let (ordinal, event_id) = (seq.saturating_sub(2), MessageId::fresh());
+        events.push(Event::new(Place { room, seq, ordinal, sent_at, event_id, by, by_name }, saying));
     };
-    let name = Event::Chat { chat_id, seq: 1, sent_at: created_at, by, name: "tea" };
-    add(&name, Effect::Renamed { name: "tea".into() }, MessageId::fresh(), created_at);
-    let change = MemberChange::Added;
-    let joined = Event::Member { chat_id, seq: 2, sent_at: created_at, by, username: by, change, role: Some(role) };
-    add(&joined, Effect::Joined { user: owner.user_id, role }, MessageId::fresh(), created_at);
+    add(Saying::Renamed { name: "tea" }, created_at);
+    add(Saying::Joined { user: by, username: by_name, role: RoomRole::Owner }, created_at);
     for seq in 3..messages + 3 {
-        let (message_id, sent_at) = (MessageId::fresh(), Timestamp(created_at.0 + seq as i64));
         let content = "a message of a usual length, more or less";
-        let event = Event::Message { chat_id, seq, message_id, sender: by, sent_at, content, client_id: None };
-        add(&event, Effect::Message, message_id, sent_at);
+        add(Saying::Message { content, client_id: None }, Timestamp(created_at.0 + seq as i64));
     }
-    NewRoom { room_id: chat_id, kind: RoomKind::Group, epoch: "first".into(), created_at, pair: None, events }
+    NewRoom { room_id: room, kind: RoomKind::Group, epoch: "first".into(), created_at, pair: None, events }
 }
 
 /// A database with so many rooms of so many messages, made without a server.

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use natter::{
-    store::{
-        Appended, Effect, NewEvent, NewRoom, Page, RefreshHash, RoomCreated, SessionRecord, Store, StoredEvent,
-        UserRecord,
-    },
+    event::{Event, Kind},
+    protocol::Frame,
+    store::{Appended, NewRoom, Page, RefreshHash, RoomCreated, SessionRecord, Store, UserRecord},
     types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
@@ -60,41 +58,42 @@ pub fn login(user: UserId, created: i64) -> SessionRecord {
     }
 }
 
-fn event(seq: Seq, ordinal: Ordinal, by: UserId, effect: Effect) -> NewEvent {
-    NewEvent {
+fn event(seq: Seq, ordinal: Ordinal, by: UserId, kind: Kind) -> Event {
+    Event {
         seq,
         ordinal,
         sender: by,
         client_id: None,
         event_id: MessageId::fresh(),
         sent_at: at(seq as i64 * 1_000),
-        body: Bytes::from(format!(r#"{{"seq":{seq},"ordinal":{ordinal}}}"#)),
-        effect,
+        kind,
+        frame: Frame::of(format!(r#"{{"seq":{seq},"ordinal":{ordinal}}}"#).as_bytes()),
     }
 }
 
-pub fn message(seq: Seq, ordinal: Ordinal, sender: UserId) -> NewEvent {
-    NewEvent { event_id: MessageId::fresh(), ..event(seq, ordinal, sender, Effect::Message) }
+pub fn message(seq: Seq, ordinal: Ordinal, sender: UserId) -> Event {
+    Event { event_id: MessageId::fresh(), ..event(seq, ordinal, sender, Kind::Message) }
 }
 
-pub fn message_with_id(seq: Seq, ordinal: Ordinal, sender: UserId, client_id: &str) -> NewEvent {
-    NewEvent { client_id: Some(client_id.into()), ..message(seq, ordinal, sender) }
+pub fn message_with_id(seq: Seq, ordinal: Ordinal, sender: UserId, client_id: &str) -> Event {
+    Event { client_id: Some(client_id.into()), ..message(seq, ordinal, sender) }
 }
 
-pub fn joined(seq: Seq, ordinal: Ordinal, by: UserId, user: UserId) -> NewEvent {
-    event(seq, ordinal, by, Effect::Joined { user, role: RoomRole::Member })
+pub fn joined(seq: Seq, ordinal: Ordinal, by: UserId, user: UserId) -> Event {
+    // The bodies here name nobody.
+    event(seq, ordinal, by, Kind::Joined { user, role: RoomRole::Member, username: "".into() })
 }
 
-pub fn gone(seq: Seq, ordinal: Ordinal, by: UserId, user: UserId) -> NewEvent {
-    event(seq, ordinal, by, Effect::Gone { user })
+pub fn gone(seq: Seq, ordinal: Ordinal, by: UserId, user: UserId) -> Event {
+    event(seq, ordinal, by, Kind::Gone { user })
 }
 
-pub fn role_set(seq: Seq, ordinal: Ordinal, by: UserId, user: UserId, role: RoomRole) -> NewEvent {
-    event(seq, ordinal, by, Effect::RoleSet { user, role })
+pub fn role_set(seq: Seq, ordinal: Ordinal, by: UserId, user: UserId, role: RoomRole) -> Event {
+    event(seq, ordinal, by, Kind::RoleSet { user, role })
 }
 
-pub fn renamed(seq: Seq, ordinal: Ordinal, by: UserId, name: &str) -> NewEvent {
-    event(seq, ordinal, by, Effect::Renamed { name: name.into() })
+pub fn renamed(seq: Seq, ordinal: Ordinal, by: UserId, name: &str) -> Event {
+    event(seq, ordinal, by, Kind::Renamed { name: name.into() })
 }
 
 /// A private room of two: its log has two events and no message.
@@ -137,14 +136,14 @@ pub async fn ann_alone(store: &Arc<dyn Store>) -> (UserId, RoomId) {
     (ann, add_group(store, &[ann]).await)
 }
 
-pub async fn append_all(store: &Arc<dyn Store>, room: RoomId, events: Vec<NewEvent>) {
+pub async fn append_all(store: &Arc<dyn Store>, room: RoomId, events: Vec<Event>) {
     let count = events.len();
     assert_eq!(store.append(room, events).await.unwrap(), Appended { stored: count, stopped: None });
 }
 
 /// The whole log, page by page.
-pub async fn whole_log(store: &Arc<dyn Store>, room: RoomId) -> Vec<StoredEvent> {
-    let mut log: Vec<StoredEvent> = Vec::new();
+pub async fn whole_log(store: &Arc<dyn Store>, room: RoomId) -> Vec<Event> {
+    let mut log: Vec<Event> = Vec::new();
     loop {
         let after = Some(log.last().map_or(0, |event| event.seq));
         let page = Page { after, before: None, limit: 500, messages_only: false };
@@ -157,11 +156,11 @@ pub async fn whole_log(store: &Arc<dyn Store>, room: RoomId) -> Vec<StoredEvent>
 }
 
 /// Dense from 1, ordinals that count the messages, and a head that agrees.
-pub async fn assert_sound(store: &Arc<dyn Store>, room: RoomId) -> Vec<StoredEvent> {
+pub async fn assert_sound(store: &Arc<dyn Store>, room: RoomId) -> Vec<Event> {
     let log = whole_log(store, room).await;
     let mut messages = 0;
     for (event, seq) in log.iter().zip(1..) {
-        messages += Ordinal::from(event.effect == Effect::Message);
+        messages += Ordinal::from(event.is_message());
         assert_eq!((event.seq, event.ordinal), (seq, messages));
     }
     let record = store.room(room).await.unwrap().expect("the room is there");
@@ -179,19 +178,5 @@ pub async fn post(store: &Arc<dyn Store>, room: RoomId, sender: UserId, client_i
         if appended.stopped != Some(natter::store::Stopped::SeqTaken) {
             return appended;
         }
-    }
-}
-
-/// The event as it should be read back.
-pub fn stored(event: &NewEvent) -> StoredEvent {
-    StoredEvent {
-        seq: event.seq,
-        ordinal: event.ordinal,
-        sender: event.sender,
-        client_id: event.client_id.clone(),
-        event_id: event.event_id,
-        sent_at: event.sent_at,
-        body: event.body.clone(),
-        effect: event.effect.clone(),
     }
 }

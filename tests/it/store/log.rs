@@ -5,13 +5,15 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use natter::{
-    store::{Appended, Effect, NewEvent, Page, Stopped, Store, StoreError, StoredEvent},
+    event::Event,
+    protocol::Frame,
+    store::{Appended, Page, Stopped, Store, StoreError},
     types::{RoomId, Seq, UserId},
 };
 
 use super::fixture::{
     add, add_group, ann_alone, append_all, assert_sound, at, joined, login, message, message_with_id, person, post,
-    private, renamed, stored, token, whole_log,
+    private, renamed, token, whole_log,
 };
 
 const LATEST: Page = Page { after: None, before: None, limit: 500, messages_only: false };
@@ -20,15 +22,18 @@ pub async fn what_is_appended_is_read_back_byte_for_byte(store: Arc<dyn Store>) 
     let (ann, room) = ann_alone(&store).await;
     let every_byte: Vec<u8> = (0..=255).collect();
     let bodies = [Bytes::new(), Bytes::from(every_byte), Bytes::from("☕".repeat(4_000)), Bytes::from_static(b"{}")];
-    let mut events: Vec<NewEvent> = bodies
+    let mut events: Vec<Event> = bodies
         .into_iter()
         .zip(3..)
-        .map(|(body, seq)| NewEvent { body, ..message_with_id(seq, seq - 2, ann, &format!("id {seq} ☕")) })
+        .map(|(body, seq)| Event {
+            frame: Frame::of(&body),
+            ..message_with_id(seq, seq - 2, ann, &format!("id {seq} ☕"))
+        })
         .collect();
     events.push(renamed(7, 4, ann, "x"));
     events.push(joined(8, 4, ann, UserId::fresh()));
     append_all(&store, room, events.clone()).await;
-    let expected: Vec<StoredEvent> = events.iter().map(stored).collect();
+    let expected = events.clone();
     assert_eq!(whole_log(&store, room).await[2..], expected);
 }
 
@@ -46,7 +51,7 @@ pub async fn a_room_that_is_not_there_takes_nothing(store: Arc<dyn Store>) {
     assert!(store.events(nowhere, LATEST).await.unwrap().is_empty());
 }
 
-async fn assert_refused(store: &Arc<dyn Store>, room: RoomId, events: Vec<NewEvent>) {
+async fn assert_refused(store: &Arc<dyn Store>, room: RoomId, events: Vec<Event>) {
     let before = (store.room(room).await.unwrap(), whole_log(store, room).await);
     let appended = store.append(room, events).await.unwrap();
     assert_eq!(appended, Appended { stored: 0, stopped: Some(Stopped::SeqTaken) });
@@ -82,7 +87,7 @@ pub async fn a_duplicate_ends_the_prefix_and_shows_the_original(store: Arc<dyn S
         message_with_id(6, 4, ann, "never stored"),
     ];
     let appended = store.append(room, batch).await.unwrap();
-    assert_eq!(appended, Appended { stored: 1, stopped: Some(Stopped::Duplicate(stored(&original))) });
+    assert_eq!(appended, Appended { stored: 1, stopped: Some(Stopped::Duplicate(original.clone())) });
     assert_eq!(assert_sound(&store, room).await.len(), 4);
     // What came after the duplicate is new still.
     append_all(&store, room, vec![message_with_id(5, 3, ann, "never stored")]).await;
@@ -95,7 +100,7 @@ pub async fn posts_are_found_by_their_client_ids(store: Arc<dyn Store>) {
     let ids = ["b", "never", "a"].map(|id| (ann, id.to_owned()));
     let mut found = store.find_posts(room, ids.to_vec()).await.unwrap();
     found.sort_by_key(|event| event.seq);
-    assert_eq!(found, posts.iter().map(stored).collect::<Vec<_>>());
+    assert_eq!(found, posts);
     assert_eq!(store.find_posts(RoomId::fresh(), ids.to_vec()).await.unwrap(), []);
     assert_eq!(store.find_posts(room, vec![(UserId::fresh(), "a".into())]).await.unwrap(), []);
 }
@@ -104,7 +109,7 @@ pub async fn a_duplicate_within_a_batch_is_found(store: Arc<dyn Store>) {
     let (ann, room) = ann_alone(&store).await;
     let first = message_with_id(3, 1, ann, "once");
     let appended = store.append(room, vec![first.clone(), message_with_id(4, 2, ann, "once")]).await.unwrap();
-    assert_eq!(appended, Appended { stored: 1, stopped: Some(Stopped::Duplicate(stored(&first))) });
+    assert_eq!(appended, Appended { stored: 1, stopped: Some(Stopped::Duplicate(first.clone())) });
     assert_eq!(assert_sound(&store, room).await.len(), 3);
 }
 
@@ -158,7 +163,7 @@ pub async fn two_racing_writers_leave_a_dense_log(store: Arc<dyn Store>) {
     let log = assert_sound(&store, room).await;
     assert_eq!(log.len(), 3 + 200);
     for sender in [ann, bob] {
-        let own = log.iter().filter(|event| event.sender == sender && event.effect == Effect::Message);
+        let own = log.iter().filter(|event| event.sender == sender && event.is_message());
         let ids: Vec<String> = own.map(|event| event.client_id.clone().unwrap()).collect();
         assert_eq!(ids, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
     }

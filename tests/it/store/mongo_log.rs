@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use mongodb::{
     Collection,
@@ -12,15 +11,15 @@ use mongodb::{
 };
 use natter::{
     config,
+    event::{Event, Kind, fold::ReadMark},
     metrics::Metrics,
-    store::{Appended, Effect, NewEvent, ReadMark, Stopped, Store, StoreError, StoredEvent, mongo::MongoStore},
+    protocol::Frame,
+    store::{Appended, Stopped, Store, StoreError, mongo::MongoStore},
     types::{RoomId, Timestamp, UserId},
 };
 
 use super::{
-    fixture::{
-        add, add_group, ann_alone, append_all, assert_sound, joined, message, message_with_id, post, private, stored,
-    },
+    fixture::{add, add_group, ann_alone, append_all, assert_sound, joined, message, message_with_id, post, private},
     mongo::Place,
 };
 
@@ -34,7 +33,7 @@ impl Place {
     }
 
     /// Stores events as the store does, and nothing of what they change.
-    pub async fn insert(&self, room: RoomId, events: &[NewEvent]) -> mongodb::error::Result<()> {
+    pub async fn insert(&self, room: RoomId, events: &[Event]) -> mongodb::error::Result<()> {
         let documents: Vec<Document> = events.iter().map(|event| document(room, event)).collect();
         self.of("events").insert_many(documents).ordered(true).await.map(drop)
     }
@@ -52,7 +51,7 @@ pub async fn with_place<F: Future<Output = ()>>(test: impl FnOnce(Arc<Place>) ->
 }
 
 /// As `store/mongo/codec_log.rs` has it.
-pub fn document(room: RoomId, event: &NewEvent) -> Document {
+pub fn document(room: RoomId, event: &Event) -> Document {
     let mut document = doc! {
         "_id": format!("{room}:{:016x}", event.seq),
         "room": room.to_string(),
@@ -61,39 +60,35 @@ pub fn document(room: RoomId, event: &NewEvent) -> Document {
         "sender": event.sender.to_string(),
         "event_id": event.event_id.0.hyphenated().to_string(),
         "sent_at": mongodb::bson::DateTime::from_millis(event.sent_at.0),
-        "body": Binary { subtype: BinarySubtype::Generic, bytes: event.body.to_vec() },
+        "body": Binary { subtype: BinarySubtype::Generic, bytes: event.body().to_vec() },
     };
     if let Some(client_id) = &event.client_id {
         document.insert("client_id", client_id);
         document.insert("once", format!("{room}:{}:{client_id}", event.sender));
     }
-    let effect = match &event.effect {
-        Effect::Message => return document,
-        Effect::Joined { user, role } => doc! { "kind": "joined", "user": user.to_string(), "role": role.name() },
-        Effect::Gone { user } => doc! { "kind": "gone", "user": user.to_string() },
-        Effect::RoleSet { user, role } => doc! { "kind": "role", "user": user.to_string(), "role": role.name() },
-        Effect::Renamed { name } => doc! { "kind": "renamed", "name": name },
+    let effect = match &event.kind {
+        Kind::Message => return document,
+        Kind::Joined { user, role, .. } => doc! { "kind": "joined", "user": user.to_string(), "role": role.name() },
+        Kind::Gone { user } => doc! { "kind": "gone", "user": user.to_string() },
+        Kind::RoleSet { user, role } => doc! { "kind": "role", "user": user.to_string(), "role": role.name() },
+        Kind::Renamed { name } => doc! { "kind": "renamed", "name": name },
     };
     document.insert("effect", effect);
     document
 }
 
-fn messages(first: u64, ordinal: u64, count: u64, sender: UserId) -> Vec<NewEvent> {
+fn messages(first: u64, ordinal: u64, count: u64, sender: UserId) -> Vec<Event> {
     (0..count).map(|n| message(first + n, ordinal + n, sender)).collect()
 }
 
 /// The same posts, tried again a little later: the ids stay, the rest is encoded anew.
-fn tried_again(events: &[NewEvent]) -> Vec<NewEvent> {
-    let again = |event: &NewEvent| NewEvent {
+fn tried_again(events: &[Event]) -> Vec<Event> {
+    let again = |event: &Event| Event {
         sent_at: Timestamp(event.sent_at.0 + 1),
-        body: Bytes::from([&event.body[..], b" "].concat()),
+        frame: Frame::of(&[event.body(), b" "].concat()),
         ..event.clone()
     };
     events.iter().map(again).collect()
-}
-
-pub fn as_stored(events: &[NewEvent]) -> Vec<StoredEvent> {
-    events.iter().map(stored).collect()
 }
 
 fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
@@ -142,9 +137,9 @@ async fn a_long_batch_with_a_duplicate_in_it_stores_exactly_its_prefix() {
             let mut batch = messages(4, 2, 250, ann);
             batch[at].client_id = Some("once".into());
             let appended = store.append(room, batch.clone()).await.unwrap();
-            assert_eq!(appended, Appended { stored: at, stopped: Some(Stopped::Duplicate(stored(&original))) });
+            assert_eq!(appended, Appended { stored: at, stopped: Some(Stopped::Duplicate(original.clone())) });
             let log = assert_sound(&store, room).await;
-            assert_eq!(log[3..], as_stored(&batch[..at]), "{at}");
+            assert_eq!(log[3..], batch[..at], "{at}");
             assert_eq!(place.head_seq(room).await, 3 + at as i64);
         }
         store.close().await;
@@ -186,7 +181,7 @@ async fn in_a_crowd_of_rooms_each_gets_exactly_its_prefix() {
             assert_eq!(appended.stored, stops.unwrap_or(EVENTS as usize), "{n}");
             let duplicate = stops.map(|_| Stopped::Duplicate(log[2].clone()));
             assert_eq!(appended.stopped, duplicate, "{n}");
-            assert_eq!(log[3..], as_stored(&batch[..appended.stored]), "{n}");
+            assert_eq!(log[3..], batch[..appended.stored], "{n}");
         }
         store.close().await;
     })
@@ -202,9 +197,9 @@ async fn a_command_that_comes_late_stores_nothing_where_others_have_gone_on() {
         let again = tried_again(&given_up);
         append_all(&store, room, again[..2].to_vec()).await;
         place.insert(room, &given_up).await.expect_err("its first seq is taken");
-        assert_eq!(assert_sound(&store, room).await[2..], as_stored(&again[..2]));
+        assert_eq!(assert_sound(&store, room).await[2..], again[..2]);
         append_all(&store, room, again[2..].to_vec()).await;
-        assert_eq!(assert_sound(&store, room).await[2..], as_stored(&again));
+        assert_eq!(assert_sound(&store, room).await[2..], again);
         store.close().await;
     })
     .await;
@@ -221,7 +216,7 @@ async fn a_command_that_comes_late_is_seen_by_whoever_tries_again() {
         let tried = store.append(room, tried_again(&given_up)).await;
         assert!(is_unavailable(&tried), "{tried:?}");
         store.repair(room).await.unwrap();
-        assert_eq!(assert_sound(&store, room).await[2..], as_stored(&given_up));
+        assert_eq!(assert_sound(&store, room).await[2..], given_up);
         // Somebody else's event just finds the seq taken.
         let other = store.append(room, vec![message(5, 3, ann)]).await.unwrap();
         assert_eq!(other, Appended { stored: 0, stopped: Some(Stopped::SeqTaken) });
@@ -242,7 +237,7 @@ async fn events_that_an_earlier_try_stored_count_as_stored() {
             events[1].client_id = Some("once".into());
             place.insert(room, &events[..count]).await.unwrap();
             append_all(&store, room, events.clone()).await;
-            assert_eq!(assert_sound(&store, room).await[2..], as_stored(&events), "{count}");
+            assert_eq!(assert_sound(&store, room).await[2..], events, "{count}");
             assert_eq!(store.member(room, ann).await.unwrap().unwrap().read, ReadMark { seq: 153, ordinal: 151 });
         }
         store.close().await;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use mongodb::bson::{Document, doc};
 use natter::{
-    store::{NewEvent, ReadMark, RoomCreated},
+    event::{Event, fold::ReadMark},
+    store::RoomCreated,
     types::{RoomId, RoomRole},
 };
 
 use super::{
     fixture::{add, add_group, append_all, assert_sound, gone, joined, message, private, renamed, role_set, whole_log},
     mongo::Place,
-    mongo_log::{as_stored, document, with_place},
+    mongo_log::{document, with_place},
 };
 
 /// Ways to look at a room.
@@ -43,7 +44,7 @@ async fn a_room_whose_making_was_cut_off_is_completed_by_the_next_who_looks() {
                 _ => assert!(other.rooms(None, 99).await.unwrap().iter().any(|record| record.room_id == room)),
             }
             let log = whole_log(&other, room).await;
-            assert_eq!(log[..2], as_stored(&new.events), "{pair}");
+            assert_eq!(log[..2], new.events, "{pair}");
             assert_eq!(place.head_seq(room).await, log.len() as i64, "{pair}");
             for (user, seq) in [(ann, 1), (bob, 2)] {
                 let member = other.member(room, user).await.unwrap().expect("a member");
@@ -61,7 +62,7 @@ async fn a_room_whose_making_was_cut_off_is_completed_by_the_next_who_looks() {
 }
 
 /// The state of a room's documents when whoever made it died after the first write, or after some of the later ones.
-async fn take_back(place: &Place, events: &[NewEvent], room: RoomId, cut: usize) {
+async fn take_back(place: &Place, events: &[Event], room: RoomId, cut: usize) {
     let opening: Vec<Document> = events.iter().map(|event| document(room, event)).collect();
     place
         .of("rooms")

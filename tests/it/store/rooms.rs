@@ -4,7 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures_util::future::join_all;
 use natter::{
-    store::{MemberRecord, NewRoom, ReadMark, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Store},
+    event::fold::ReadMark,
+    store::{MemberRecord, NewRoom, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Store},
     types::{RoomId, RoomKind, RoomRole, UserId},
 };
 
@@ -273,7 +274,7 @@ pub async fn a_summary_shows_the_latest_message_and_the_first_names(store: Arc<d
         room: store.room(room).await.unwrap().unwrap(),
         role: RoomRole::Member,
         read: ReadMark { seq: 5, ordinal: 1 },
-        last_message: Some(last.body),
+        last_message: Some(last.frame.body()),
         usernames: vec!["Cid".into(), "bob".into()],
     };
     assert_eq!(store.rooms_of(people[0], None, 9, 2).await.unwrap(), [expected]);

@@ -8,12 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use natter::{
     config,
+    event::Event,
     metrics::Metrics,
+    protocol::Frame,
     store::{
-        NewEvent, Page, Rotation, Store, StoreError,
+        Page, Rotation, Store, StoreError,
         sqlite::{OpenError, RestoreError, SqliteStore, restore},
     },
     types::{RoomId, UserId},
@@ -47,8 +48,8 @@ fn open_error(file: &Path) -> OpenError {
     try_open(file, 0).map(drop).expect_err("it must not open")
 }
 
-fn big(seq: u64, ordinal: u64, sender: UserId) -> NewEvent {
-    NewEvent { body: Bytes::from(vec![b'x'; 8_000]), ..message(seq, ordinal, sender) }
+fn big(seq: u64, ordinal: u64, sender: UserId) -> Event {
+    Event { frame: Frame::of(&[b'x'; 8_000]), ..message(seq, ordinal, sender) }
 }
 
 /// Appends until the store is full; returns how many were acknowledged.

@@ -1,0 +1,173 @@
+//! The one fold: what a stretch of a log changes, all its events taken together. It knows no database and no room.
+//!
+//! Rooms in memory, both stores and the audit of a log apply the same [`Stretch`] to what they keep. Each takes it apart field
+//! by field, so that the compiler leads there when events say something new.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{Event, Kind};
+use crate::types::{Ordinal, RoomRole, Seq, Timestamp, UserId};
+
+/// How far a member has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadMark {
+    pub seq: Seq,
+    /// The ordinal of the event at `seq`; unread = the room's `messages` - this.
+    pub ordinal: Ordinal,
+}
+
+/// What a stretch of a log says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    pub head: Head,
+    /// The own marks of those who wrote.
+    pub marks: HashMap<UserId, ReadMark>,
+    pub members: BTreeMap<UserId, Standing>,
+    /// The last name given, and where.
+    pub name: Option<(Seq, String)>,
+}
+
+/// The end of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub seq: Seq,
+    pub messages: Ordinal,
+    pub active_at: Timestamp,
+    /// `None`: the stretch has no message.
+    pub last_message: Option<Seq>,
+}
+
+/// What a stretch says of one user's membership.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// The last event of the stretch about this user.
+    pub at: Seq,
+    /// Where they joined last; everything is known of them then.
+    pub joined: Option<Joining>,
+    /// Set after that.
+    pub role: Option<RoomRole>,
+    /// Left after that.
+    pub gone: bool,
+}
+
+/// Coming into a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    pub username: Arc<str>,
+    pub role: RoomRole,
+    /// What they have read by coming.
+    pub mark: ReadMark,
+}
+
+impl Standing {
+    /// The role that somebody who joined has at the end.
+    pub fn role_or(&self, joining: &Joining) -> RoomRole {
+        self.role.unwrap_or(joining.role)
+    }
+}
+
+impl Stretch {
+    /// Of a log without events.
+    pub fn of_nothing(created_at: Timestamp) -> Self {
+        let head = Head { seq: 0, messages: 0, active_at: created_at, last_message: None };
+        Self { head, marks: HashMap::new(), members: BTreeMap::new(), name: None }
+    }
+
+    /// `None` where there are no events.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Self> {
+        let mut all = Self::of_nothing(Timestamp(0));
+        events.into_iter().for_each(|event| all.add(event));
+        (all.head.seq > 0).then_some(all)
+    }
+
+    fn add(&mut self, event: &Event) {
+        let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
+        let last_message = if event.is_message() { Some(event.seq) } else { self.head.last_message };
+        self.head = Head { seq: event.seq, messages: event.ordinal, active_at: event.sent_at, last_message };
+        match &event.kind {
+            Kind::Message => drop(self.marks.insert(event.sender, mark)),
+            Kind::Joined { user, role, username } => {
+                let joined = Some(Joining { username: username.clone(), role: *role, mark });
+                self.members.insert(*user, Standing { at: event.seq, joined, ..Default::default() });
+            }
+            Kind::Gone { user } => {
+                let standing = self.members.entry(*user).or_default();
+                (standing.at, standing.gone) = (event.seq, true);
+            }
+            Kind::RoleSet { user, role } => {
+                let standing = self.members.entry(*user).or_default();
+                (standing.at, standing.role) = (event.seq, Some(*role));
+            }
+            Kind::Renamed { name } => self.name = Some((event.seq, name.clone())),
+        }
+    }
+
+    /// Nothing but the head and marks change.
+    pub fn is_plain(&self) -> bool {
+        self.members.is_empty() && self.name.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{protocol::Frame, types::MessageId};
+
+    fn log(sender: UserId, kinds: Vec<Kind>) -> Vec<Event> {
+        let mut ordinal = 10;
+        let event = |(seq, kind)| {
+            ordinal += Ordinal::from(kind == Kind::Message);
+            let (event_id, sent_at) = (MessageId::fresh(), Timestamp(seq as i64));
+            Event { seq, ordinal, sender, client_id: None, event_id, sent_at, kind, frame: Frame::of(b"{}") }
+        };
+        (20..).zip(kinds).map(event).collect()
+    }
+
+    #[test]
+    fn messages_move_the_head_and_their_senders_mark() {
+        let ann = UserId::fresh();
+        let all = Stretch::of(&log(ann, vec![Kind::Message; 3])).expect("events");
+        assert_eq!(all.head, Head { seq: 22, messages: 13, active_at: Timestamp(22), last_message: Some(22) });
+        assert_eq!(all.marks, HashMap::from([(ann, ReadMark { seq: 22, ordinal: 13 })]));
+        assert!(all.is_plain());
+        assert_eq!(Stretch::of(&[]), None);
+    }
+
+    #[test]
+    fn of_what_happens_to_a_member_the_end_counts() {
+        let (ann, bob, cid) = (UserId::fresh(), UserId::fresh(), UserId::fresh());
+        let (reader, owner) = (RoomRole::Reader, RoomRole::Owner);
+        let kinds = vec![
+            Kind::RoleSet { user: bob, role: owner },
+            Kind::Gone { user: bob },
+            Kind::Joined { user: bob, role: reader, username: "bob".into() },
+            Kind::RoleSet { user: cid, role: owner },
+            Kind::Message,
+            Kind::Gone { user: cid },
+            Kind::Renamed { name: "tea".into() },
+            Kind::Renamed { name: "cocoa".into() },
+        ];
+        let all = Stretch::of(&log(ann, kinds)).expect("events");
+        let joining = Joining { username: "bob".into(), role: reader, mark: ReadMark { seq: 22, ordinal: 10 } };
+        assert_eq!(all.members[&bob], Standing { at: 22, joined: Some(joining), role: None, gone: false });
+        assert_eq!(all.members[&cid], Standing { at: 25, joined: None, role: Some(owner), gone: true });
+        assert_eq!(all.name, Some((27, "cocoa".into())));
+        assert_eq!(all.head.last_message, Some(24));
+        assert!(!all.is_plain());
+    }
+
+    #[test]
+    fn a_role_that_follows_on_coming_is_the_one_that_holds() {
+        let (ann, bob) = (UserId::fresh(), UserId::fresh());
+        let kinds = vec![
+            Kind::Joined { user: bob, role: RoomRole::Member, username: "bob".into() },
+            Kind::RoleSet { user: bob, role: RoomRole::Reader },
+        ];
+        let all = Stretch::of(&log(ann, kinds)).expect("events");
+        let standing = &all.members[&bob];
+        assert_eq!(standing.role_or(standing.joined.as_ref().expect("joined")), RoomRole::Reader);
+    }
+}
