@@ -1,54 +1,80 @@
 //! Whether the store is known to be away: every append has failed for `rooms.away_millis`. Posts are then refused at once, not
-//! after `rooms.post_secs` each; now and then one is let through, and the first that is stored ends it.
+//! after `rooms.post_secs` each, until the store answers somebody.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
-/// So often a post is let through to a store that is away.
-const TRY_EVERY: Duration = Duration::from_millis(250);
+use super::Chat;
+
+/// So often a store that fails is asked whether it could serve.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) struct Away {
-    /// `None` while appends succeed.
-    failing: Mutex<Option<Failing>>,
+    failing: Mutex<Failing>,
     known_after: Duration,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
 struct Failing {
-    since: Instant,
-    tried: Instant,
+    /// When the first append began that failed, after the last one that did not; `None` while appends succeed.
+    since: Option<Instant>,
+    answered: Option<Instant>,
+    /// A task asks the store.
+    asked: bool,
 }
 
 impl Away {
     pub fn new(known_after: Duration) -> Self {
-        Self { failing: Mutex::new(None), known_after }
+        Self { failing: Mutex::default(), known_after }
     }
 
-    pub fn failed(&self) {
-        let now = Instant::now();
-        self.failing.lock().get_or_insert(Failing { since: now, tried: now });
+    /// An append that began then came to nothing. `true`: somebody must ask the store from now on.
+    fn failed(&self, began: Instant) -> bool {
+        let mut failing = self.failing.lock();
+        // One room may have trouble of its own, and fail late, while others are stored.
+        let began = failing.answered.map_or(began, |answered| answered.max(began));
+        failing.since.get_or_insert(began);
+        !std::mem::replace(&mut failing.asked, true)
     }
 
     pub fn answered(&self) {
-        *self.failing.lock() = None;
+        let mut failing = self.failing.lock();
+        failing.since = None;
+        failing.answered = Some(Instant::now());
     }
 
     pub fn is_known(&self) -> bool {
-        self.failing.lock().is_some_and(|failing| failing.since.elapsed() >= self.known_after)
+        self.failing.lock().since.is_some_and(|since| since.elapsed() >= self.known_after)
     }
 
-    /// Whether a post may be tried now.
-    pub fn lets_through(&self) -> bool {
+    /// `true`: it fails still, and is to be asked.
+    fn goes_on(&self) -> bool {
         let mut failing = self.failing.lock();
-        let Some(failing) = failing.as_mut().filter(|failing| failing.since.elapsed() >= self.known_after) else {
-            return true;
-        };
-        let due = failing.tried.elapsed() >= TRY_EVERY;
-        if due {
-            failing.tried = Instant::now();
+        failing.asked = failing.since.is_some();
+        failing.asked
+    }
+}
+
+impl Chat {
+    /// An append that began then failed because the store could not be reached.
+    pub(super) fn store_failed(self: &Arc<Self>, began: Instant) {
+        if !self.away.failed(began) {
+            return;
         }
-        due
+        let chat = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ASK_EVERY).await;
+                let Some(chat) = chat.upgrade().filter(|chat| chat.away.goes_on()) else { return };
+                if chat.store.ready().await.is_ok() {
+                    chat.away.answered();
+                }
+            }
+        });
     }
 }
 
@@ -57,25 +83,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_known_once_it_has_failed_for_so_long_and_until_the_first_success() {
-        let soon = Away::new(Duration::ZERO);
-        assert!(!soon.is_known() && soon.lets_through());
-        soon.failed();
-        assert!(soon.is_known() && !soon.lets_through());
-        soon.answered();
-        assert!(!soon.is_known() && soon.lets_through());
-
-        let late = Away::new(Duration::MAX);
-        late.failed();
-        assert!(!late.is_known() && late.lets_through());
+    fn it_is_known_once_appends_have_failed_for_so_long_and_until_the_first_success() {
+        let away = Away::new(Duration::from_secs(60));
+        let minute_ago = Instant::now().checked_sub(Duration::from_secs(60)).expect("the machine is older");
+        away.failed(Instant::now());
+        assert!(!away.is_known());
+        away.failing.lock().since = Some(minute_ago);
+        away.failed(Instant::now());
+        assert!(away.is_known());
+        away.answered();
+        assert!(!away.is_known());
+        away.failed(minute_ago);
+        assert!(!away.is_known(), "another append has succeeded since");
     }
 
     #[test]
-    fn now_and_then_one_is_let_through() {
+    fn one_task_asks_until_the_store_answers() {
         let away = Away::new(Duration::ZERO);
-        away.failed();
-        away.failing.lock().as_mut().expect("failing").tried -= TRY_EVERY;
-        assert!(away.lets_through());
-        assert!(!away.lets_through());
+        assert!(away.failed(Instant::now()));
+        assert!(!away.failed(Instant::now()), "it is asked already");
+        assert!(away.goes_on());
+        away.answered();
+        assert!(!away.goes_on());
+        assert!(away.failed(Instant::now()), "the next time, another one");
     }
 }

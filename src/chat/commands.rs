@@ -130,10 +130,13 @@ impl Chat {
         let older = |event: &Event| {
             if page.messages_only { event.ordinal > 1 } else { event.seq > 1 }
         };
+        let last = events.last().map(|last| (last.seq, cut_short || goes_on(end, page, last)));
+        let (last, goes_on) = last.unwrap_or_default();
         Ok(History {
-            head: events.last().map_or(head, |last| last.seq.max(head)),
+            // Who is told to go on from the page's end misses nothing by a newer head.
+            head: if goes_on { end.0 } else { last.max(head) },
             next_before: events.first().filter(|first| older(first)).map(|first| first.seq),
-            next_after: events.last().filter(|last| cut_short || goes_on(end, page, last)).map(|last| last.seq),
+            next_after: goes_on.then_some(last),
             bodies: events.into_iter().map(|event| event.frame.body()).collect(),
         })
     }

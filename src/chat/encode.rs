@@ -3,21 +3,13 @@
 use std::collections::VecDeque;
 
 use super::{
-    room::Room,
+    room::{End, Room},
     work::{Item, Work},
 };
 use crate::{
     event::{Event, Place, Saying},
-    types::{Ordinal, Seq, Timestamp},
+    types::{Ordinal, Timestamp},
 };
-
-/// Where a room's log ends at some moment.
-#[derive(Clone, Copy)]
-pub(super) struct End {
-    pub head: Seq,
-    pub messages: Ordinal,
-    pub last_sent_at: Timestamp,
-}
 
 /// The items as the events that follow the end of the log.
 pub(super) fn encode(room: &Room, items: &VecDeque<Item>, end: End) -> Vec<Event> {

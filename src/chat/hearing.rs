@@ -26,7 +26,7 @@ impl Room {
     /// `true` where a task must be started to take in what was heard.
     fn note_heard(&self, head: Seq, events: Vec<Event>, most: usize) -> bool {
         let mut live = self.live.lock();
-        let known = live.head;
+        let known = live.end.head;
         if head > known && live.inbox.others_first.take().is_some() {
             self.turn_taken.notify_waiters();
         }
@@ -35,7 +35,7 @@ impl Room {
 
     fn next_heard(&self) -> Option<(Seq, Vec<Event>)> {
         let mut live = self.live.lock();
-        let known = live.head;
+        let known = live.end.head;
         live.inbox.next(known)
     }
 
@@ -230,8 +230,8 @@ impl Chat {
         self.store.repair(room.id).await?;
         self.catch_up(room).await?;
         let mut live = room.live.lock();
-        if !live.writing {
-            live.doubtful = None;
+        if !live.desk.writing {
+            live.desk.doubtful = None;
         }
         Ok(())
     }
@@ -293,7 +293,7 @@ mod tests {
         chat::{
             Caller,
             commands::new_room,
-            room::{Burst, Subscriber},
+            subscriber::{Burst, Subscriber, SubscriberId},
             users::Username,
         },
         config::Config,
@@ -310,6 +310,9 @@ mod tests {
     }
 
     impl Subscriber for FollowsAll {
+        fn id(&self) -> SubscriberId {
+            SubscriberId(1)
+        }
         fn user(&self) -> UserId {
             self.user
         }

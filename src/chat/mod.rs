@@ -1,7 +1,7 @@
 //! The domain: rooms, who is in them, what was said. It knows neither HTTP nor sockets.
 //!
-//! - `room.rs` is a room: its log's live end, its members and who follows it; `ring.rs` keeps its recent frames, and
-//!   `writer.rs` is the one writer that makes its log grow: `work.rs` is what it is asked, `rules.rs` what it allows, `encode.rs`
+//! - `room.rs` is a room: its log's live end, its members and who follows it; `ring.rs` keeps its recent frames,
+//!   `fan_out.rs` and `hand_out.rs` offer them to each `subscriber.rs`, and `writer.rs` is the one writer that makes its log grow: `work.rs` is what it is asked, `rules.rs` what it allows, `encode.rs`
 //!   what it writes, `away.rs` whether the store is known to be away.
 //! - `rooms.rs` is the table of the rooms in memory.
 //! - `commands.rs` is what people do to rooms: open, invite, rename, read.
@@ -16,6 +16,8 @@ mod away;
 mod changes;
 pub mod commands;
 mod encode;
+mod fan_out;
+mod hand_out;
 mod hearing;
 mod inbox;
 pub mod online;
@@ -25,6 +27,7 @@ pub mod room;
 pub mod rooms;
 mod rules;
 pub mod sessions;
+pub mod subscriber;
 pub mod users;
 mod watch;
 pub mod work;
@@ -237,7 +240,7 @@ async fn reread_doubtful(chat: Arc<Chat>) {
     chat.rooms.each(|room| {
         let doubt = {
             let live = room.live.lock();
-            live.doubtful.is_some() && !live.writing
+            live.desk.doubtful.is_some() && !live.desk.writing
         };
         if doubt {
             doubtful.push(room);

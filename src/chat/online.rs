@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::room::Subscriber;
+use super::subscriber::{Subscriber, SubscriberId};
 use crate::{
     config::Config,
     metrics::Metrics,
@@ -149,9 +149,8 @@ impl Online {
         }
     }
 
-    /// `connection` is told apart by where it is in memory.
-    pub fn remove(&self, user: UserId, connection: *const ()) {
-        self.leave(user, |entry| entry.connections.retain(|c| !std::ptr::addr_eq(Arc::as_ptr(c), connection)));
+    pub fn remove(&self, user: UserId, connection: SubscriberId) {
+        self.leave(user, |entry| entry.connections.retain(|other| other.id() != connection));
     }
 
     fn leave(&self, user: UserId, change: impl FnOnce(&mut Entry)) {

@@ -100,6 +100,11 @@ impl Ring {
         }
     }
 
+    /// The seq of the latest event.
+    pub fn head(&self) -> Seq {
+        self.next - 1
+    }
+
     /// The seq of the oldest event held; the next event's where it holds none.
     fn first(&self) -> Seq {
         self.next - self.entries.len() as Seq

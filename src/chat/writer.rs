@@ -13,8 +13,8 @@ use std::{
 use super::{
     Chat, ChatError, Result,
     changes::Patience,
-    encode::{End, encode},
-    room::{Live, Room},
+    encode::encode,
+    room::{End, Live, Room},
     rules::{REUSED, check},
     work::{Actor, Item, Pending, Posted, Reply, Work},
 };
@@ -33,21 +33,21 @@ const CATCH_UP_PAGES: usize = 100;
 impl Chat {
     /// Queues work for the room's writer and starts it where none runs. Work of one caller keeps its order.
     pub(crate) fn submit(self: &Arc<Self>, room: &Arc<Room>, by: Actor, work: Work, reply: Reply) {
-        if !self.away.lets_through() {
+        if self.away.is_known() {
             self.metrics.bound_hit("rooms.away_millis");
             return reply.send(Err(StoreError::Unavailable("it does not answer".into()).into()));
         }
         let until = Instant::now() + Duration::from_secs(self.config.rooms.post_secs);
         let refused = {
             let mut live = room.live.lock();
-            if live.pending.len() >= self.config.rooms.pending_posts {
+            if live.desk.pending.len() >= self.config.rooms.pending_posts {
                 Some(reply)
             } else {
                 live.touch();
-                live.pending.push_back(Pending { by, work, reply, until });
+                live.desk.pending.push_back(Pending { by, work, reply, until });
                 self.metrics.pending_posts.inc();
-                if !live.writing {
-                    live.writing = true;
+                if !live.desk.writing {
+                    live.desk.writing = true;
                     self.at_work.spawn(write(self.clone(), room.clone()));
                 }
                 None
@@ -83,14 +83,14 @@ async fn write(chat: Arc<Chat>, room: Arc<Room>) {
         room.others_first().await;
         let (batch, refused) = {
             let mut live = room.live.lock();
-            let before = live.pending.len();
+            let before = live.desk.pending.len();
             let (items, refused) = take_batch(&mut live, room.kind, &chat);
-            chat.metrics.pending_posts.dec_by((before - live.pending.len()) as i64);
+            chat.metrics.pending_posts.dec_by((before - live.desk.pending.len()) as i64);
             if items.is_empty() && refused.is_empty() {
-                live.writing = false;
+                live.desk.writing = false;
                 return;
             }
-            (Batch { items, judged_at: live.head }, refused)
+            (Batch { items, judged_at: live.end.head }, refused)
         };
         for (reply, error) in refused {
             reply.send(Err(error));
@@ -111,9 +111,9 @@ impl Drop for WriterGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut live = self.room.live.lock();
-            live.doubtful = live.doubtful.or(Some(live.head));
-            live.writing = false;
-            let abandoned = std::mem::take(&mut live.pending);
+            live.desk.doubtful = live.desk.doubtful.or(Some(live.end.head));
+            live.desk.writing = false;
+            let abandoned = std::mem::take(&mut live.desk.pending);
             drop(live);
             self.chat.metrics.pending_posts.dec_by(abandoned.len() as i64);
         }
@@ -133,16 +133,16 @@ impl Batch {
         let mut refused = Vec::new();
         let end = {
             let live = room.live.lock();
-            if live.head != self.judged_at {
+            if live.end.head != self.judged_at {
                 for item in std::mem::take(&mut self.items) {
                     match check(&live, room.kind, &item.by, &item.work, chat) {
                         Ok(()) => self.items.push_back(item),
                         Err(error) => refused.push((item, error)),
                     }
                 }
-                self.judged_at = live.head;
+                self.judged_at = live.end.head;
             }
-            End { head: live.head, messages: live.messages, last_sent_at: live.last_sent_at }
+            live.end
         };
         for (item, error) in refused {
             fail(VecDeque::from([item]), error);
@@ -159,12 +159,12 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
     let now = Instant::now();
     let mut bytes = 0;
     while items.len() < chat.config.rooms.batch_events && bytes < chat.config.rooms.batch_bytes {
-        let Some(next) = live.pending.front() else { break };
+        let Some(next) = live.desk.pending.front() else { break };
         let alone = !matches!(next.work, Work::Post { .. });
         if alone && !items.is_empty() {
             break;
         }
-        let Some(Pending { by, work, reply, until }) = live.pending.pop_front() else { break };
+        let Some(Pending { by, work, reply, until }) = live.desk.pending.pop_front() else { break };
         if until < now {
             refused.push((reply, ChatError::Busy("rooms.post_secs")));
         } else if let Err(error) = check(live, kind, &by, &work, chat) {
@@ -197,6 +197,7 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
 async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
     let mut patience = Patience::of_secs(chat.config.rooms.post_secs);
     while !batch.items.is_empty() {
+        let began = Instant::now();
         let tried = try_commit(chat, room, &mut batch).await;
         let error = match tried {
             // Others have written first, again and again. An earlier try may have been stored all the same.
@@ -206,7 +207,7 @@ async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
         };
         let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
         if worth_waiting {
-            chat.away.failed();
+            chat.store_failed(began);
         }
         if !worth_waiting || chat.away.is_known() || !patience.pause().await {
             fail(batch.items, error);
@@ -233,7 +234,7 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Re
         Ok(appended) => appended,
         Err(StoreError::Unavailable(why)) => {
             let mut live = room.live.lock();
-            live.doubtful = live.doubtful.or(Some(head));
+            live.desk.doubtful = live.desk.doubtful.or(Some(head));
             return Err(StoreError::Unavailable(why).into());
         }
         Err(error) => return Err(error.into()),
@@ -283,9 +284,9 @@ fn lost_a_race(chat: &Chat, room: &Room) {
 
 /// After an append of unknown outcome: what of `items` stands in the log is acknowledged, and nothing is in doubt any more.
 async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
-    let Some(after) = room.live.lock().doubtful else { return Ok(()) };
+    let Some(after) = room.live.lock().desk.doubtful else { return Ok(()) };
     read_back(chat, room, items, after).await?;
-    room.live.lock().doubtful = None;
+    room.live.lock().desk.doubtful = None;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::{
     app::App,
     chat::{
         Caller,
-        room::{Burst, Subscriber},
+        subscriber::{Burst, Subscriber, SubscriberId},
     },
     metrics::CloseCode,
     protocol::{self, Frame},
@@ -36,6 +36,7 @@ pub(super) enum Mode {
 
 pub(crate) struct Connection {
     pub(super) app: Arc<App>,
+    id: SubscriberId,
     pub(super) user: UserId,
     pub(super) username: Arc<str>,
     pub(super) mode: Mode,
@@ -46,20 +47,16 @@ pub(crate) struct Connection {
     _seat: Seat,
 }
 
-/// - `closing` is set once; from then on nothing but what was queued before and the close frame goes out.
+/// - `phase` only moves forward.
 /// - Times are seconds on the clock of `Sockets`.
 pub(super) struct State {
     pub outbox: Outbox,
     pub session: SessionId,
     pub expires_at: i64,
     pub in_flight: usize,
-    /// Closes when nothing is in flight any more.
-    pub draining: bool,
     pub bad_frames: u32,
     pub frames: FrameRate,
-    pub closing: Option<Closing>,
-    /// Nothing can be read or written any more.
-    pub dead: bool,
+    pub phase: Phase,
     pub heard_at: u32,
     /// A ping went out then, and nothing has been heard since.
     pinged_at: Option<u32>,
@@ -75,14 +72,35 @@ pub(super) struct State {
 impl State {
     /// Nothing more may be asked of it or promised to it.
     pub fn is_over(&self) -> bool {
-        self.closing.is_some() || self.dead
+        matches!(self.phase, Phase::Closing { .. } | Phase::Dead { .. })
+    }
+
+    pub fn is_dead(&self) -> bool {
+        matches!(self.phase, Phase::Dead { .. })
+    }
+
+    pub fn die(&mut self) {
+        if !self.is_dead() {
+            self.phase = Phase::Dead { was_closing: self.is_over() };
+        }
     }
 }
 
-pub(super) struct Closing {
-    since: u32,
-    /// The client has said goodbye already: once the echo is out there is nothing to wait for.
-    pub ends_when_drained: bool,
+/// How far a connection is on its way out.
+pub(super) enum Phase {
+    Open,
+    /// It takes nothing more from the client, and closes when nothing is in flight any more.
+    Draining,
+    /// Nothing but what was queued before and the close frame goes out.
+    Closing {
+        since: u32,
+        /// The client has said goodbye already: once the echo is out there is nothing to wait for.
+        asked: bool,
+    },
+    /// Nothing can be read or written any more.
+    Dead {
+        was_closing: bool,
+    },
 }
 
 /// A token bucket in two words.
@@ -110,11 +128,9 @@ impl Connection {
             session: caller.session_id,
             expires_at: caller.expires_at,
             in_flight: 0,
-            draining: false,
             bad_frames: 0,
             frames: FrameRate { spent: 0.0, at: now },
-            closing: None,
-            dead: false,
+            phase: Phase::Open,
             heard_at: now,
             pinged_at: None,
             behind_since: None,
@@ -124,6 +140,7 @@ impl Connection {
         };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            id: app.sockets.next_id(),
             app,
             user: caller.user_id,
             username: caller.username.clone(),
@@ -143,10 +160,6 @@ impl Connection {
         matches!(self.mode, Mode::OneRoom(_))
     }
 
-    pub(super) fn address(&self) -> *const () {
-        std::ptr::from_ref(self).cast()
-    }
-
     pub(super) fn wake(&self) {
         self.task.wake();
     }
@@ -154,7 +167,7 @@ impl Connection {
     /// Puts an answer in line and has the task write it: answers that come together leave in one write.
     pub(super) fn send(&self, frame: &Frame) {
         let mut state = self.state();
-        if state.closing.is_none() {
+        if !state.is_over() {
             state.outbox.push(frame.bytes().clone());
         }
         drop(state);
@@ -164,7 +177,7 @@ impl Connection {
     /// As [`Connection::send`], of bytes that are frames already.
     pub(super) fn send_bytes(&self, frames: Bytes) {
         let mut state = self.state();
-        if state.closing.is_none() {
+        if !state.is_over() {
             state.outbox.push(frames);
         }
         drop(state);
@@ -176,11 +189,11 @@ impl Connection {
         let mut state = self.state();
         state.in_flight -= 1;
         if let Some(frame) = frame
-            && state.closing.is_none()
+            && !state.is_over()
         {
             state.outbox.push(frame.bytes().clone());
         }
-        let last = state.draining && state.in_flight == 0;
+        let last = matches!(state.phase, Phase::Draining) && state.in_flight == 0;
         drop(state);
         if last {
             self.close(Close::Draining);
@@ -191,7 +204,9 @@ impl Connection {
     /// Takes nothing more from the client, and closes once everything that was asked is answered.
     pub(super) fn drain(&self) {
         let mut state = self.state();
-        state.draining = true;
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Draining;
+        }
         let answered = state.in_flight == 0;
         drop(state);
         if answered {
@@ -206,7 +221,7 @@ impl Connection {
 
     pub(super) fn close_with(&self, why: Close, reason: &str) {
         let mut state = self.state();
-        if state.closing.is_some() || state.dead {
+        if state.is_over() {
             return;
         }
         state.outbox.push(protocol::close_frame(why.code(), reason));
@@ -216,7 +231,7 @@ impl Connection {
     /// The client said goodbye; `echo` is the answer to that.
     pub(super) fn close_asked(&self, echo: Vec<u8>) {
         let mut state = self.state();
-        if state.closing.is_some() || state.dead {
+        if state.is_over() {
             return;
         }
         state.outbox.push(echo.into());
@@ -225,7 +240,7 @@ impl Connection {
 
     fn begin_closing(&self, mut state: MutexGuard<'_, State>, code: u16, reason: &'static str, asked: bool) {
         self.app.metrics.closes.get_or_create(&CloseCode { code, reason }).inc();
-        state.closing = Some(Closing { since: self.app.sockets.now(), ends_when_drained: asked });
+        state.phase = Phase::Closing { since: self.app.sockets.now(), asked };
         let subscriptions = state.outbox.take_subscriptions();
         drop(state);
         self.leave(subscriptions);
@@ -244,7 +259,7 @@ impl Connection {
     pub(super) fn leave(&self, subscriptions: Vec<(u32, Subscription)>) {
         for (slot, subscription) in subscriptions {
             self.app.metrics.subscriptions.dec();
-            subscription.room.unsubscribe(subscription.key, self.address(), slot);
+            subscription.room.unsubscribe(subscription.key, self.id, slot);
         }
     }
 
@@ -252,17 +267,18 @@ impl Connection {
     pub(super) fn tick(&self, now: u32, unix: i64) -> Option<u32> {
         let sockets = &self.app.config.sockets;
         let mut state = self.state();
-        if state.dead {
-            return None;
-        }
-        if let Some(closing) = &state.closing {
-            if now.saturating_sub(closing.since) >= sockets.close_secs as u32 {
-                state.dead = true;
+        match state.phase {
+            Phase::Open | Phase::Draining => {}
+            Phase::Closing { since, .. } if now.saturating_sub(since) < sockets.close_secs as u32 => {
+                return Some(now + 1);
+            }
+            Phase::Closing { .. } => {
+                state.die();
                 drop(state);
                 self.wake();
                 return None;
             }
-            return Some(now + 1);
+            Phase::Dead { .. } => return None,
         }
         if unix >= state.expires_at {
             drop(state);
@@ -303,8 +319,8 @@ impl Connection {
     pub(super) fn watch_tick(&self, now: u32) -> bool {
         let sockets = &self.app.config.sockets;
         let mut state = self.state();
-        let closing = state.closing.is_some();
-        if state.dead || (!closing && !state.outbox.blocked) {
+        let closing = matches!(state.phase, Phase::Closing { .. });
+        if state.is_dead() || (!closing && !state.outbox.blocked) {
             state.watched = false;
             state.behind_since = None;
             return false;
@@ -328,6 +344,10 @@ impl Connection {
 }
 
 impl Subscriber for Connection {
+    fn id(&self) -> SubscriberId {
+        self.id
+    }
+
     fn user(&self) -> UserId {
         self.user
     }
@@ -338,7 +358,7 @@ impl Subscriber for Connection {
 
     fn offer(&self, slot: u32, burst: &Burst) {
         let mut state = self.state();
-        if state.closing.is_some() || state.dead {
+        if state.is_over() {
             return;
         }
         let outbox = &mut state.outbox;
@@ -353,7 +373,7 @@ impl Subscriber for Connection {
         if level {
             match outbox.write_through(&self.stream, &burst.merged, &self.app.metrics) {
                 Ok(taken) => through = taken,
-                Err(_) => state.dead = true,
+                Err(_) => state.die(),
             }
         }
         let outbox = &mut state.outbox;
@@ -366,7 +386,7 @@ impl Subscriber for Connection {
         } else {
             outbox.wait(slot);
         }
-        let asleep = through && !state.outbox.blocked && !state.dead;
+        let asleep = through && !state.outbox.blocked && !state.is_dead();
         drop(state);
         if !asleep {
             self.wake();
@@ -395,7 +415,7 @@ impl Subscriber for Connection {
             return;
         }
         let mut state = self.state();
-        if state.closing.is_some() || state.dead || (state.outbox.blocked && !matters) {
+        if state.is_over() || (state.outbox.blocked && !matters) {
             return;
         }
         let full = state.outbox.queued_bytes() + frame.bytes().len() > self.app.config.sockets.outbox_bytes;

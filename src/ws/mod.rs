@@ -22,7 +22,7 @@ mod wheel;
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -31,6 +31,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::{connection::Connection, wheel::Wheel};
 use crate::{
+    chat::subscriber::SubscriberId,
     config::Config,
     metrics::Metrics,
     protocol::{Frame, Said},
@@ -43,6 +44,7 @@ const LATECOMERS_EVERY: Duration = Duration::from_millis(100);
 pub struct Sockets {
     started: Instant,
     open: Arc<Open>,
+    ids: AtomicU64,
     wheel: Wheel,
     /// Reads from the store for connections that are behind their rooms' rings.
     replays: Semaphore,
@@ -81,6 +83,7 @@ impl Sockets {
         Self {
             started,
             open: Arc::new(open),
+            ids: AtomicU64::new(0),
             wheel: Wheel::start(started),
             replays: Semaphore::new(config.sockets.replays),
             metrics,
@@ -95,6 +98,10 @@ impl Sockets {
     /// Wraps after 49 days: compare by difference.
     fn now_millis(&self) -> u32 {
         self.started.elapsed().as_millis() as u32
+    }
+
+    fn next_id(&self) -> SubscriberId {
+        SubscriberId(self.ids.fetch_add(1, Relaxed))
     }
 
     /// `None` where as many are open as may be (`sockets.connections`).

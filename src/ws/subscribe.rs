@@ -6,10 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{connection::Connection, frames::Since, outbox::Subscription, refusal::Refusal};
 use crate::{
-    chat::{
-        Chat, ChatError,
-        room::{Room, Subscriber},
-    },
+    chat::{Chat, ChatError, room::Room, subscriber::Subscriber},
     protocol::{Frame, Refused, Said, Subscribed},
     types::{RoomId, Seq},
 };
@@ -180,6 +177,6 @@ fn unsubscribe(connection: &Connection, id: RoomId) -> bool {
     };
     let Some((slot, subscription)) = removed else { return false };
     connection.app.metrics.subscriptions.dec();
-    subscription.room.unsubscribe(subscription.key, connection.address(), slot);
+    subscription.room.unsubscribe(subscription.key, connection.id(), slot);
     true
 }

@@ -17,11 +17,17 @@ use tokio::{io::Interest, net::TcpStream};
 use super::{
     close::Close,
     commands,
-    connection::Connection,
+    connection::{Connection, Phase},
     outbox::Pumped,
     reader::{self, Partial},
 };
-use crate::{chat::room::Room, event::Event, metrics::CloseCode, store::Page, types::Seq};
+use crate::{
+    chat::{room::Room, subscriber::Subscriber},
+    event::Event,
+    metrics::CloseCode,
+    store::Page,
+    types::Seq,
+};
 
 /// Writes of one connection before other tasks may run.
 const WRITES_A_TURN: usize = 16;
@@ -63,8 +69,10 @@ impl Task {
             drop(state);
             return connection.close(Close::RateLimit);
         }
-        if state.closing.is_some() {
-            state.dead |= matches!(heard.close, Some(Close::Asked(_)));
+        if state.is_over() {
+            if matches!(heard.close, Some(Close::Asked(_))) {
+                state.die();
+            }
             return;
         }
         if heard.texts.is_empty() && heard.close.is_none() {
@@ -122,10 +130,12 @@ impl Task {
     fn may_read(&self) -> bool {
         let sockets = &self.connection.app.config.sockets;
         let state = self.connection.state();
-        state.closing.is_some()
-            || (!state.draining
-                && state.in_flight < sockets.in_flight
-                && state.outbox.queued_bytes() < sockets.outbox_bytes)
+        match state.phase {
+            Phase::Open => state.in_flight < sockets.in_flight && state.outbox.queued_bytes() < sockets.outbox_bytes,
+            Phase::Draining => false,
+            // For the client's goodbye.
+            Phase::Closing { .. } | Phase::Dead { .. } => true,
+        }
     }
 
     /// `Ready`: the socket is at its end.
@@ -134,7 +144,7 @@ impl Task {
         let max = connection.app.config.sockets.write_bytes;
         for _ in 0..WRITES_A_TURN {
             let mut state = connection.state();
-            if state.dead {
+            if state.is_dead() {
                 return Poll::Ready(());
             }
             match state.outbox.pump(&connection.stream, connection.only_messages(), max, &connection.app.metrics) {
@@ -155,7 +165,7 @@ impl Task {
                     return Poll::Pending;
                 }
                 Ok(Pumped::Level) => {
-                    let over = state.closing.as_ref().is_some_and(|closing| closing.ends_when_drained);
+                    let over = matches!(state.phase, Phase::Closing { asked: true, .. });
                     return if over { Poll::Ready(()) } else { Poll::Pending };
                 }
             }
@@ -189,11 +199,12 @@ impl Drop for Task {
     fn drop(&mut self) {
         let connection = &self.connection;
         let mut state = connection.state();
-        if state.closing.is_none() {
+        let was_closing = matches!(state.phase, Phase::Closing { .. } | Phase::Dead { was_closing: true });
+        if !was_closing {
             let gone = CloseCode { code: 1006, reason: "gone without a word" };
             connection.app.metrics.closes.get_or_create(&gone).inc();
         }
-        state.dead = true;
+        state.die();
         let subscriptions = state.outbox.take_subscriptions();
         drop(state);
         connection.leave(subscriptions);
@@ -201,7 +212,7 @@ impl Drop for Task {
         if let Err(error) = socket2::SockRef::from(&connection.stream).shutdown(Shutdown::Both) {
             tracing::trace!(%error, "the client was gone before");
         }
-        connection.app.chat.online.remove(connection.user, connection.address());
+        connection.app.chat.online.remove(connection.user, connection.id());
     }
 }
 

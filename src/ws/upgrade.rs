@@ -26,10 +26,7 @@ use super::{
 };
 use crate::{
     app::App,
-    chat::{
-        Caller,
-        room::{Room, Subscriber},
-    },
+    chat::{Caller, room::Room, subscriber::Subscriber},
     http::{
         authorize::RoomGrant,
         request::Request,

@@ -229,6 +229,12 @@ async fn there_is_no_gap_between_replay_and_live_while_somebody_writes() {
         assert_dense(&events_to(&mut socket, head + 40).await, since + 1);
     }
     writing.shutdown().await;
+    assert_replayed(&server).await;
+}
+
+/// Something was read from the store for a reader who was behind the ring.
+async fn assert_replayed(server: &Server) {
+    assert!(server.metric("natter_replayed_events_total").await > 0.0, "everything came from the ring");
 }
 
 #[tokio::test]
@@ -249,6 +255,7 @@ async fn a_reader_far_behind_the_ring_gets_the_log_from_the_store_byte_for_byte(
     for message in message_bytes(&ann, &room).await {
         assert_eq!(one_room.next_text().await, message);
     }
+    assert_replayed(&server).await;
 }
 
 #[tokio::test]
@@ -267,6 +274,7 @@ async fn a_reader_behind_the_ring_meets_a_writer_without_a_gap() {
         }
     };
     while_posting(&ann, &room, 200, reading).await;
+    assert_replayed(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

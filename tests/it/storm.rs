@@ -92,7 +92,7 @@ async fn headers_without_end_are_refused() {
 async fn a_handshake_cut_at_every_byte_leaves_nothing_behind() {
     let mut calm = Calm::with(&[]).await;
     let handshake = wire::handshake(&calm.ann.reach, "/ws", &calm.ann.token);
-    for at in (0..handshake.len()).step_by(7) {
+    for at in 0..handshake.len() {
         let mut raw = calm.raw().await;
         raw.write(&handshake[..at]).await;
     }

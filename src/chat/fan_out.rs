@@ -1,0 +1,142 @@
+//! What a room's fan-out works on: the recent frames, who follows them, and how far they were offered. It knows no room.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use slab::Slab;
+
+use super::{
+    ring::Ring,
+    subscriber::{Burst, Subscriber, SubscriberId},
+};
+use crate::types::{RoomId, Seq, UserId};
+
+/// A burst ends with the event that makes it so long.
+const BURST_BYTES: usize = 64 * 1024;
+
+pub(super) struct Subscription {
+    pub subscriber: Arc<dyn Subscriber>,
+    pub slot: u32,
+}
+
+/// - `ring` ends with the head of the log, and holds nothing that is not durable.
+/// - `handed_out ≤ head`: up to there every subscriber has been offered everything.
+/// - `running` while a task hands out bursts.
+pub(super) struct FanOut {
+    pub ring: Ring,
+    subscribers: Slab<Subscription>,
+    handed_out: Seq,
+    running: bool,
+}
+
+impl FanOut {
+    pub fn new(ring: Ring) -> Self {
+        let handed_out = ring.head();
+        Self { ring, subscribers: Slab::new(), handed_out, running: false }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.subscribers.is_empty()
+    }
+
+    pub fn add(&mut self, subscriber: Arc<dyn Subscriber>, slot: u32) -> usize {
+        self.subscribers.insert(Subscription { subscriber, slot })
+    }
+
+    /// `false`: the subscription is gone, and its key may be another's now.
+    pub fn remove(&mut self, key: usize, subscriber: SubscriberId, slot: u32) -> bool {
+        let is_mine = |s: &Subscription| s.slot == slot && s.subscriber.id() == subscriber;
+        let mine = self.subscribers.get(key).is_some_and(is_mine);
+        if mine {
+            self.subscribers.remove(key);
+        }
+        mine
+    }
+
+    pub fn remove_user(&mut self, user: UserId) -> Vec<Subscription> {
+        let keys: Vec<usize> =
+            self.subscribers.iter().filter(|(_, s)| s.subscriber.user() == user).map(|(key, _)| key).collect();
+        keys.into_iter().map(|key| self.subscribers.remove(key)).collect()
+    }
+
+    /// How many slots there are to go through; some may be empty.
+    pub fn slots(&self) -> usize {
+        self.subscribers.capacity()
+    }
+
+    pub fn at(&self, slot: usize) -> Option<&Subscription> {
+        self.subscribers.get(slot)
+    }
+
+    pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
+        self.subscribers.iter().map(|(_, s)| s.subscriber.clone()).collect()
+    }
+
+    /// Up to which event the ring may let go of frames once this one is in it.
+    pub fn may_forget(&self, seq: Seq) -> Seq {
+        if self.is_idle() { seq } else { self.handed_out }
+    }
+
+    /// For how many subscribers a fan-out should start now; `None` where none should, or one runs.
+    pub fn begin(&mut self) -> Option<usize> {
+        if self.is_idle() {
+            self.handed_out = self.ring.head();
+            return None;
+        }
+        if self.running || self.handed_out == self.ring.head() {
+            return None;
+        }
+        self.running = true;
+        Some(self.subscribers.len())
+    }
+
+    /// What has not been handed out yet; `None`, and the fan-out is over, where there is nothing.
+    pub fn next_burst(&mut self, room: RoomId) -> Option<Burst> {
+        let burst = self.burst(room);
+        if burst.is_none() {
+            (self.handed_out, self.running) = (self.ring.head(), false);
+        }
+        burst
+    }
+
+    fn burst(&mut self, room: RoomId) -> Option<Burst> {
+        if self.handed_out == self.ring.head() || self.is_idle() {
+            return None;
+        }
+        let first = self.handed_out + 1;
+        let mut only_messages = true;
+        let mut frames = Vec::new();
+        let mut bytes = 0;
+        for entry in self.ring.after(self.handed_out)? {
+            only_messages &= entry.is_message;
+            bytes += entry.frame.bytes().len();
+            frames.push(entry.frame.bytes());
+            if bytes >= BURST_BYTES {
+                break;
+            }
+        }
+        let last = self.handed_out + frames.len() as Seq;
+        let merged = match frames[..] {
+            [one] => one.clone(),
+            _ => frames
+                .into_iter()
+                .fold(BytesMut::with_capacity(bytes), |mut all, frame| {
+                    all.extend_from_slice(frame);
+                    all
+                })
+                .freeze(),
+        };
+        self.handed_out = last;
+        Some(Burst { room, first, last, merged, only_messages })
+    }
+
+    pub fn is_far(&self) -> bool {
+        self.running && self.ring.is_half_full_after(self.handed_out)
+    }
+
+    /// The fan-out has failed: everything from `first` on is to be offered once more.
+    pub fn stop(&mut self, first: Seq) {
+        self.handed_out = self.handed_out.min(first - 1);
+        self.running = false;
+    }
+}
