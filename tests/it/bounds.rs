@@ -99,8 +99,8 @@ async fn slow_headers_are_cut_off() {
     for start in ["", "GET /heal", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
         let mut raw = server.reach.raw().await;
         raw.write(start).await;
-        let rest = raw.rest().await;
-        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
+        // There is no request yet that could be answered.
+        assert_eq!(raw.rest().await, b"");
     }
     assert_counted(&server, "limits.header_secs").await;
 }

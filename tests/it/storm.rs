@@ -85,6 +85,12 @@ async fn headers_without_end_are_refused() {
         // A refusal may be lost with the reset that follows unread bytes.
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
     }
+    // Of these everything is read, and the refusal arrives.
+    for header in [format!("X-Long: {}\r\n", "x".repeat(40_000)), "X-Many: x\r\n".repeat(150)] {
+        let mut raw = calm.raw().await;
+        raw.write(format!("GET /ws HTTP/1.1\r\nHost: x\r\n{header}\r\n")).await;
+        assert_eq!(raw.answer().await.status, 431);
+    }
     calm.ends().await;
 }
 
@@ -114,9 +120,10 @@ async fn handshakes_that_dawdle_are_cut_off_and_hold_up_nobody() {
     }
     calm.holds().await;
     for mut raw in slow {
-        let answer = raw.rest().await;
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+        assert_eq!(raw.rest().await, b"", "there is no request yet that could be answered");
     }
+    let cut_off = r#"natter_bound_hits_total{setting="limits.header_secs"}"#;
+    assert!(calm.server.metric(cut_off).await >= 29.0);
     calm.ends().await;
 }
 
