@@ -2,7 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, PASSWORD, Server, until};
+use crate::{
+    harness::{Answer, PASSWORD, Server, until},
+    readers::message_bytes,
+    wire,
+};
 
 /// Rates on, and each so wide that only the one a test sets is ever felt.
 async fn server(settings: &[(&str, &str)]) -> Server {
@@ -10,6 +14,10 @@ async fn server(settings: &[(&str, &str)]) -> Server {
         ("limits.rates", "on"),
         ("limits.requests_per_sec", "10000"),
         ("limits.requests_burst", "10000"),
+        ("limits.posts_per_sec", "10000"),
+        ("limits.posts_burst", "10000"),
+        ("limits.frames_per_sec", "10000"),
+        ("limits.frames_burst", "10000"),
         ("limits.signups_per_minute", "10000"),
         ("limits.signups_burst", "10000"),
         ("limits.failed_logins_per_address", "10000"),
@@ -19,6 +27,12 @@ async fn server(settings: &[(&str, &str)]) -> Server {
 
 fn count(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
+}
+
+/// The settings whose bounds were hit.
+async fn bounds_hit(server: &Server) -> Vec<String> {
+    let setting = |series: String| Some(series.strip_prefix("natter_bound_hits_total{setting=\"")?.replace("\"}", ""));
+    server.metrics().await.into_keys().filter_map(setting).collect()
 }
 
 #[tokio::test]
@@ -132,6 +146,44 @@ async fn posts_are_throttled_per_user_and_those_let_through_are_in_the_log() {
     bob.post(&room, "bob is not held up by ann").await;
     let page = ann.history(&room, "").await;
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(posted + 1));
+}
+
+#[tokio::test]
+async fn posts_over_a_socket_are_throttled_too_and_each_is_told_how_long_to_wait() {
+    let server = server(&[("limits.posts_per_sec", "1"), ("limits.posts_burst", "5")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut socket = ann.socket().await;
+    let post = |n| json!({"type": "post", "chat_id": room, "content": "hello", "client_id": format!("c{n}"), "req": n});
+    wire::send_at_once(&mut socket, (0..20).map(post)).await;
+    let mut posted = 0;
+    for n in 0..20 {
+        let answer = socket.find(&format!("the answer to {n}"), |answer| answer["req"] == n).await;
+        if answer["type"] == "posted" {
+            posted += 1;
+            continue;
+        }
+        assert_eq!((&answer["code"], &answer["client_id"]), (&json!("rate_limited"), &json!(format!("c{n}"))));
+        assert!(answer["retry_after"].as_u64().is_some_and(|secs| secs >= 1), "{answer}");
+    }
+    assert!((5..20).contains(&posted), "{posted}");
+    assert_eq!(bounds_hit(&server).await, ["limits.posts_per_sec"]);
+    bob.socket().await.post(&room, "bob is not held up by ann", "c0").await;
+    assert_eq!(message_bytes(&ann, &room).await.len(), posted + 1);
+}
+
+#[tokio::test]
+async fn more_posts_than_the_rate_allows_close_a_socket_of_one_room_with_4429() {
+    let server = server(&[("limits.posts_per_sec", "1"), ("limits.posts_burst", "5")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut socket = ann.one_room(&room, None).await;
+    wire::send_at_once(&mut socket, (0..20).map(|n| json!({"message": format!("m{n}")}))).await;
+    assert_eq!(socket.closed().await.code, 4429);
+    assert_eq!(bounds_hit(&server).await, ["limits.posts_per_sec"]);
+    bob.post(&room, "bob is not held up by ann").await;
+    let stored = message_bytes(&ann, &room).await.len() - 1;
+    assert!((5..20).contains(&stored), "{stored}");
 }
 
 #[tokio::test]

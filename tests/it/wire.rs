@@ -1,10 +1,12 @@
 //! WebSocket frames by hand, for what no client library would send, and for clients that never answer.
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::{
-    Person, Raw, Reach,
+    Person, Raw, Reach, Socket,
     contract::{self, Channel},
+    in_time,
 };
 
 pub const CONTINUATION: u8 = 0x0;
@@ -70,6 +72,12 @@ pub async fn open(person: &Person, path: &str) -> Raw {
     raw.write(handshake(&person.reach, path, &person.token)).await;
     assert_eq!(raw.answer().await.status, 101);
     raw
+}
+
+/// Sends texts on an open socket, all in one write.
+pub async fn send_at_once(socket: &mut Socket, texts: impl Iterator<Item = Value>) {
+    let frames: Vec<u8> = texts.flat_map(|value| text(&value)).collect();
+    in_time("the server to read", socket.stream().write_all(&frames)).await.expect("an open connection");
 }
 
 /// What a server sent, as opcodes and payloads. It must be whole frames, unmasked and unfragmented; a half one at the end
