@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Person, Posted, Server, Socket},
-    readers::{assert_error, parse},
+    readers::{assert_error, message_bytes, parse},
+    wire,
 };
 
 async fn ann_in_a_room(server: &Server) -> (Person, Person, String, Socket) {
@@ -48,6 +49,59 @@ async fn a_post_that_is_repeated_is_the_first_one() {
     let other = json!({"type": "post", "chat_id": room, "content": "something else", "client_id": "c1"});
     assert_error(&socket.ask(other).await);
     assert_eq!(ann.head(&room).await, first.seq);
+}
+
+/// Posts these texts under each of `ids` client_ids, all in one write, and gives the answers by client_id. A batch gathers
+/// while the one before is committed, and its end divides the posts of one client_id at most: with fewer batches than
+/// client_ids, there were some whose posts were all in one.
+async fn post_in_batches(
+    server: &Server,
+    socket: &mut Socket,
+    room: &str,
+    ids: usize,
+    texts: &[&str],
+) -> Vec<Vec<Value>> {
+    let post = |n: usize| {
+        let (id, content) = (n / texts.len(), texts[n % texts.len()]);
+        json!({"type": "post", "chat_id": room, "content": content, "client_id": format!("c{id}"), "req": n})
+    };
+    let posts = ids * texts.len();
+    wire::send_at_once(socket, (0..posts).map(post)).await;
+    let mut answers = Vec::new();
+    for n in 0..posts {
+        answers.push(socket.find(&format!("the answer to {n}"), |answer| answer["req"] == n).await);
+    }
+    let batches = server.metric("natter_batch_events_count").await as usize;
+    assert!(batches < ids, "{batches} batches: no client_id may have had its posts in one");
+    answers.chunks(texts.len()).map(<[Value]>::to_vec).collect()
+}
+
+#[tokio::test]
+async fn of_two_texts_with_one_client_id_in_one_batch_the_second_is_refused_and_not_lost() {
+    let server = Server::start().await;
+    let (ann, _, room, mut socket) = ann_in_a_room(&server).await;
+    for answers in post_in_batches(&server, &mut socket, &room, 60, &["the first", "another"]).await {
+        assert_eq!(answers[0]["type"], "posted", "{}", answers[0]);
+        assert_error(&answers[1]);
+        assert_eq!((&answers[1]["code"], &answers[1]["client_id"]), (&json!("conflict"), &answers[0]["client_id"]));
+    }
+    let messages = message_bytes(&ann, &room).await;
+    assert_eq!(messages.len(), 60);
+    assert!(messages.iter().all(|text| parse(text)["content"] == "the first"));
+}
+
+#[tokio::test]
+async fn a_post_that_is_repeated_in_one_batch_is_acknowledged_each_time_as_one_message() {
+    let server = Server::start().await;
+    let (ann, _, room, mut socket) = ann_in_a_room(&server).await;
+    for answers in post_in_batches(&server, &mut socket, &room, 60, &["once", "once", "once"]).await {
+        let posted: Vec<Posted> = answers.iter().map(Posted::of).collect();
+        assert!(!posted[0].duplicate);
+        for again in &posted[1..] {
+            assert_eq!(*again, Posted { duplicate: true, ..posted[0].clone() });
+        }
+    }
+    assert_eq!(message_bytes(&ann, &room).await.len(), 60);
 }
 
 #[tokio::test]
