@@ -111,6 +111,46 @@ async fn a_reader_too_far_behind_for_too_long_is_closed_with_1013_and_resumes_wi
 }
 
 #[tokio::test]
+async fn a_long_past_may_be_read_slowly_where_a_reader_who_was_level_would_be_closed() {
+    /// Each time more than fits into the buffers of a connection.
+    const POSTS: usize = 100;
+    let server = Server::with(&[
+        ("limits.message_chars", "100000"),
+        ("rooms.ring_events", "8"),
+        ("sockets.replay_events", "4"),
+        ("sockets.behind_secs", "1"),
+        ("sockets.ping_secs", "3600"),
+    ])
+    .await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let epoch = ann.history(&room, "").await["epoch"].as_str().expect("an epoch").to_owned();
+    let post_much = async || {
+        for _ in 0..POSTS {
+            ann.post(&room, &"x".repeat(100_000)).await;
+        }
+    };
+    post_much().await;
+    let mut newcomer = bob.small_socket(STALLED_BUFFER).await;
+    newcomer.resume(&room, 0, &epoch).await;
+    // Behind later than the newcomer, so that when it is closed, the newcomer would have been.
+    let mut was_level = stalled(&bob, &room).await;
+    post_much().await;
+    until("the reader who was level to be given up", async || closes(&server, 1013).await > 0.0).await;
+    let replayed = server.metric("natter_replayed_events_total").await;
+    assert!(replayed < POSTS as f64, "the newcomer was never behind: {replayed} events went out");
+
+    let head = ann.head(&room).await;
+    let events = events_to(&mut newcomer, head).await;
+    assert_eq!(events.len() as u64, head);
+    assert_dense(&events, 1);
+    newcomer.drain().await;
+    let closed = was_level.closed().await;
+    assert!([1013, 1006].contains(&closed.code), "{closed:?}");
+    assert_eq!(closes(&server, 1013).await, 1.0);
+}
+
+#[tokio::test]
 async fn a_reader_who_pauses_and_goes_on_is_kept_and_misses_nothing() {
     let server = Server::with(&[("sockets.behind_secs", "3600"), ("rooms.ring_events", "8")]).await;
     let (ann, bob) = server.two_people().await;

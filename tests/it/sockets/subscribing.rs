@@ -1,10 +1,12 @@
 //! `subscribe` and `unsubscribe`: from where a room is followed, and what stands in the answer.
 
 use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt, task::JoinSet};
 
 use crate::{
-    harness::{Person, Server, Socket, seqs},
-    readers::{assert_dense, assert_error, assert_not_subscribed, events_to, log_bytes},
+    harness::{Person, Server, Socket, in_time, seqs},
+    readers::{assert_dense, assert_error, assert_not_subscribed, events_to, log_bytes, parse},
+    wire,
 };
 
 async fn epoch(person: &Person, room: &str) -> String {
@@ -221,4 +223,63 @@ async fn a_subscription_that_makes_no_sense_is_an_error_and_changes_nothing() {
     }
     ann.post(&room, "still here").await;
     assert_eq!(socket.next_event().await["seq"], head + 1);
+}
+
+/// Readers who follow a room's long past from its start again and again, for as long as this is kept. Where one at a time
+/// may read from the store, everybody else's replay waits for theirs; and they read much at once, most of it for nothing.
+async fn crowd_at_the_store(ann: &Person, bob: &Person) -> JoinSet<()> {
+    let room = ann.group("long", [bob]).await;
+    for _ in 0..200 {
+        ann.post(&room, &"語".repeat(4_000)).await;
+    }
+    let mut reading = JoinSet::new();
+    for _ in 0..8 {
+        let mut raw = wire::open(bob, "/ws").await;
+        let again = wire::text(&json!({"type": "subscribe", "chats": {&room: {"since": 0}}}));
+        reading.spawn(async move {
+            let mut most_of_it = vec![0; 2_000_000];
+            loop {
+                raw.write(&again).await;
+                in_time("a long past", raw.stream.read_exact(&mut most_of_it)).await.expect("an open socket");
+            }
+        });
+    }
+    reading
+}
+
+/// A replay that is under way knows the subscription by its place alone, and the new one has the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn following_a_room_anew_during_a_replay_gives_neither_gap_nor_repeat() {
+    let settings = [("sockets.replays", "1"), ("store.readers", "1"), ("rooms.ring_events", "8")];
+    let server = Server::with(&[&settings[..], &[("sockets.replay_events", "100")]].concat()).await;
+    let (ann, bob) = server.two_people().await;
+    let (room, head) = room_with_posts(&ann, &bob, 120).await;
+    let epoch = epoch(&ann, &room).await;
+    let _crowd = crowd_at_the_store(&ann, &bob).await;
+    let mut during_a_replay = 0;
+    for round in 0..30 {
+        let (old, new) = [(20, 20), (20, 60), (60, 20)][round % 3];
+        let mut chats = json!({&room: {"since": new, "epoch": epoch}});
+        // Rooms that nobody has are looked for in the store: for so long the room has begun, and its answer is not out.
+        for unknown in 0..200 * (round % 2) {
+            chats[format!("ffffffff-0000-7000-8000-{unknown:012}")] = Value::Null;
+        }
+        let mut socket = bob.socket().await;
+        socket.resume(&room, old, &epoch).await;
+        socket.send(json!({"type": "subscribe", "chats": chats, "req": "anew"})).await;
+        let (mut before, mut answer) = (Vec::new(), Value::Null);
+        while answer["req"] != "anew" {
+            let text = socket.next_text().await;
+            answer = parse(&text);
+            if answer["type"] == "message" {
+                before.push(text);
+            }
+        }
+        assert_eq!((&answer["type"], &answer["chats"][&room]["since"]), (&json!("subscribed"), &json!(new)));
+        assert_dense(&before, old + 1);
+        during_a_replay += usize::from(before.is_empty());
+        assert_dense(&events_to(&mut socket, head).await, new + 1);
+        assert!(socket.drain().await.iter().all(|frame| frame["type"] != "message"));
+    }
+    assert!(during_a_replay > 0, "every replay was over before the room was followed anew");
 }
