@@ -250,3 +250,6 @@ async fn reread_doubtful(chat: Arc<Chat>) {
         chat.settle_doubt(&room).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
