@@ -2,7 +2,10 @@
 //! each gets everything, in order.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Caller, Chat, ChatError, Result,
-    room::{Burst, Pull, Room, Subscriber},
+    room::{Pull, Room},
+    subscriber::{Burst, Subscriber, SubscriberId},
     users::Username,
     work::{Posted, Reply, Work},
 };
@@ -38,6 +42,7 @@ struct Scene {
     chat: Arc<Chat>,
     room: Arc<Room>,
     ann: Caller,
+    readers: AtomicU64,
     _folder: TempDir,
 }
 
@@ -62,7 +67,7 @@ impl Scene {
         };
         let id = chat.open_group(&ann, "tea", &[]).await.expect("a new room");
         let room = chat.find_room(id).await.expect("the room");
-        Self { chat, room, ann, _folder: folder }
+        Self { chat, room, ann, readers: AtomicU64::new(0), _folder: folder }
     }
 
     /// Somebody who follows the room from now on.
@@ -74,7 +79,8 @@ impl Scene {
     fn reader_with(&self, trouble: Option<Trouble>) -> Arc<Reader> {
         let read = watch::Sender::new(Read { cursor: self.room.head(), pieces: Vec::new() });
         let (room, user, key) = (self.room.clone(), self.ann.user_id, OnceLock::new());
-        let reader = Arc::new(Reader { room, user, key, read, trouble: Mutex::new(trouble) });
+        let id = SubscriberId(self.readers.fetch_add(1, Relaxed));
+        let reader = Arc::new(Reader { id, room, user, key, read, trouble: Mutex::new(trouble) });
         let joined = self.room.subscribe(reader.clone(), 0).expect("a member");
         reader.key.set(joined.key).expect("it joins once");
         reader
@@ -132,6 +138,7 @@ type Trouble = Box<dyn FnOnce() + Send>;
 
 /// Somebody's connection: level with the room it takes bursts as they are offered, else it reads from its cursor.
 struct Reader {
+    id: SubscriberId,
     room: Arc<Room>,
     user: UserId,
     /// The room's name for it.
@@ -146,8 +153,8 @@ struct Read {
 }
 
 impl Reader {
-    fn leave(self: &Arc<Self>) {
-        self.room.unsubscribe(*self.key.get().expect("it has joined"), Arc::as_ptr(self).cast(), 0);
+    fn leave(&self) {
+        self.room.unsubscribe(*self.key.get().expect("it has joined"), self.id, 0);
     }
 
     /// Everything it got, once it has come to `seq`.
@@ -159,6 +166,10 @@ impl Reader {
 }
 
 impl Subscriber for Reader {
+    fn id(&self) -> SubscriberId {
+        self.id
+    }
+
     fn user(&self) -> UserId {
         self.user
     }
@@ -250,7 +261,10 @@ async fn a_writer_that_waits_for_a_fan_out_is_not_left_waiting_when_that_panics(
 /// everything goes on.
 async fn assert_going_on(scene: &Scene, start: Seq, pending: Acknowledged, readers: &[Arc<Reader>]) {
     assert_unknown(&acknowledged(pending).await);
-    assert!(scene.room.live.lock().doubtful.is_some(), "nobody would read the log for what the writer may have stored");
+    assert!(
+        scene.room.live.lock().desk.doubtful.is_some(),
+        "nobody would read the log for what the writer may have stored"
+    );
     assert_eq!(scene.chat.metrics.pending_posts.get(), 0);
     assert_eq!(scene.post("and on").await.seq, start + 2);
     let last = scene.post("and on again").await.seq;
@@ -296,7 +310,7 @@ async fn however_many_follow_a_room_and_leave_it_each_who_stays_gets_every_event
         // Those who stay have the last places.
         let left: Vec<_> = (0..40).map(|_| scene.reader()).collect();
         let readers: Vec<_> = (0..count).map(|_| scene.reader()).collect();
-        left.iter().for_each(Reader::leave);
+        left.iter().for_each(|reader| reader.leave());
         let mut last = start;
         for _ in 0..5 {
             let posts: Vec<_> = (0..5).map(|n| scene.submit(&format!("post {n}"))).collect();
@@ -309,5 +323,23 @@ async fn however_many_follow_a_room_and_leave_it_each_who_stays_gets_every_event
             assert!(reader.read_to(last).await == log, "one of {count} got something else than the log");
         }
         assert!(left.iter().all(|reader| reader.read.borrow().cursor == start), "one got something after it had left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn where_all_workers_lend_a_hand_each_reader_still_gets_every_event_in_order() {
+    let scene = Scene::with(Config::default()).await;
+    let start = scene.room.head();
+    let readers: Vec<_> = (0..5_000).map(|_| scene.reader()).collect();
+    let mut last = start;
+    for round in 0..10 {
+        let posts: Vec<_> = (0..20).map(|n| scene.submit(&format!("{round} {n}"))).collect();
+        for told in posts {
+            last = acknowledged(told).await.expect("a post that is stored").seq;
+        }
+    }
+    let log = scene.log_after(start).await;
+    for reader in readers {
+        assert!(reader.read_to(last).await == log, "not what the log says");
     }
 }

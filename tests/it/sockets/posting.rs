@@ -270,3 +270,20 @@ async fn answers_to_one_socket_are_frames_of_compact_json() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_refusal_names_the_field_as_the_client_wrote_it() {
+    let server = Server::start().await;
+    let (ann, _, room, mut socket) = ann_in_a_room(&server).await;
+    let refused = socket.ask(json!({"type": "post", "chat_id": room, "content": "", "client_id": "c"})).await;
+    assert_eq!(refused["code"], "validation_error");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.starts_with("content: ")), "{refused}");
+    ann.try_post(&room, &json!({"message": ""})).await.refused_field("message");
+    let mut one_room = ann.one_room(&room, None).await;
+    // As many as it takes to be closed with the reason.
+    for _ in 0..10 {
+        one_room.send(json!({"message": ""})).await;
+    }
+    let closed = one_room.closed().await;
+    assert!(closed.code == 1008 && closed.reason.starts_with("message: "), "{closed:?}");
+}
