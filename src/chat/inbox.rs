@@ -1,8 +1,8 @@
 //! What a room has heard of its log from other nodes, and whose turn it is to write there.
 //!
 //! What is heard waits here until the one task that takes it in has come to it (`hearing.rs`), so that the order of the bus
-//! is kept. And where two nodes write to one room, whoever is nearer to the database or has just won would win every next seq
-//! as well: a node that keeps losing asks the others to let it go first, once.
+//! is kept. Where two nodes write to one room, a distant one would lose the race for every seq; a node that keeps losing asks
+//! the others to yield once.
 
 use std::{
     collections::VecDeque,

@@ -1,8 +1,8 @@
 //! The one writer of a room: it takes what is pending as a batch, makes it durable, and only then lets anyone see it.
 //!
 //! While a commit is in flight the next batch gathers; that is the whole of group commit. A batch is a run of posts, or
-//! one change of the room alone, so that whoever comes after a change is judged by it. An append whose outcome is unknown is
-//! settled by reading the log back: what stands there is acknowledged, and nothing is written twice.
+//! one change of the room alone, so that what follows a change is checked against it. After an append of unknown outcome the
+//! room reads back what was stored: events that are in the log are acknowledged, and nothing is written twice.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -127,8 +127,8 @@ struct Batch {
 }
 
 impl Batch {
-    /// The end of the log that the items may follow now. Other nodes' events may have come since they were judged, and
-    /// then they are judged again, by the very state whose end this is; who is refused is answered.
+    /// The end of the log that the items may follow now. Where other nodes' events have come since the items were checked,
+    /// checks them again against the current head, and answers those that no longer pass.
     fn end(&mut self, chat: &Chat, room: &Room) -> End {
         let mut refused = Vec::new();
         let end = {
@@ -216,8 +216,8 @@ async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
     }
 }
 
-/// One append and what follows from it. What is settled leaves the batch; the rest may be tried again after `Ok`, and after
-/// an error whose outcome is unknown.
+/// One append and what follows from it. Items with a known outcome leave the batch. The rest may be tried again after `Ok`,
+/// and after an error that leaves the outcome open.
 async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Result<()> {
     settle(chat, room, &mut batch.items).await?;
     let end = batch.end(chat, room);
@@ -270,7 +270,7 @@ async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Re
     }
 }
 
-/// Whoever is nearer to the database, or has just won, wins again; so the second time the others are asked to wait.
+/// A distant node would keep losing the race, so from its second loss on it asks the others to yield.
 fn lost_a_race(chat: &Chat, room: &Room) {
     let times = {
         let mut live = room.live.lock();
@@ -282,7 +282,7 @@ fn lost_a_race(chat: &Chat, room: &Room) {
     }
 }
 
-/// After an append of unknown outcome: what of `items` stands in the log is acknowledged, and nothing is in doubt any more.
+/// After an append of unknown outcome: reads the log back, and acknowledges those of `items` that it has.
 async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
     let Some(after) = room.live.lock().desk.doubtful else { return Ok(()) };
     read_back(chat, room, items, after).await?;

@@ -10,7 +10,7 @@
 //! It is *ordered*: the server stores one event after the other and stops at the first whose key is taken. So of each
 //! part a prefix is stored, and no part that follows is touched:
 //! - before the taken key: all of it;
-//! - the part with the taken key: what stands ahead of that. Its room looks what is there; here it only learns how far it came;
+//! - the part with the taken key: what stands ahead of that. Its room then reads back what was stored; here it only learns how far it came;
 //! - after it: nothing, and these parts are at the front of the queue again.
 //!
 //! Any other error, also one about the write concern alone, leaves the outcome of the whole command open

@@ -3,7 +3,7 @@
 //! While a commit waits for the disk the next batch gathers: that is the whole of group commit, and there is no timer.
 //!
 //! - Nobody is answered before the commit that holds their work, and a failed commit leaves nothing of anybody's.
-//! - An op that fails by itself (a panic, a constraint) is alone with it: the batch runs again, each op in a savepoint.
+//! - A failure of one op (a panic, a constraint) affects only that op: the batch runs again, each op in a savepoint.
 //!   That is why ops are `Fn`: they may run twice, and must change nothing but the database.
 //! - After trouble with the disk the next batch begins with a new connection, so that service comes back by itself.
 
