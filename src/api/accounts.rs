@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -162,11 +161,12 @@ pub async fn sign_in(app: &Arc<App>, mut request: Request) -> Result<Response, R
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let right = judged(app, &attempt, app.passwords.verify(password, hash).await)?;
     let Some(user) = user.filter(|_| right) else { return Err(wrong_credentials(app)) };
-    let login = match judged(app, &attempt, app.chat.begin_session(user).await.map_err(Rejection::from)) {
-        Err(refused) if refused.status == StatusCode::UNAUTHORIZED => return Err(wrong_credentials(app)),
+    // Not later: the client may leave while its login is stored, and its password was right all the same.
+    app.limiters.signed_in(&attempt);
+    let login = match app.chat.begin_session(user).await {
+        Err(ChatError::InvalidToken) => return Err(wrong_credentials(app)),
         login => login?,
     };
-    app.limiters.signed_in(&attempt);
     app.metrics.logins.inc();
     Ok(tokens(app, &login))
 }

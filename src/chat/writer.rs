@@ -339,6 +339,9 @@ fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
         chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
     }
     for (i, reply) in item.replies.into_iter().enumerate() {
+        if i > 0 {
+            chat.metrics.duplicate_posts.inc();
+        }
         reply.send(Ok(Posted { message_id: item.event_id, seq, sent_at, duplicate: i > 0 }));
     }
 }

@@ -20,12 +20,13 @@ pub enum Close {
     LoginEnded,
     RemovedFromRoom,
     NoPong,
-    RateLimit,
+    FrameRate,
+    PostRate,
 }
 
 impl Close {
     /// All of them, by their codes.
-    pub const ALL: [Close; 16] = [
+    pub const ALL: [Close; 17] = [
         Close::Asked(1000),
         Close::Asked(1001),
         Close::ProtocolError,
@@ -41,7 +42,8 @@ impl Close {
         Close::LoginEnded,
         Close::RemovedFromRoom,
         Close::NoPong,
-        Close::RateLimit,
+        Close::FrameRate,
+        Close::PostRate,
     ];
 
     pub fn code(self) -> u16 {
@@ -58,7 +60,7 @@ impl Close {
             Close::TokenExpired | Close::LoginEnded => 4401,
             Close::RemovedFromRoom => 4403,
             Close::NoPong => 4408,
-            Close::RateLimit => 4429,
+            Close::FrameRate | Close::PostRate => 4429,
         }
     }
 
@@ -78,7 +80,8 @@ impl Close {
             Close::LoginEnded => "login ended",
             Close::RemovedFromRoom => "removed from the chat",
             Close::NoPong => "no pong",
-            Close::RateLimit => "over limits.frames_per_sec",
+            Close::FrameRate => "over limits.frames_per_sec",
+            Close::PostRate => "over limits.posts_per_sec",
         }
     }
 
@@ -108,10 +111,8 @@ impl Close {
             Close::LoginEnded => "The login was ended: signed out, disabled, a new password, or an admin's logout.",
             Close::RemovedFromRoom => "On the socket of one chat: the user is no member of it any more.",
             Close::NoPong => "No pong came for sockets.pong_secs.",
-            Close::RateLimit => {
-                "More frames came than limits.frames_per_sec allows, or, on the socket of one chat, more posts than \
-                 limits.posts_per_sec."
-            }
+            Close::FrameRate => "More frames came than limits.frames_per_sec allows.",
+            Close::PostRate => "On the socket of one chat: more posts came than limits.posts_per_sec allows.",
         }
     }
 
@@ -123,7 +124,7 @@ impl Close {
             Close::Draining => Then::ReconnectSpread,
             Close::Internal | Close::TooSlow | Close::NotStored | Close::NoPong => Then::Resume,
             Close::TokenExpired | Close::LoginEnded => Then::SignIn,
-            Close::RateLimit => Then::BackOff,
+            Close::FrameRate | Close::PostRate => Then::BackOff,
         }
     }
 }

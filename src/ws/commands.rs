@@ -321,7 +321,7 @@ async fn one_room(connection: &Arc<Connection>, room: RoomId, text: &str) -> boo
     let (content, client_id) = match asked {
         Ok(asked) => asked,
         Err(Refusal { retry_after: Some(_), .. }) => {
-            connection.close(Close::RateLimit);
+            connection.close(Close::PostRate);
             return false;
         }
         Err(refusal) => return count_bad_frame(connection, &refusal.detail),

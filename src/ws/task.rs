@@ -67,7 +67,7 @@ impl Task {
         state.heard_at = connection.app.sockets.now();
         if over_rate {
             drop(state);
-            return connection.close(Close::RateLimit);
+            return connection.close(Close::FrameRate);
         }
         if state.is_over() {
             if matches!(heard.close, Some(Close::Asked(_))) {

@@ -179,7 +179,8 @@ async fn more_posts_than_the_rate_allows_close_a_socket_of_one_room_with_4429() 
     let room = ann.private(&bob).await;
     let mut socket = ann.one_room(&room, None).await;
     wire::send_at_once(&mut socket, (0..20).map(|n| json!({"message": format!("m{n}")}))).await;
-    assert_eq!(socket.closed().await.code, 4429);
+    let closed = socket.closed().await;
+    assert_eq!((closed.code, closed.reason.as_str()), (4429, "over limits.posts_per_sec"));
     assert_eq!(bounds_hit(&server).await, ["limits.posts_per_sec"]);
     bob.post(&room, "bob is not held up by ann").await;
     let stored = message_bytes(&ann, &room).await.len() - 1;
