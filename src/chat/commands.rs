@@ -117,8 +117,9 @@ impl Chat {
         let head = end.0;
         let mut events = self.store.events(room.id, page).await?;
         let read = events.len();
-        // Whether anything follows a page that is full is told by the head, and this node's may be old.
-        if read >= page.limit
+        // Whether anything follows a page that goes forward and is full is told by the head, and this node's may be old.
+        if page.after.is_some()
+            && read >= page.limit
             && events.last().is_some_and(|last| !goes_on(end, page, last))
             && self.store.shared().is_some()
         {

@@ -89,8 +89,11 @@ test('a message that the server refuses is marked, and can be tried again or dis
   await b.open('tea')
   await server.kill()
   for (const text of ['first', 'second']) await b.say(text)
+  // The page must not be back before it may no longer post.
+  await b.page.context().setOffline(true)
   await server.again()
   await ann.call('PATCH', `/chat/${room}/members/bob`, { role: 'reader' })
+  await b.page.context().setOffline(false)
   const failed = text => b.message(text).and(b.page.locator('[data-state=failed]'))
   await failed('first').waitFor()
   await failed('second').waitFor()
