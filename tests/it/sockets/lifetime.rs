@@ -1,10 +1,11 @@
 //! How long a socket lives: its token's end, pings, and the server's own end.
 
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::{
-    harness::{Server, seqs, until},
+    harness::{Server, in_time, seqs, until},
     readers::{acks, assert_error, log_bytes, parse, token_end, token_for, with_known_key},
     wire,
 };
@@ -159,4 +160,19 @@ async fn what_waits_for_room_to_answer_is_read_once_there_is() {
     for n in 0..10 {
         assert_eq!(socket.wait_for("pong").await["req"][0], n);
     }
+}
+
+#[tokio::test]
+async fn a_ping_that_comes_together_with_a_text_is_answered_too() {
+    let server = Server::start().await;
+    let ann = server.person("ann").await;
+    let mut raw = wire::open(&ann, "/ws").await;
+    let ping = wire::frame(9, b"hello");
+    raw.write([wire::text(&json!({"type": "ping", "req": "text"})), ping].concat()).await;
+    let (mut bytes, pong) = (Vec::new(), b"\x8a\x05hello");
+    while !bytes.windows(pong.len()).any(|part| part == pong) {
+        assert!(in_time("a pong", raw.stream.read_buf(&mut bytes)).await.expect("an open socket") > 0);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains(r#"{"type":"pong","req":"text"}"#), "the text has its answer: {text}");
 }
