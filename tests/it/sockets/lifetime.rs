@@ -176,3 +176,23 @@ async fn a_ping_that_comes_together_with_a_text_is_answered_too() {
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains(r#"{"type":"pong","req":"text"}"#), "the text has its answer: {text}");
 }
+
+#[tokio::test]
+async fn nothing_follows_on_the_close_frame() {
+    let server = Server::with(&[("sockets.close_secs", "1")]).await;
+    let (ann, bob) = server.two_people().await;
+    // One who never answers the close, and so stays connected for a while.
+    let mut raw = wire::open(&bob, "/ws").await;
+    let mut bytes = Vec::new();
+    let close = [0x11, 0x31];
+    bob.revoke().await.ok();
+    let at = loop {
+        if let Some(at) = bytes.windows(4).position(|part| part[0] == 0x88 && part[2..] == close) {
+            break at;
+        }
+        assert!(in_time("a close frame", raw.stream.read_buf(&mut bytes)).await.expect("an open socket") > 0);
+    };
+    ann.group("news for bob", [&bob]).await;
+    bytes.extend(raw.rest().await);
+    assert_eq!(bytes.len(), at + 2 + usize::from(bytes[at + 1]));
+}
