@@ -85,10 +85,16 @@ impl Raw {
         self.next_answer(false).await
     }
 
-    /// Everything until the server closes the connection; a reset counts as closed.
+    /// What comes, and has not been read yet, until the server closes the connection; a reset counts as closed.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await {}
         std::mem::take(&mut self.unread)
+    }
+
+    /// Everything up to and with the first `mark`.
+    pub async fn through(&mut self, mark: &[u8]) -> Vec<u8> {
+        let end = self.find(mark).await + mark.len();
+        self.unread.drain(..end).collect()
     }
 
     pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {

@@ -1,11 +1,10 @@
 //! How long a socket lives: its token's end, pings, and the server's own end.
 
 use serde_json::json;
-use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::{
-    harness::{Server, in_time, seqs, until},
+    harness::{Server, seqs, until},
     readers::{acks, assert_error, log_bytes, parse, token_end, token_for, with_known_key},
     wire,
 };
@@ -169,10 +168,7 @@ async fn a_ping_that_comes_together_with_a_text_is_answered_too() {
     let mut raw = wire::open(&ann, "/ws").await;
     let ping = wire::frame(9, b"hello");
     raw.write([wire::text(&json!({"type": "ping", "req": "text"})), ping].concat()).await;
-    let (mut bytes, pong) = (Vec::new(), b"\x8a\x05hello");
-    while !bytes.windows(pong.len()).any(|part| part == pong) {
-        assert!(in_time("a pong", raw.stream.read_buf(&mut bytes)).await.expect("an open socket") > 0);
-    }
+    let bytes = raw.through(b"\x8a\x05hello").await;
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains(r#"{"type":"pong","req":"text"}"#), "the text has its answer: {text}");
 }
@@ -183,16 +179,8 @@ async fn nothing_follows_on_the_close_frame() {
     let (ann, bob) = server.two_people().await;
     // One who never answers the close, and so stays connected for a while.
     let mut raw = wire::open(&bob, "/ws").await;
-    let mut bytes = Vec::new();
-    let close = [0x11, 0x31];
     bob.revoke().await.ok();
-    let at = loop {
-        if let Some(at) = bytes.windows(4).position(|part| part[0] == 0x88 && part[2..] == close) {
-            break at;
-        }
-        assert!(in_time("a close frame", raw.stream.read_buf(&mut bytes)).await.expect("an open socket") > 0);
-    };
+    raw.through(b"\x88\x0d\x11\x31login ended").await;
     ann.group("news for bob", [&bob]).await;
-    bytes.extend(raw.rest().await);
-    assert_eq!(bytes.len(), at + 2 + usize::from(bytes[at + 1]));
+    assert_eq!(raw.rest().await.escape_ascii().to_string(), "");
 }
