@@ -7,10 +7,11 @@
 //! The JSON holds usernames as text, though the record knows ids: replay and history stay a copy of bytes. When a person's
 //! account goes for good, the bodies that name them are written anew, by the same means by which a message is erased.
 //!
-//! [`Kind`] has one encoding, serde's: `postcard` makes the bus's bytes of it, JSON the exports' lines. SQLite and MongoDB
+//! [`Kind`] has one encoding, serde's: [`packed`] makes bytes of it for the bus and the journal, JSON the exports' lines. SQLite and MongoDB
 //! keep theirs, because they look things up by it (`codec.rs`, `codec_log.rs`).
 
 pub mod fold;
+pub mod packed;
 
 use std::sync::Arc;
 

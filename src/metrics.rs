@@ -61,6 +61,9 @@ pub struct Metrics {
     pub commit_ops: Histogram,
     pub commit_seconds: Histogram,
     pub write_queue: Gauge,
+    pub unsettled_bytes: Gauge,
+    pub unsettled_since: Gauge,
+    pub settled_events: Counter,
     pub read_queue: Gauge,
     pub store_errors: Counter,
     pub password_queue: Gauge,
@@ -108,6 +111,9 @@ impl Default for Metrics {
             commit_ops: Histogram::new(counts()),
             commit_seconds: Histogram::new(seconds()),
             write_queue: Gauge::default(),
+            unsettled_bytes: Gauge::default(),
+            unsettled_since: Gauge::default(),
+            settled_events: Counter::default(),
             read_queue: Gauge::default(),
             store_errors: Counter::default(),
             password_queue: Gauge::default(),
@@ -182,6 +188,22 @@ impl Metrics {
         r.register("commit_ops", "Writes in one commit of the store", self.commit_ops.clone());
         r.register_with_unit("commit", "One commit of the store", Unit::Seconds, self.commit_seconds.clone());
         r.register("store_write_queue", "Writes waiting for the store", self.write_queue.clone());
+        r.register(
+            "store_unsettled_bytes",
+            "Posts in the journal and not yet in the tables",
+            self.unsettled_bytes.clone(),
+        );
+        r.register_with_unit(
+            "store_unsettled_since",
+            "When the oldest of them was stored, in Unix time; 0: there are none",
+            Unit::Seconds,
+            self.unsettled_since.clone(),
+        );
+        r.register(
+            "store_settled_events",
+            "Events moved from the journal into the tables",
+            self.settled_events.clone(),
+        );
         r.register("store_read_queue", "Reads waiting for the store", self.read_queue.clone());
         r.register("store_errors", "Requests the store could not serve", self.store_errors.clone());
         r.register("password_queue", "Passwords waiting to be hashed", self.password_queue.clone());

@@ -108,6 +108,11 @@ pub struct Store {
     pub write_queue: usize,
     /// Writes in one commit.
     pub commit_ops: usize,
+    /// Posts that are in the journal and not yet in the tables, in bytes of memory; past it posts wait for so long. SQLite alone.
+    pub unsettled_bytes: usize,
+    pub unsettled_millis: u64,
+    /// Posts are moved into the tables after so long, or sooner where they are many. SQLite alone.
+    pub settle_secs: u64,
     /// The database may not grow past this; 0 is no limit but the disk's. SQLite alone.
     pub max_bytes: u64,
     /// MongoDB: insert commands on their way at once, and events in each.

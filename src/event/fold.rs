@@ -83,7 +83,8 @@ impl Stretch {
         (all.head.seq > 0).then_some(all)
     }
 
-    fn add(&mut self, event: &Event) {
+    /// One event more, which follows on those before.
+    pub fn add(&mut self, event: &Event) {
         let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
         let last_message = if event.is_message() { Some(event.seq) } else { self.head.last_message };
         self.head = Head { seq: event.seq, messages: event.ordinal, active_at: event.sent_at, last_message };

@@ -2,7 +2,7 @@
 //!
 //! A test is `async fn(Arc<dyn Store>)` in one of the modules here, and knows no store in particular. The list below
 //! makes each of them a test of a store; what only one kind of store promises stands in a module of its own
-//! (`sqlite.rs`, `mongo.rs`, `mongo_log.rs`, `mongo_repair.rs`).
+//! (`sqlite.rs`, `sqlite_journal.rs`, `mongo.rs`, `mongo_log.rs`, `mongo_repair.rs`).
 
 mod fixture;
 mod log;
@@ -13,6 +13,7 @@ mod moving;
 mod rooms;
 mod sessions;
 mod sqlite;
+mod sqlite_journal;
 mod users;
 
 /// Every test of the contract, run with `$with_store`, which opens an empty store for it.
@@ -96,6 +97,10 @@ macro_rules! contract {
 
 mod contract_on_sqlite {
     contract!(super::sqlite::with_store);
+}
+
+mod contract_on_sqlite_that_settles_every_post_at_once {
+    contract!(super::sqlite::with_store_that_settles_at_once);
 }
 
 mod contract_on_mongo {

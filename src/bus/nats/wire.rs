@@ -1,18 +1,15 @@
 //! What the nodes say to each other over NATS, as bytes: a header, and for [`Kind::Hints`] any number of hints until the end.
 //!
 //! Everything is `postcard`: fields one after the other, numbers as varints, an enum by the number of its variant. A list
-//! is its length and then its entries, and an event's body is its length and then the bytes as they are. Whatever changes
+//! is its length and then its entries, and an event is `event/packed.rs`'s. Whatever changes
 //! here changes [`SUBJECTS`] too, so that two versions never misread each other.
-
-use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::{Ended, Hint},
-    event::{self, Event},
-    protocol::Frame,
-    types::{MessageId, NodeId, Ordinal, RoomId, Seq, SessionId, Timestamp, UserId},
+    event::{Event, packed},
+    types::{NodeId, RoomId, Seq, SessionId, UserId},
 };
 
 /// What the subjects of this encoding begin with.
@@ -65,19 +62,6 @@ enum Said {
     AskPresence,
 }
 
-/// An event as it is written; its body follows it.
-#[derive(Serialize, Deserialize)]
-struct SaidEvent<'a> {
-    seq: Seq,
-    ordinal: Ordinal,
-    sender: UserId,
-    client_id: Option<&'a str>,
-    event_id: MessageId,
-    sent_at: i64,
-    kind: Cow<'a, event::Kind>,
-    body: usize,
-}
-
 /// One hint as one or several that say the same, each ready to go into a message.
 #[derive(Debug)]
 pub struct Parts {
@@ -119,28 +103,12 @@ fn advanced(room: RoomId, head: Seq, events: &[Event], inline: usize, most: usiz
     let bodies = events.iter().fold(0usize, |sum, event| sum.saturating_add(event.body().len()));
     if bodies <= inline {
         let out = put(Vec::with_capacity(64 + bodies + 128 * events.len()), &said(events.len()));
-        let out = events.iter().fold(out, put_event);
+        let out = events.iter().fold(out, packed::put);
         if out.len() <= most {
             return Parts { first: out, rest: Vec::new(), cut: false };
         }
     }
     Parts { first: put(Vec::new(), &said(0)), rest: Vec::new(), cut: true }
-}
-
-fn put_event(out: Vec<u8>, event: &Event) -> Vec<u8> {
-    let said = SaidEvent {
-        seq: event.seq,
-        ordinal: event.ordinal,
-        sender: event.sender,
-        client_id: event.client_id.as_deref(),
-        event_id: event.event_id,
-        sent_at: event.sent_at.0,
-        kind: Cow::Borrowed(&event.kind),
-        body: event.body().len(),
-    };
-    let mut out = put(out, &said);
-    out.extend_from_slice(event.body());
-    out
 }
 
 /// Only the first part of a whole list begins it; the others add to it.
@@ -175,32 +143,17 @@ fn take_hint(from: &mut &[u8]) -> Result<Hint, Undecodable> {
         Said::UserChanged(user) => Hint::UserChanged { user },
         Said::LoginEnded(user, login) => Hint::LoginEnded { user, which: Ended::One(login) },
         Said::LoginsEnded(user, keep) => Hint::LoginEnded { user, which: Ended::All { keep } },
-        Said::RoomAdvanced { room, head, events } => {
-            Hint::RoomAdvanced { room, head, events: take_list(from, events, take_event)? }
-        }
+        Said::RoomAdvanced { room, head, events } => Hint::RoomAdvanced {
+            room,
+            head,
+            events: take_list(from, events, |from| packed::take(from).ok_or(Undecodable))?,
+        },
         Said::MembershipChanged { room, user, seq, added } => Hint::MembershipChanged { room, user, seq, added },
         Said::ReadMoved { room, user, seq } => Hint::ReadMoved { room, user, seq },
         Said::Typing { room, user } => Hint::Typing { room, user },
         Said::RoomWanted { room, node } => Hint::RoomWanted { room, node },
         Said::Presence { node, whole, users } => Hint::Presence { node, users: take_list(from, users, take)?, whole },
         Said::AskPresence => Hint::AskPresence,
-    })
-}
-
-/// The body is copied, so that a short event does not keep a long message in memory.
-fn take_event(from: &mut &[u8]) -> Result<Event, Undecodable> {
-    let said: SaidEvent<'_> = take(from)?;
-    let (body, rest) = from.split_at_checked(said.body).ok_or(Undecodable)?;
-    *from = rest;
-    Ok(Event {
-        seq: said.seq,
-        ordinal: said.ordinal,
-        sender: said.sender,
-        client_id: said.client_id.map(String::from),
-        event_id: said.event_id,
-        sent_at: Timestamp(said.sent_at),
-        kind: said.kind.into_owned().named_in(body),
-        frame: Frame::of(body),
     })
 }
 
@@ -233,7 +186,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::types::RoomRole;
+    use crate::{
+        event,
+        protocol::Frame,
+        types::{MessageId, RoomRole, Timestamp},
+    };
 
     fn id() -> impl Strategy<Value = Uuid> {
         any::<u128>().prop_map(Uuid::from_u128)

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{codec::store_error, connection::open_plain};
 use crate::store::{Result, StoreError};
 
-/// Blocks until the copy is on disk. `to` must not exist; nothing is left of it after an error.
+/// Everything that is in the tables. Blocks until the copy is on disk. `to` must not exist; nothing is left of it after an error.
 pub(super) fn backup(database: &Path, to: &Path) -> Result<()> {
     // Made by us, so that nobody else may read it and nobody's file is overwritten.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(|error| cannot(to, &error))?;
@@ -31,7 +31,10 @@ pub(super) fn backup(database: &Path, to: &Path) -> Result<()> {
 fn copy(database: &Path, to: &Path) -> Result<()> {
     let text = to.to_str().ok_or_else(|| StoreError::Unsupported("the name of a backup must be UTF-8".into()))?;
     let copied = open_plain(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .and_then(|db: Connection| db.execute("VACUUM INTO ?", [text]));
+        .and_then(|db: Connection| db.execute("VACUUM INTO ?", [text]))
+        .and_then(|_| open_plain(to, OpenFlags::SQLITE_OPEN_READ_WRITE))
+        // Put in the place of the database by hand, it must not take that one's journal for its own.
+        .and_then(|copy| copy.execute("UPDATE settled SET database = randomblob(16)", []));
     copied.map(drop).map_err(|error| store_error(&error))
 }
 

@@ -6,7 +6,6 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
 
 use super::codec::{is_of_the_environment, store_error};
 use crate::store::{Result, StoreError};
@@ -20,24 +19,24 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, committed: &Result<()>) -> bool;
 }
 
-/// `work` may run twice; it is the second outcome that counts.
-pub(super) struct Op<F, T> {
+/// `work` may run twice; it is the second outcome that counts. `reply` is called on the thread of the store, after the commit.
+pub(super) struct Op<F, T, R> {
     work: F,
     outcome: Option<Result<T>>,
-    reply: oneshot::Sender<Result<T>>,
+    reply: R,
 }
 
-impl<F, T> Op<F, T> {
-    pub(super) fn new(work: F) -> (Self, oneshot::Receiver<Result<T>>) {
-        let (reply, answer) = oneshot::channel();
-        (Self { work, outcome: None, reply }, answer)
+impl<F, T, R> Op<F, T, R> {
+    pub(super) fn new(work: F, reply: R) -> Self {
+        Self { work, outcome: None, reply }
     }
 }
 
-impl<F, T> Job for Op<F, T>
+impl<F, T, R> Job for Op<F, T, R>
 where
     F: Fn(&Connection) -> rusqlite::Result<T> + Send,
     T: Send,
+    R: FnOnce(Result<T>) + Send,
 {
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.outcome = Some(Ok((self.work)(db)?));
@@ -55,8 +54,7 @@ where
             (Err(error), _) => Err(error.clone()),
         };
         let fine = answer.is_ok();
-        // Whoever asked may have gone; what they asked for is done all the same.
-        drop(self.reply.send(answer));
+        (self.reply)(answer);
         fine
     }
 }

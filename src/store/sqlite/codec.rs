@@ -160,6 +160,11 @@ fn unreadable(column: usize, kind: Type, what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, kind, format!("this is not {what}").into())
 }
 
+/// What our own words on disk cannot be.
+pub(super) fn damaged(what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Null, what.into())
+}
+
 /// What an error of SQLite means to whoever asked the store.
 pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
     let text = error.to_string();

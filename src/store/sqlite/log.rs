@@ -1,11 +1,11 @@
-//! The logs of rooms: appending, which is the hot path of the whole server, and reading a stretch.
+//! The logs of rooms in the tables: appending to them, and reading a stretch.
 //!
 //! Appending reads the room's row once, inserts a row per event, and then brings the projections up to date once per
-//! call (and per sender), not once per event.
+//! call (and per sender), not once per event. Posts come here from the journal, by [`settle`].
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codec::{EVENT_COLUMNS, count, event, int, kind_to_blob, room_role_to_int};
+use super::codec::{EVENT_COLUMNS, count, damaged, event, int, kind_to_blob, room_role_to_int};
 use crate::{
     event::{
         Event,
@@ -16,14 +16,38 @@ use crate::{
 };
 
 pub(super) fn append(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<Appended> {
-    let head = db
-        .prepare_cached("SELECT head_seq FROM rooms WHERE room_id = ?")?
-        .query_row([room.0.as_bytes()], |row| count(row, 0))
-        .optional()?;
-    let Some(head) = head else { return Ok(Appended { stored: 0, stopped: Some(Stopped::NoSuchRoom) }) };
+    let Some(head) = head(db, room)? else {
+        return Ok(Appended { stored: 0, stopped: Some(Stopped::NoSuchRoom) });
+    };
     let appended = insert(db, room, head, events)?;
     project(db, room, &events[..appended.stored])?;
     Ok(appended)
+}
+
+/// Takes in what is acknowledged and durable already. What is here before is passed over, so that it may be done again.
+pub(super) fn settle(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<()> {
+    let head = head(db, room)?.unwrap_or_default();
+    let new = &events[events.partition_point(|event| event.seq <= head)..];
+    match insert(db, room, head, new)? {
+        Appended { stopped: None, .. } => project(db, room, new),
+        Appended { stopped: Some(stopped), .. } => {
+            Err(damaged(format!("the journal does not follow on the log of room {room} at seq {head}: {stopped:?}")))
+        }
+    }
+}
+
+fn head(db: &Connection, room: RoomId) -> rusqlite::Result<Option<Seq>> {
+    db.prepare_cached("SELECT head_seq FROM rooms WHERE room_id = ?")?
+        .query_row([room.0.as_bytes()], |row| count(row, 0))
+        .optional()
+}
+
+/// [`head`], where the event itself can be read too: on damaged tables nothing is to be built.
+pub(super) fn sound_head(db: &Connection, room: RoomId) -> rusqlite::Result<Option<Seq>> {
+    let sql = "SELECT head_seq, seq FROM rooms LEFT JOIN events USING (room_id)
+        WHERE rooms.room_id = ? AND events.seq = rooms.head_seq";
+    let found = db.prepare_cached(sql)?.query_row([room.0.as_bytes()], |row| count(row, 0)).optional()?;
+    if found.is_some() { Ok(found) } else { head(db, room) }
 }
 
 /// Inserts events as long as each is the next one and new.
@@ -59,7 +83,7 @@ fn insert(db: &Connection, room: RoomId, head: Seq, events: &[Event]) -> rusqlit
     Ok(Appended { stored: events.len(), stopped: None })
 }
 
-fn post(db: &Connection, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<Option<Event>> {
+pub(super) fn post(db: &Connection, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<Option<Event>> {
     let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE room_id = ? AND sender = ? AND client_id = ?");
     db.prepare_cached(&sql)?.query_row(params![room.0.as_bytes(), sender.0.as_bytes(), client_id], event).optional()
 }
@@ -141,4 +165,27 @@ pub(super) fn page(db: &Connection, room: RoomId, page: Page) -> rusqlite::Resul
         events.reverse();
     }
     Ok(events)
+}
+
+/// What the tables are to be asked for, where the tail has given `newer` of a page; `None`: nothing.
+pub(super) fn rest_of(page: Page, newer: &[Event]) -> Option<Page> {
+    match page.after {
+        // The tail may not reach back to `after`.
+        Some(after) => (newer.first().is_none_or(|first| first.seq > after + 1) || page.limit == 0).then_some(page),
+        None if newer.len() >= page.limit => None,
+        None => {
+            let before = newer.first().map(|first| first.seq).or(page.before);
+            Some(Page { before, limit: page.limit - newer.len(), ..page })
+        }
+    }
+}
+
+/// Tables and tail as one page; what both have is told once.
+pub(super) fn as_one(page: Page, mut older: Vec<Event>, newer: Vec<Event>) -> Vec<Event> {
+    let last = older.last().map_or(0, |event| event.seq);
+    older.extend(newer.into_iter().filter(|event| event.seq > last));
+    if page.after.is_some() {
+        older.truncate(page.limit);
+    }
+    older
 }

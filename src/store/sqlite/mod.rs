@@ -1,6 +1,16 @@
-//! The embedded store: one SQLite database that belongs to one process.
+//! The embedded store: one SQLite database that belongs to one process, and a journal in front of it.
 //!
-//! - `writer.rs` is the one thread that writes, in group commits (`batch.rs`); `readers.rs` the pool that reads.
+//! Log first, then repairable projections, as in MongoDB:
+//! - A post is durable, and acknowledged, once it is in the journal (`journal/`): one write at the end of a file and one sync
+//!   for all that were posted meanwhile (`appender.rs`).
+//! - The tables people query are projections of it. The settler (`settler.rs`) brings them up in the background, in small
+//!   transactions, and says in them how far it has come.
+//! - What is not settled yet is in memory too (`tail.rs`), at most `store.unsettled_bytes` of it. Every read is tables and tail
+//!   as one.
+//! - What changes a room, its members, a user or a login is written to the tables at once, behind what of the room is unsettled.
+//! - A start reads what the journal holds beyond the tables and settles it before anything is served (`recovery.rs`).
+//!
+//! - `writer.rs` is the one thread that writes to the tables, in group commits (`batch.rs`); `readers.rs` the pool that reads.
 //! - `open.rs` looks at what is there before anything is served; `connection.rs` has the settings that make it durable.
 //! - `users.rs`, `sessions.rs`, `rooms.rs`, `log.rs` and `imports.rs` are plain functions on a connection: what each
 //!   method does.
@@ -9,32 +19,38 @@
 //!
 //! Every commit is on disk (`synchronous=FULL`) before anybody hears of it.
 
+mod appender;
 mod backup;
 mod batch;
 mod codec;
 mod connection;
 mod imports;
+mod journal;
 mod lock;
 mod log;
 mod open;
 mod readers;
+mod recovery;
 mod restore;
 mod rooms;
 mod schema;
 mod sessions;
+mod settler;
+mod tail;
 mod users;
 mod writer;
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
-use self::{lock::FolderLock, readers::Readers, writer::Writer};
+use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
 use super::{
     Appended, Begun, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
     RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery,
@@ -47,6 +63,7 @@ use crate::{
 };
 
 pub use self::{
+    journal::recovery::JournalError,
     open::{OpenError, path_of},
     restore::{RestoreError, RestoreReport, restore},
 };
@@ -54,10 +71,38 @@ pub use self::{
 pub struct SqliteStore {
     path: PathBuf,
     readers: Readers,
-    /// Shared with the blocking thread that waits for it on closing.
-    writer: Arc<Writer>,
+    tail: Arc<Tail>,
+    /// Shared with the blocking thread that waits for them on closing.
+    threads: Arc<Threads>,
     /// Taken by the first `close`, which waits for a backup that holds it. `None` once closed.
     lock: Arc<Mutex<Option<FolderLock>>>,
+}
+
+/// Those that write.
+struct Threads {
+    writer: Arc<Writer>,
+    appender: Arc<Appender>,
+    settler: Settler,
+    tail: Arc<Tail>,
+}
+
+impl Threads {
+    /// Finishes what is queued and settles it. Where the tables take everything, no journal is left. Blocks; the second call
+    /// finds nothing to do.
+    fn stop(&self) {
+        let journal = self.appender.stop();
+        self.settler.stop();
+        match journal {
+            Some(mut journal) if self.tail.is_empty() => {
+                if let Err(error) = journal.clear() {
+                    tracing::warn!(%error, "the journal's files could not be removed; the next start does it");
+                }
+            }
+            Some(_) => tracing::warn!("posts stay in the journal for the next start"),
+            None => {}
+        }
+        self.writer.stop();
+    }
 }
 
 impl SqliteStore {
@@ -67,17 +112,25 @@ impl SqliteStore {
         let lock = open::prepare(&path)?;
         let (file, max_bytes) = (path.clone(), config.max_bytes);
         let reopen = Box::new(move || connection::open_writer(&file, max_bytes));
+        let journal = recovery::recover(&path)?;
         let db = reopen().map_err(|error| OpenError::of(&path, error))?;
-        let writer = Writer::start(db, reopen, config, metrics.clone()).map_err(OpenError::Thread)?;
+        let writer = Writer::start(db, reopen, config, metrics.clone()).map(Arc::new).map_err(OpenError::Thread)?;
+        let tail = Arc::new(Tail::new(metrics.clone()));
+        let appender = Appender::start(journal, path.clone(), tail.clone(), writer.clone(), config, metrics.clone())
+            .map(Arc::new)
+            .map_err(OpenError::Thread)?;
+        let settler = Settler::start(tail.clone(), writer.clone(), appender.clone(), config, metrics.clone())
+            .map_err(OpenError::Thread)?;
+        let threads = Arc::new(Threads { writer, appender, settler, tail: tail.clone() });
         let readers = Readers::new(path.clone(), config, metrics);
-        Ok(Self { path, readers, writer: Arc::new(writer), lock: Arc::new(Mutex::new(Some(lock))) })
+        Ok(Self { path, readers, tail, threads, lock: Arc::new(Mutex::new(Some(lock))) })
     }
 
     async fn write<T: Send + 'static>(
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.writer.write(op).await
+        self.threads.writer.write(op).await
     }
 
     async fn read<T: Send + 'static>(
@@ -88,17 +141,17 @@ impl SqliteStore {
     }
 }
 
-/// The lock goes after the writer, also where nobody called `close`.
+/// The lock goes after the threads, also where nobody called `close`.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.writer.stop();
+        self.threads.stop();
     }
 }
 
 /// Writes as much as a large message, and says whether the configured size has room for one.
 fn probe(db: &Connection) -> rusqlite::Result<bool> {
     /// Enough for the largest event and the pages of its indexes.
-    const PAGES: i64 = 16;
+    const PAGES: i64 = 32;
     db.prepare_cached("UPDATE probe SET filling = randomblob(16384)")?.execute([])?;
     let pragma = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
     let room = pragma("PRAGMA max_page_count")? - pragma("PRAGMA page_count")? + pragma("PRAGMA freelist_count")?;
@@ -116,7 +169,13 @@ impl Store for SqliteStore {
     }
 
     async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>> {
-        self.read(move |db| rooms::list(db, after, limit)).await
+        let newer = self.tail.heads();
+        let rooms = self.read(move |db| rooms::list(db, after, limit)).await?;
+        let with_head = |room: RoomRecord| {
+            let newer = newer.get(&room.room_id);
+            rooms::with_head(room, newer)
+        };
+        Ok(rooms.into_iter().map(with_head).collect())
     }
 
     async fn begin_import(&self, import: &str) -> Result<Begun> {
@@ -133,10 +192,11 @@ impl Store for SqliteStore {
     }
 
     async fn ready(&self) -> Result<()> {
-        match self.write(probe).await? {
-            true => Ok(()),
-            false => Err(StoreError::Full("it has reached store.max_bytes".into())),
-        }
+        let (reply, answer) = oneshot::channel();
+        self.threads.appender.probe(move |result| drop(reply.send(result)));
+        let has_room = self.write(probe).await?;
+        answer.await.unwrap_or_else(|_| Err(writer::closed()))?;
+        if has_room { Ok(()) } else { Err(StoreError::Full("it has reached store.max_bytes".into())) }
     }
 
     async fn backup(&self, file: &Path) -> Result<()> {
@@ -145,9 +205,9 @@ impl Store for SqliteStore {
         if lock.is_none() {
             return Err(StoreError::Unavailable("it is closed".into()));
         }
-        let (database, file) = (self.path.clone(), file.to_owned());
+        let (database, file, tail) = (self.path.clone(), file.to_owned(), self.tail.clone());
         let copying = tokio::task::spawn_blocking(move || {
-            let result = backup::backup(&database, &file);
+            let result = tail.wait_until_settled().and_then(|()| backup::backup(&database, &file));
             drop(lock);
             result
         });
@@ -158,8 +218,8 @@ impl Store for SqliteStore {
         let mut lock = self.lock.lock().await;
         let Some(held) = lock.take() else { return };
         self.readers.close().await;
-        let writer = self.writer.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || writer.stop()).await {
+        let threads = self.threads.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || threads.stop()).await {
             tracing::error!(%error, "closing the store was cut off");
         }
         drop(held);
@@ -226,31 +286,58 @@ impl Store for SqliteStore {
     }
 
     async fn room(&self, room: RoomId) -> Result<Option<RoomRecord>> {
-        self.read(move |db| rooms::by_id(db, room)).await
+        let newer = self.tail.head(room);
+        let found = self.read(move |db| rooms::by_id(db, room)).await?;
+        Ok(found.map(|room| rooms::with_head(room, newer.as_ref())))
     }
 
     async fn members(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<MemberRecord>> {
-        self.read(move |db| rooms::members(db, room, after, limit)).await
+        let newer = self.tail.marks(room);
+        let members = self.read(move |db| rooms::members(db, room, after, limit)).await?;
+        let with_mark = |member: MemberRecord| {
+            let newer = newer.get(&member.user_id).copied();
+            rooms::with_mark(member, newer)
+        };
+        Ok(members.into_iter().map(with_mark).collect())
     }
 
     async fn member(&self, room: RoomId, user: UserId) -> Result<Option<MemberRecord>> {
-        self.read(move |db| rooms::member(db, room, user)).await
+        let newer = self.tail.mark(room, user);
+        let found = self.read(move |db| rooms::member(db, room, user)).await?;
+        Ok(found.map(|member| rooms::with_mark(member, newer)))
     }
 
     async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended> {
-        self.write(move |db| log::append(db, room, &events)).await
+        let (reply, answer) = oneshot::channel();
+        // Whoever asked may have gone; what they asked for is done all the same.
+        self.threads.appender.append(room, events, move |result| drop(reply.send(result)));
+        answer.await.unwrap_or_else(|_| Err(writer::closed()))
     }
 
-    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
-        self.read(move |db| log::find_posts(db, room, &ids)).await
+    async fn find_posts(&self, room: RoomId, mut ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
+        let mut found = Vec::new();
+        ids.retain(|(sender, client_id)| {
+            let newer = self.tail.post(room, *sender, client_id);
+            let is_older = newer.is_none();
+            found.extend(newer);
+            is_older
+        });
+        if !ids.is_empty() {
+            found.extend(self.read(move |db| log::find_posts(db, room, &ids)).await?);
+        }
+        Ok(found)
     }
 
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>> {
-        self.read(move |db| log::page(db, room, page)).await
+        let newer = self.tail.page(room, page);
+        let Some(rest) = log::rest_of(page, &newer) else { return Ok(newer) };
+        let older = self.read(move |db| log::page(db, room, rest)).await?;
+        Ok(log::as_one(page, older, newer))
     }
 
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>> {
-        self.write(move |db| rooms::set_read(db, room, user, seq)).await
+        let tail = self.tail.clone();
+        self.write(move |db| rooms::set_read(db, &tail, room, user, seq)).await
     }
 
     async fn rooms_of(
@@ -260,7 +347,12 @@ impl Store for SqliteStore {
         limit: usize,
         usernames: usize,
     ) -> Result<Vec<RoomSummary>> {
-        self.read(move |db| rooms::list_of(db, user, after, limit, usernames)).await
+        // Whoever joins after this finds everything that was posted before in the tables.
+        let newer = match self.tail.is_empty() {
+            true => HashMap::new(),
+            false => self.tail.newer(user, &self.room_ids_of(user, None, usize::MAX).await?),
+        };
+        self.read(move |db| rooms::list_of(db, user, &newer, after, limit, usernames)).await
     }
 
     async fn room_count_of(&self, user: UserId) -> Result<usize> {

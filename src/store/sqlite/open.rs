@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{
     backup::folder_of,
     connection::open_plain,
+    journal::recovery::JournalError,
     lock::FolderLock,
     schema::{self, Kind},
 };
@@ -37,6 +38,10 @@ pub enum OpenError {
     #[error("{} cannot be opened: {error}. Check that the disk has room and that natter may write there.",
         file.display())]
     Database { file: PathBuf, error: rusqlite::Error },
+    #[error("The journal cannot be taken over: {0}.")]
+    Journal(#[from] JournalError),
+    #[error("The journal's files cannot be removed: {0}. Check that natter may write to the data folder.")]
+    JournalFile(io::Error),
     #[error("The store's writer thread cannot be started: {0}. Check the limit on processes (ulimit -u).")]
     Thread(io::Error),
 }

@@ -19,7 +19,9 @@ use super::{
     backup::sync,
     codec::count,
     connection::open_plain,
+    journal::disk::{Beside, Disk},
     open::take_folder,
+    recovery::recover,
     schema::{self, Kind},
 };
 use crate::types::Timestamp;
@@ -148,6 +150,7 @@ fn begin_new_life(db: &mut Connection, version: usize) -> rusqlite::Result<Resto
     let change = db.transaction()?;
     change.execute_batch(
         "UPDATE rooms SET epoch = lower(hex(randomblob(8)));
+         UPDATE settled SET database = randomblob(16), segment = 0, end_offset = 0;
          UPDATE users SET token_epoch = token_epoch + 1;
          DELETE FROM sessions;",
     )?;
@@ -168,10 +171,11 @@ fn install(copy: &Path, to: &Path) -> Result<Option<PathBuf>, RestoreError> {
     Ok(kept)
 }
 
-/// Gives the old database (and its log, where it cannot be folded in) a second name.
+/// Gives the old database (and its logs, where they cannot be folded in) a second name.
 fn put_aside(to: &Path) -> Result<PathBuf, RestoreError> {
     let stamp = Timestamp::now().to_string().replace([':', '-'], "");
     let kept = with_suffix(to, &format!(".before-restore-{stamp}"));
+    put_journal_aside(to, &kept)?;
     // A damaged one cannot be opened; then its log goes along as it is.
     let folded = open_plain(to, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .and_then(|db| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
@@ -187,6 +191,22 @@ fn put_aside(to: &Path) -> Result<PathBuf, RestoreError> {
     }
     sync(&kept).map_err(|error| io_error(&kept, error))?;
     Ok(kept)
+}
+
+/// What the journal holds goes into the old database, or else with it.
+fn put_journal_aside(to: &Path, kept: &Path) -> Result<(), RestoreError> {
+    let (journal, of_kept) = (Beside::new(to), Beside::new(kept));
+    let slots = || journal.slots().map_err(|error| io_error(to, error));
+    if !slots()?.is_empty()
+        && let Err(error) = recover(to)
+    {
+        tracing::warn!(%error, "the journal of the database to be replaced is kept beside it");
+    }
+    for slot in slots()? {
+        let (file, aside) = (journal.path(slot), of_kept.path(slot));
+        fs::rename(&file, &aside).and_then(|()| sync(&aside)).map_err(|error| io_error(&file, error))?;
+    }
+    Ok(())
 }
 
 fn remove(file: &Path) -> Result<(), RestoreError> {

@@ -1,15 +1,18 @@
-//! Rooms, and who is in them: the projections of the logs that `log.rs` keeps up to date.
+//! Rooms, and who is in them: the projections of the logs that `log.rs` keeps up to date, with what the tail has beyond them.
+
+use std::{cmp::Reverse, collections::HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     codec::{count, int, joined_range, kind, kind_to_int, room_id, room_role, time, user_id},
     log,
+    tail::{Newer, Tail},
 };
 use crate::{
-    event::fold::ReadMark,
+    event::fold::{Head, ReadMark},
     store::{MemberRecord, NewRoom, RoomCreated, RoomCursor, RoomRecord, RoomSummary},
-    types::{RoomId, RoomRole, Seq, UserId},
+    types::{RoomId, RoomRole, Seq, Timestamp, UserId},
 };
 
 const COLUMNS: &str = "room_id, kind, name, epoch, head_seq, messages, created_at, active_at";
@@ -75,6 +78,25 @@ fn mark(row: &Row<'_>, column: usize) -> rusqlite::Result<ReadMark> {
     Ok(ReadMark { seq: count(row, column)?, ordinal: count(row, column + 1)? })
 }
 
+/// What the tail says of a room's end.
+pub(super) fn with_head(mut room: RoomRecord, newer: Option<&Head>) -> RoomRecord {
+    if let Some(Head { seq, messages, active_at, last_message: _ }) = newer
+        && *seq > room.head_seq
+    {
+        (room.head_seq, room.messages, room.active_at) = (*seq, *messages, *active_at);
+    }
+    room
+}
+
+pub(super) fn with_mark(mut member: MemberRecord, newer: Option<ReadMark>) -> MemberRecord {
+    member.read = newer_mark(member.read, newer);
+    member
+}
+
+fn newer_mark(mark: ReadMark, newer: Option<ReadMark>) -> ReadMark {
+    newer.filter(|newer| newer.seq > mark.seq).unwrap_or(mark)
+}
+
 fn member_record(row: &Row<'_>) -> rusqlite::Result<MemberRecord> {
     Ok(MemberRecord { user_id: user_id(row, 0)?, username: row.get(1)?, role: room_role(row, 2)?, read: mark(row, 3)? })
 }
@@ -114,7 +136,14 @@ fn joined_at(db: &Connection, room: RoomId, user: UserId) -> rusqlite::Result<Op
         .query_row(params![room.0.as_bytes(), from, to], |row| Ok(row.get::<_, Option<i64>>(0)?.map(|seq| seq as Seq)))
 }
 
-pub(super) fn set_read(db: &Connection, room: RoomId, user: UserId, seq: Seq) -> rusqlite::Result<Option<ReadMark>> {
+pub(super) fn set_read(
+    db: &Connection,
+    tail: &Tail,
+    room: RoomId,
+    user: UserId,
+    seq: Seq,
+) -> rusqlite::Result<Option<ReadMark>> {
+    let (own, newer) = (tail.mark(room, user), tail.ordinal_at(room, seq));
     let found = db
         .prepare_cached(
             "SELECT read_seq, read_ordinal, head_seq FROM members JOIN rooms USING (room_id)
@@ -123,13 +152,18 @@ pub(super) fn set_read(db: &Connection, room: RoomId, user: UserId, seq: Seq) ->
         .query_row([room.0.as_bytes(), user.0.as_bytes()], |row| Ok((mark(row, 0)?, count(row, 2)?)))
         .optional()?;
     let Some((mark, head)) = found else { return Ok(None) };
+    let mark = newer_mark(mark, own);
+    let (head, ordinal) = newer.map_or((head, None), |(newer, ordinal)| (newer.max(head), ordinal));
     let seq = seq.min(head);
     if seq <= mark.seq {
         return Ok(Some(mark));
     }
-    let ordinal = db
-        .prepare_cached("SELECT ordinal FROM events WHERE room_id = ? AND seq = ?")?
-        .query_row(params![room.0.as_bytes(), int(seq)], |row| count(row, 0))?;
+    let ordinal = match ordinal {
+        Some(ordinal) => ordinal,
+        None => db
+            .prepare_cached("SELECT ordinal FROM events WHERE room_id = ? AND seq = ?")?
+            .query_row(params![room.0.as_bytes(), int(seq)], |row| count(row, 0))?,
+    };
     let mark = ReadMark { seq, ordinal };
     log::advance(db, room, user, mark)?;
     Ok(Some(mark))
@@ -152,29 +186,62 @@ pub(super) fn ids_of(
         .collect()
 }
 
-/// Sorts the rooms by their rows alone, and looks up the rest only for those on the page.
+/// Sorts the rooms by their rows and by what is `newer` of them, and looks up the rest only for those on the page.
 pub(super) fn list_of(
     db: &Connection,
     user: UserId,
+    newer: &HashMap<RoomId, Newer>,
     after: Option<RoomCursor>,
     limit: usize,
     usernames: usize,
 ) -> rusqlite::Result<Vec<RoomSummary>> {
-    let (active_at, room) = match after {
-        Some(cursor) => (cursor.active_at.0, cursor.room_id),
-        None => (i64::MAX, RoomId(uuid::Uuid::max())),
+    let cursor = match after {
+        Some(cursor) => (cursor.active_at, cursor.room_id),
+        None => (Timestamp(i64::MAX), RoomId(uuid::Uuid::max())),
     };
-    let sql = format!(
-        "SELECT {COLUMNS}, last_message_seq FROM members JOIN rooms USING (room_id)
-         WHERE user_id = ? AND (active_at, room_id) < (?, ?) ORDER BY active_at DESC, room_id DESC LIMIT ?"
-    );
-    let rooms: Vec<(RoomRecord, Seq)> = db
-        .prepare_cached(&sql)?
-        .query_map(params![user.0.as_bytes(), active_at, room.0.as_bytes(), int(limit as u64)], |row| {
-            Ok((record(row)?, count(row, 8)?))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    rooms.into_iter().map(|(room, last_message)| summary(db, user, room, last_message, usernames)).collect()
+    let mut rooms = rows_of(db, user, cursor, limit.saturating_add(newer.len()))?;
+    rooms.retain(|(room, _)| !newer.contains_key(&room.room_id));
+    for (room, newer) in newer {
+        let Some((record, last_message)) = row_of(db, user, *room)? else { continue };
+        let record = with_head(record, Some(&newer.head));
+        if (record.active_at, record.room_id) < cursor {
+            rooms.push((record, last_message));
+        }
+    }
+    rooms.sort_unstable_by_key(|(room, _)| Reverse((room.active_at, room.room_id)));
+    rooms.truncate(limit);
+    let summary = |(room, last_message): (RoomRecord, Seq)| {
+        let newer = newer.get(&room.room_id);
+        summary(db, user, room, last_message, newer, usernames)
+    };
+    rooms.into_iter().map(summary).collect()
+}
+
+const ROWS_OF: &str = "SELECT room_id, kind, name, epoch, head_seq, messages, created_at, active_at, last_message_seq
+     FROM members JOIN rooms USING (room_id) WHERE user_id = ?";
+
+/// A user's rooms behind `cursor` as the tables have them, each with the seq of its last message.
+fn rows_of(
+    db: &Connection,
+    user: UserId,
+    (active_at, room): (Timestamp, RoomId),
+    limit: usize,
+) -> rusqlite::Result<Vec<(RoomRecord, Seq)>> {
+    let sql = format!("{ROWS_OF} AND (active_at, room_id) < (?, ?) ORDER BY active_at DESC, room_id DESC LIMIT ?");
+    db.prepare_cached(&sql)?
+        .query_map(params![user.0.as_bytes(), active_at.0, room.0.as_bytes(), int(limit as u64)], row_and_last)?
+        .collect()
+}
+
+/// One of them, where the user is a member.
+fn row_of(db: &Connection, user: UserId, room: RoomId) -> rusqlite::Result<Option<(RoomRecord, Seq)>> {
+    db.prepare_cached(&format!("{ROWS_OF} AND room_id = ?"))?
+        .query_row([user.0.as_bytes(), room.0.as_bytes()], row_and_last)
+        .optional()
+}
+
+fn row_and_last(row: &Row<'_>) -> rusqlite::Result<(RoomRecord, Seq)> {
+    Ok((record(row)?, count(row, 8)?))
 }
 
 fn summary(
@@ -182,16 +249,23 @@ fn summary(
     user: UserId,
     room: RoomRecord,
     last_message: Seq,
+    newer: Option<&Newer>,
     usernames: usize,
 ) -> rusqlite::Result<RoomSummary> {
     let id = room.room_id.0.as_bytes();
     let (role, read): (RoomRole, ReadMark) = db
         .prepare_cached("SELECT role, read_seq, read_ordinal FROM members WHERE room_id = ? AND user_id = ?")?
         .query_row([id, user.0.as_bytes()], |row| Ok((room_role(row, 0)?, mark(row, 1)?)))?;
-    let last_message = db
-        .prepare_cached("SELECT body FROM events WHERE room_id = ? AND seq = ?")?
-        .query_row(params![id, int(last_message)], |row| Ok(bytes::Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?)))
-        .optional()?;
+    let read = newer_mark(read, newer.and_then(|newer| newer.mark));
+    let last_message = match newer {
+        Some(newer) if newer.head.seq >= room.head_seq => Some(newer.last_message.clone()),
+        _ => db
+            .prepare_cached("SELECT body FROM events WHERE room_id = ? AND seq = ?")?
+            .query_row(params![id, int(last_message)], |row| {
+                Ok(bytes::Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?))
+            })
+            .optional()?,
+    };
     let usernames = db
         .prepare_cached(
             "SELECT username FROM members JOIN users USING (user_id) WHERE room_id = ?

@@ -106,6 +106,16 @@ const MIGRATIONS: &[&str] = &[
         (SELECT expires_at FROM sessions WHERE sessions.session_id = refresh_tokens.session_id);
     CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at);
     ",
+    // 4: how far the journal's events are in these tables, and the name by which the journal knows its database.
+    "
+    CREATE TABLE settled (
+        one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+        database   BLOB NOT NULL,
+        segment    INTEGER NOT NULL,
+        end_offset INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO settled VALUES (1, randomblob(16), 0, 0);
+    ",
 ];
 
 /// What kind of database a file turned out to be.

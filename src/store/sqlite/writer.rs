@@ -1,4 +1,4 @@
-//! The one thread that writes. It takes whatever has gathered, runs it in one transaction, commits, and answers all.
+//! The one thread that writes to the tables. It takes whatever has gathered, runs it in one transaction, commits, and answers all.
 //!
 //! While a commit waits for the disk the next batch gathers: that is the whole of group commit, and there is no timer.
 //!
@@ -18,6 +18,7 @@ use std::{
 };
 
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 
 use super::{
     batch::{Job, Op, Trouble, transaction},
@@ -77,9 +78,29 @@ impl Writer {
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (op, answer) = Op::new(op);
-        self.submit(Box::new(op))?;
+        let (reply, answer) = oneshot::channel();
+        // Whoever asked may have gone; what they asked for is done all the same.
+        self.write_then(op, move |result| drop(reply.send(result)))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// As [`Writer::write`], for threads.
+    pub(super) fn write_blocking<T: Send + 'static>(
+        &self,
+        op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = sync_channel(1);
+        self.write_then(op, move |result| drop(reply.send(result)))?;
+        answer.recv().unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// `then` is called by the thread of the store; it must not wait for anything.
+    pub(super) fn write_then<T: Send + 'static>(
+        &self,
+        op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        then: impl FnOnce(Result<T>) + Send + 'static,
+    ) -> Result<()> {
+        self.submit(Box::new(Op::new(op, then)))
     }
 
     fn submit(&self, job: Box<dyn Job>) -> Result<()> {
@@ -111,7 +132,26 @@ impl Writer {
     }
 }
 
-fn closed() -> StoreError {
+/// What has queued up, and what those who were just answered queue while the processor is theirs for a moment.
+pub(super) fn gather<T>(queue: &Receiver<T>, most: usize) -> Vec<T> {
+    let mut batch = Vec::new();
+    let mut yields = 0;
+    while batch.len() < most && yields < GATHER_YIELDS {
+        match queue.try_recv() {
+            Ok(job) => {
+                batch.push(job);
+                yields = 0;
+            }
+            Err(_) => {
+                yields += 1;
+                thread::yield_now();
+            }
+        }
+    }
+    batch
+}
+
+pub(super) fn closed() -> StoreError {
     StoreError::Unavailable("it is closed".into())
 }
 
@@ -129,7 +169,8 @@ struct Thread {
 impl Thread {
     fn run(mut self) {
         while let Ok(first) = self.jobs.recv() {
-            let batch = self.gather(first);
+            let mut batch = vec![first];
+            batch.extend(gather(&self.jobs, self.commit_ops - 1));
             self.metrics.write_queue.dec_by(batch.len() as i64);
             self.serve(batch);
         }
@@ -138,25 +179,6 @@ impl Thread {
         {
             tracing::warn!(%error, "the last checkpoint failed; the next start does it");
         }
-    }
-
-    /// What has queued up, and what those who were just answered queue while the processor is theirs for a moment.
-    fn gather(&self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
-        let mut batch = vec![first];
-        let mut yields = 0;
-        while batch.len() < self.commit_ops && yields < GATHER_YIELDS {
-            match self.jobs.try_recv() {
-                Ok(job) => {
-                    batch.push(job);
-                    yields = 0;
-                }
-                Err(_) => {
-                    yields += 1;
-                    thread::yield_now();
-                }
-            }
-        }
-        batch
     }
 
     fn serve(&mut self, mut batch: Vec<Box<dyn Job>>) {
@@ -241,8 +263,6 @@ fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
 mod tests {
     use std::sync::mpsc;
 
-    use tokio::sync::oneshot;
-
     use super::*;
 
     /// A writer on a database with one table, and the folder it lives in.
@@ -320,8 +340,8 @@ mod tests {
         let (go, held) = hold(&writer).await;
         let queued: Vec<_> = (1..=2)
             .map(|n| {
-                let (op, answer) = Op::new(insert(n));
-                writer.submit(Box::new(op)).expect("there is room");
+                let (reply, answer) = oneshot::channel();
+                writer.write_then(insert(n), |done| drop(reply.send(done))).expect("there is room");
                 answer
             })
             .collect();
@@ -341,8 +361,8 @@ mod tests {
         let (folder, writer, _) = writer(100);
         let (go, held) = hold(&writer).await;
         let late = tokio::spawn({
-            let (op, answer) = Op::new(insert(7));
-            writer.submit(Box::new(op)).expect("there is room");
+            let (reply, answer) = oneshot::channel();
+            writer.write_then(insert(7), |done| drop(reply.send(done))).expect("there is room");
             answer
         });
         drop(go);

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::Arc,
+    time::Duration,
 };
 
 use reqwest::Method;
@@ -239,6 +240,16 @@ impl Server {
     pub async fn kill(&self) {
         self.process.signal("KILL");
         self.process.ended().await;
+    }
+
+    /// Starts it again, and kills it after so long, whatever it is doing then.
+    pub async fn start_and_kill_within(&mut self, long: Duration) {
+        let mut command = self.setup.command();
+        command.env("NATTER_SERVER__BIND", self.reach.addr.to_string());
+        self.process = Process::spawn(command);
+        // Too early and too late are both among the moments that are tried.
+        drop(tokio::time::timeout(long, self.process.ended()).await);
+        self.kill().await;
     }
 
     /// Starts it again on its data and its port, after stopping it where it still runs.

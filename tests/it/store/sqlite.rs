@@ -14,7 +14,7 @@ use natter::{
     metrics::Metrics,
     protocol::Frame,
     store::{
-        Page, Rotation, Store, StoreError,
+        Page, Rotation, Stopped, Store, StoreError,
         sqlite::{OpenError, RestoreError, SqliteStore, restore},
     },
     types::{RoomId, UserId},
@@ -24,14 +24,27 @@ use tempfile::TempDir;
 
 use super::fixture::{add, add_group, ann_alone, append_all, assert_sound, at, login, message, token, whole_log};
 
+/// Everything that is posted stays in the journal until the end.
 pub async fn with_store<F: Future<Output = ()>>(test: impl FnOnce(Arc<dyn Store>) -> F) {
+    let config = config::Store { settle_secs: 3_600, ..Default::default() };
+    with_store_of(&config, test).await;
+}
+
+/// The tables have a post before the next one is taken.
+pub async fn with_store_that_settles_at_once<F: Future<Output = ()>>(test: impl FnOnce(Arc<dyn Store>) -> F) {
+    let config = config::Store { unsettled_bytes: 1, unsettled_millis: 60_000, ..Default::default() };
+    with_store_of(&config, test).await;
+}
+
+async fn with_store_of<F: Future<Output = ()>>(config: &config::Store, test: impl FnOnce(Arc<dyn Store>) -> F) {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(&file_in(&folder), 0);
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&file_in(&folder), config, Arc::new(Metrics::default())).unwrap());
     test(store.clone()).await;
     store.close().await;
 }
 
-fn file_in(folder: &TempDir) -> PathBuf {
+pub fn file_in(folder: &TempDir) -> PathBuf {
     folder.path().join("natter.db")
 }
 
@@ -40,15 +53,26 @@ fn try_open(file: &Path, max_bytes: u64) -> Result<Arc<dyn Store>, OpenError> {
     Ok(Arc::new(SqliteStore::open(file, &config, Arc::new(Metrics::default()))?))
 }
 
-fn open(file: &Path, max_bytes: u64) -> Arc<dyn Store> {
+pub fn open(file: &Path, max_bytes: u64) -> Arc<dyn Store> {
     try_open(file, max_bytes).unwrap()
 }
 
-fn open_error(file: &Path) -> OpenError {
+pub fn open_error(file: &Path) -> OpenError {
     try_open(file, 0).map(drop).expect_err("it must not open")
 }
 
-fn big(seq: u64, ordinal: u64, sender: UserId) -> Event {
+/// The files as a killed process leaves them: nothing closed, nothing folded in. The journal first: what leaves it meanwhile is
+/// in the tables before.
+pub fn copy_as_killed(from: &TempDir, to: &TempDir) {
+    let names = fs::read_dir(from.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| !name.ends_with("-shm") && !name.ends_with(".lock")).collect();
+    names.sort_by_key(|name| (!name.contains(".log-"), name.clone()));
+    for name in names {
+        fs::copy(from.path().join(&name), to.path().join(&name)).unwrap();
+    }
+}
+
+pub fn big(seq: u64, ordinal: u64, sender: UserId) -> Event {
     Event { frame: Frame::of(&[b'x'; 8_000]), ..message(seq, ordinal, sender) }
 }
 
@@ -118,10 +142,7 @@ async fn what_was_acknowledged_survives_a_sudden_end() {
     for n in 1..=50 {
         append_all(&store, room, vec![message(2 + n, n, ann)]).await;
     }
-    // The files as a killed process leaves them: nothing closed, nothing folded in.
-    for name in ["natter.db", "natter.db-wal"] {
-        fs::copy(folder.path().join(name), after.path().join(name)).unwrap();
-    }
+    copy_as_killed(&folder, &after);
     let revived = open(&file_in(&after), 0);
     assert_eq!(assert_sound(&revived, room).await, whole_log(&store, room).await);
 }
@@ -135,10 +156,11 @@ async fn a_database_of_an_older_version_keeps_its_logins() {
     store.create_session(session.clone(), token(1), 9).await.unwrap();
     store.rotate_refresh(token(1), token(2), at(1), session.expires_at).await.unwrap();
     store.close().await;
-    // Version 2 did not know when a token expires.
+    // Version 2 did not know when a token expires, and had no journal.
     let db = Connection::open(&file).unwrap();
     db.execute_batch(
-        "DROP INDEX refresh_tokens_by_expiry; ALTER TABLE refresh_tokens DROP COLUMN expires_at; PRAGMA user_version = 2;",
+        "DROP INDEX refresh_tokens_by_expiry; ALTER TABLE refresh_tokens DROP COLUMN expires_at; DROP TABLE settled;
+         PRAGMA user_version = 2;",
     )
     .unwrap();
     drop(db);
@@ -150,6 +172,25 @@ async fn a_database_of_an_older_version_keeps_its_logins() {
     let rotation = store.rotate_refresh(token(1), token(4), at(3), session.expires_at).await.unwrap();
     assert_eq!(rotation, Rotation::Reused(session));
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_of_the_version_without_a_journal_goes_on_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    // As that version left it, after three posts of two people.
+    Connection::open(file_in(&folder)).unwrap().execute_batch(include_str!("version-3.sql")).unwrap();
+    let store = open(&file_in(&folder), 0);
+    let room = store.rooms(None, 9).await.unwrap().remove(0);
+    let before = whole_log(&store, room.room_id).await;
+    assert_eq!((before.len(), room.head_seq, room.messages), (5, 5, 3));
+    let ann = before[2].sender;
+    append_all(&store, room.room_id, vec![message(6, 4, ann)]).await;
+    let again = Event { client_id: Some("c0".into()), ..message(7, 5, ann) };
+    let appended = store.append(room.room_id, vec![again]).await.unwrap();
+    assert_eq!(appended.stopped, Some(Stopped::Duplicate(before[2].clone())));
+    store.close().await;
+    let log = assert_sound(&open(&file_in(&folder), 0), room.room_id).await;
+    assert_eq!((log.len(), &log[..5]), (6, &before[..]));
 }
 
 #[tokio::test]
@@ -337,9 +378,7 @@ async fn a_restore_over_a_killed_server_keeps_what_its_log_held() {
     let copy = folder.path().join("copy.db");
     store.backup(&copy).await.unwrap();
     let (_, room) = ann_alone(&store).await;
-    for name in ["natter.db", "natter.db-wal"] {
-        fs::copy(folder.path().join(name), after.path().join(name)).unwrap();
-    }
+    copy_as_killed(&folder, &after);
     let kept = restore(&copy, &file_in(&after), true).unwrap().kept.expect("put aside");
     let restored = open(&file_in(&after), 0);
     assert_eq!(restored.room(room).await.unwrap(), None);

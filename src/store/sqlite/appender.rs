@@ -1,0 +1,456 @@
+//! The thread that makes posts durable: it takes the appends that have gathered, of all rooms, judges each by the end of its
+//! room's log, and commits what may stand there to the journal at once.
+//!
+//! - A room has one append in a commit; its next one is judged when that is durable.
+//! - What changes a room or its members goes to the tables, by way of the store's other thread, together with what of the room
+//!   is not settled yet. Until that is done the room's next append waits.
+//! - Past `store.unsettled_bytes` everybody waits for the settler.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use super::{
+    codec::{count, store_error, wants_a_new_connection},
+    connection::open_reader,
+    journal::{Journal, Position},
+    log,
+    tail::Tail,
+    writer::{Writer, closed, gather},
+};
+use crate::{
+    config,
+    event::Event,
+    metrics::Metrics,
+    store::{Appended, Result, Stopped, StoreError},
+    types::{RoomId, Seq},
+};
+
+/// Pages that a settled post may need in the tables at the worst, beside what holds its own bytes.
+const PAGES_OF_A_POST: u64 = 12;
+/// Bytes in the tables for each byte of a post, at the worst: pages are half full after a split.
+const GROWTH: u64 = 3;
+
+type Reply = Box<dyn FnOnce(Result<Appended>) + Send>;
+
+/// Events that are to follow on a room's log.
+struct Append {
+    room: RoomId,
+    events: Vec<Event>,
+    reply: Reply,
+}
+
+enum Task {
+    Append(Append),
+    /// The tables have a change of this room, or have refused it.
+    Released(RoomId),
+    Settled(Position),
+    Probe(Box<dyn FnOnce(Result<()>) + Send>),
+    Stop,
+}
+
+/// The sending end: any task may hold it.
+pub(super) struct Appender {
+    /// `None` once closed.
+    tasks: Mutex<Option<Sender<Task>>>,
+    waiting: Arc<AtomicUsize>,
+    may_wait: usize,
+    thread: Mutex<Option<JoinHandle<Journal>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Appender {
+    pub(super) fn start(
+        journal: Journal,
+        database: PathBuf,
+        tail: Arc<Tail>,
+        writer: Arc<Writer>,
+        config: &config::Store,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let (sender, tasks) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let thread = Thread {
+            journal,
+            tables: Tables { database, max_bytes: config.max_bytes, connection: None },
+            tail,
+            writer,
+            tasks,
+            own: sender.clone(),
+            stopping: false,
+            next: VecDeque::new(),
+            held: HashMap::new(),
+            waiting: waiting.clone(),
+            commit_ops: config.commit_ops.max(1),
+            unsettled_bytes: config.unsettled_bytes,
+            patience: Duration::from_millis(config.unsettled_millis),
+            failing: false,
+            metrics: metrics.clone(),
+        };
+        let thread = thread::Builder::new().name("natter-journal".into()).spawn(move || thread.run())?;
+        Ok(Self {
+            tasks: Mutex::new(Some(sender)),
+            waiting,
+            may_wait: config.write_queue.max(1),
+            thread: Mutex::new(Some(thread)),
+            metrics,
+        })
+    }
+
+    /// `reply` is called by the thread, when the outcome is known; it must not wait for anything.
+    pub(super) fn append(
+        &self,
+        room: RoomId,
+        events: Vec<Event>,
+        reply: impl FnOnce(Result<Appended>) + Send + 'static,
+    ) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.may_wait {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.bound_hit("store.write_queue");
+            self.metrics.store_errors.inc();
+            return reply(Err(StoreError::Busy));
+        }
+        self.metrics.write_queue.inc();
+        let append = Append { room, events, reply: Box::new(reply) };
+        if let Err(Task::Append(append)) = self.send(Task::Append(append)) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.write_queue.dec();
+            (append.reply)(Err(closed()));
+        }
+    }
+
+    /// Whether the journal takes a commit.
+    pub(super) fn probe(&self, reply: impl FnOnce(Result<()>) + Send + 'static) {
+        if let Err(Task::Probe(reply)) = self.send(Task::Probe(Box::new(reply))) {
+            reply(Err(closed()));
+        }
+    }
+
+    /// The tables have everything before this, on disk.
+    pub(super) fn settled(&self, end: Position) {
+        // Once it has stopped there is nothing to use again.
+        drop(self.send(Task::Settled(end)));
+    }
+
+    fn send(&self, task: Task) -> Result<(), Task> {
+        match &*self.tasks.lock() {
+            Some(tasks) => tasks.send(task).map_err(|error| error.0),
+            None => Err(task),
+        }
+    }
+
+    /// Takes no more, finishes what is queued, and gives the journal. Blocks; the second call finds nothing to do.
+    pub(super) fn stop(&self) -> Option<Journal> {
+        if let Some(tasks) = self.tasks.lock().take() {
+            // Where the thread is gone already, joining it says so.
+            drop(tasks.send(Task::Stop));
+        }
+        let thread = self.thread.lock().take()?;
+        let journal = thread.join();
+        if journal.is_err() {
+            tracing::error!("the thread of the journal ended with a panic");
+        }
+        journal.ok()
+    }
+}
+
+struct Thread {
+    journal: Journal,
+    tables: Tables,
+    tail: Arc<Tail>,
+    writer: Arc<Writer>,
+    tasks: Receiver<Task>,
+    /// For changes on their way, who tell that they are done.
+    own: Sender<Task>,
+    stopping: bool,
+    /// Appends for this commit and the next ones.
+    next: VecDeque<Append>,
+    /// Rooms with a change on its way, and what waits for that.
+    held: HashMap<RoomId, VecDeque<Append>>,
+    waiting: Arc<AtomicUsize>,
+    commit_ops: usize,
+    unsettled_bytes: usize,
+    patience: Duration,
+    /// The last commit failed: the log has it, and the next failure is no news.
+    failing: bool,
+    metrics: Arc<Metrics>,
+}
+
+impl Thread {
+    fn run(mut self) -> Journal {
+        while !self.stopping || !self.held.is_empty() {
+            let Ok(first) = self.tasks.recv() else { break };
+            self.take(first);
+            for task in gather(&self.tasks, self.commit_ops) {
+                self.take(task);
+            }
+            while !self.next.is_empty() {
+                let batch = self.next_batch();
+                if !batch.is_empty() {
+                    self.serve(batch);
+                }
+            }
+        }
+        self.journal
+    }
+
+    fn take(&mut self, task: Task) {
+        match task {
+            Task::Append(append) => match self.held.get_mut(&append.room) {
+                Some(waiting) => waiting.push_back(append),
+                None => self.next.push_back(append),
+            },
+            Task::Released(room) => self.next.extend(self.held.remove(&room).unwrap_or_default()),
+            Task::Settled(end) => self.journal.release(end),
+            Task::Probe(reply) => {
+                let committed = self.commit(&[]);
+                reply(committed.map(drop));
+            }
+            Task::Stop => self.stopping = true,
+        }
+    }
+
+    /// What may be committed together. Sends changes on their way, and leaves the second append of a room for later.
+    fn next_batch(&mut self) -> Vec<Append> {
+        let (mut batch, mut rooms, mut later) = (Vec::new(), HashSet::new(), VecDeque::new());
+        while batch.len() < self.commit_ops
+            && let Some(append) = self.next.pop_front()
+        {
+            if let Some(waiting) = self.held.get_mut(&append.room) {
+                waiting.push_back(append);
+            } else if !rooms.insert(append.room) {
+                later.push_back(append);
+            } else if append.events.iter().all(Event::is_message) {
+                batch.push(append);
+            } else if batch.iter().any(|earlier: &Append| earlier.room == append.room) {
+                later.push_back(append);
+            } else {
+                self.change(append);
+            }
+        }
+        later.append(&mut self.next);
+        self.next = later;
+        batch
+    }
+
+    /// Has the tables take a change, right behind everything of the room that is acknowledged.
+    fn change(&mut self, append: Append) {
+        let Append { room, events, reply } = append;
+        self.held.insert(room, VecDeque::new());
+        self.done(1);
+        let (tail, own) = (self.tail.clone(), self.own.clone());
+        let op = {
+            let tail = tail.clone();
+            move |db: &Connection| {
+                let unsettled = tail.unsettled(room, 0, usize::MAX);
+                log::settle(db, room, &unsettled)?;
+                let upto = unsettled.last().map(|event| event.seq);
+                Ok((log::append(db, room, &events)?, upto))
+            }
+        };
+        let reply = Arc::new(Mutex::new(Some(reply)));
+        let answer = {
+            let reply = reply.clone();
+            move |result: Result<(Appended, Option<Seq>)>| {
+                let result = result.map(|(appended, upto)| {
+                    upto.into_iter().for_each(|upto| tail.settled(room, upto));
+                    appended
+                });
+                if let Some(reply) = reply.lock().take() {
+                    reply(result);
+                }
+                // A thread that has ended holds nothing back.
+                drop(own.send(Task::Released(room)));
+            }
+        };
+        if let Err(error) = self.writer.write_then(op, answer) {
+            if let Some(reply) = reply.lock().take() {
+                reply(Err(error));
+            }
+            self.held.remove(&room);
+        }
+    }
+
+    /// So many appends have left the queue.
+    fn done(&self, appends: usize) {
+        self.waiting.fetch_sub(appends, Ordering::Relaxed);
+        self.metrics.write_queue.dec_by(appends as i64);
+    }
+
+    fn serve(&mut self, batch: Vec<Append>) {
+        self.done(batch.len());
+        let began = Instant::now();
+        let replies = match self.room_for(&batch) {
+            Ok(()) => self.append(batch),
+            Err(error) => refuse(batch, &error),
+        };
+        self.metrics.commit_ops.observe(replies.len() as f64);
+        self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        for (reply, result) in replies {
+            if result.is_err() {
+                self.metrics.store_errors.inc();
+            }
+            reply(result);
+        }
+    }
+
+    /// Waits for the settler where it must, so that whatever is acknowledged can be settled.
+    fn room_for(&mut self, batch: &[Append]) -> Result<()> {
+        self.tail.wait_for_room(self.unsettled_bytes, self.patience).inspect_err(|error| {
+            if matches!(error, StoreError::Busy) {
+                self.metrics.bound_hit("store.unsettled_bytes");
+            }
+        })?;
+        let bytes: usize = batch.iter().flat_map(|append| &append.events).map(Event::bytes_in_memory).sum();
+        let fits = |unsettled: usize, left: u64| GROWTH * (unsettled + bytes) as u64 <= left;
+        if self.tables.max_bytes == 0 || fits(self.tail.bytes(), self.tables.bytes_left()?) {
+            return Ok(());
+        }
+        self.tail.wait_until_settled()?;
+        match fits(self.tail.bytes(), self.tables.bytes_left()?) {
+            true => Ok(()),
+            false => Err(StoreError::Full("it has reached store.max_bytes".into())),
+        }
+    }
+
+    fn append(&mut self, batch: Vec<Append>) -> Vec<(Reply, Result<Appended>)> {
+        let judged = self.judge(&batch);
+        let stored = |outcome: &Result<Appended>| outcome.as_ref().map_or(0, |appended| appended.stored);
+        let (mut commit, mut replies) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for (Append { room, mut events, reply }, outcome) in batch.into_iter().zip(judged) {
+            events.truncate(stored(&outcome));
+            if !events.is_empty() {
+                commit.push((room, events));
+            }
+            replies.push((reply, outcome));
+        }
+        if commit.is_empty() {
+            return replies;
+        }
+        match self.commit(&commit) {
+            Ok(end) => self.tail.add(commit.into_iter(), end),
+            Err(error) => {
+                for (_, outcome) in &mut replies {
+                    if stored(outcome) > 0 {
+                        *outcome = Err(error.clone());
+                    }
+                }
+            }
+        }
+        replies
+    }
+
+    fn commit(&mut self, commit: &[(RoomId, Vec<Event>)]) -> Result<Position> {
+        let events = commit.iter().flat_map(|(room, events)| events.iter().map(|event| (*room, event)));
+        let committed = self.journal.commit(events);
+        match &committed {
+            Err(error) if !self.failing => tracing::error!(%error, "the journal took no commit"),
+            Ok(_) if self.failing => tracing::info!("the journal commits again"),
+            _ => {}
+        }
+        self.failing = committed.is_err();
+        committed.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                StoreError::Full(error.to_string())
+            }
+            _ => StoreError::Unavailable(error.to_string()),
+        })
+    }
+
+    /// What of each append may follow on its room's log. Looks at the whole tail before the tables: what leaves the one is in
+    /// the other before.
+    fn judge(&mut self, batch: &[Append]) -> Vec<Result<Appended>> {
+        let known: Vec<_> = batch.iter().map(|append| self.tail.judge(append.room, &append.events)).collect();
+        let judged = self.tables.read(|db| {
+            let judge = |(append, known): (&Append, _)| match judge(db, append, known) {
+                Err(error) if !wants_a_new_connection(&error) => Ok(Err(store_error(&error))),
+                other => other.map(Ok),
+            };
+            batch.iter().zip(known).map(judge).collect::<rusqlite::Result<Vec<_>>>()
+        });
+        judged.unwrap_or_else(|error| {
+            tracing::error!(%error, "the tables cannot be read");
+            batch.iter().map(|_| Err(error.clone())).collect()
+        })
+    }
+}
+
+/// `known`: the head and the first repeat in the tail.
+fn judge(db: &Connection, append: &Append, known: Option<(Seq, Option<(usize, Event)>)>) -> rusqlite::Result<Appended> {
+    let Append { room, events, .. } = append;
+    let stop = |stored, stopped| Ok(Appended { stored, stopped: Some(stopped) });
+    let (head, mut repeat) = match known {
+        Some(known) => known,
+        None => match log::sound_head(db, *room)? {
+            Some(head) => (head, None),
+            None => return stop(0, Stopped::NoSuchRoom),
+        },
+    };
+    let mut ids = HashSet::new();
+    for (at, event) in events.iter().enumerate() {
+        if event.seq != head + 1 + at as Seq {
+            return stop(at, Stopped::SeqTaken);
+        }
+        if let Some((_, original)) = repeat.take_if(|(first, _)| *first == at) {
+            return stop(at, Stopped::Duplicate(original));
+        }
+        let Some(client_id) = &event.client_id else { continue };
+        if !ids.insert((event.sender, client_id)) {
+            let original =
+                events[..at].iter().find(|e| e.sender == event.sender && e.client_id.as_ref() == Some(client_id));
+            return stop(at, original.cloned().map_or(Stopped::SeqTaken, Stopped::Duplicate));
+        }
+        if let Some(original) = log::post(db, *room, event.sender, client_id)? {
+            return stop(at, Stopped::Duplicate(original));
+        }
+    }
+    Ok(Appended { stored: events.len(), stopped: None })
+}
+
+fn refuse(batch: Vec<Append>, error: &StoreError) -> Vec<(Reply, Result<Appended>)> {
+    batch.into_iter().map(|append| (append.reply, Err(error.clone()))).collect()
+}
+
+/// The tables, as this thread reads them.
+struct Tables {
+    database: PathBuf,
+    max_bytes: u64,
+    /// `None` at first and after trouble.
+    connection: Option<Connection>,
+}
+
+impl Tables {
+    fn read<T>(&mut self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let opened = self.connection.take().map_or_else(|| open_reader(&self.database), Ok);
+        let result = opened.and_then(|db| {
+            let result = db.unchecked_transaction().and_then(|_until_the_end| read(&db));
+            let sound = !matches!(&result, Err(error) if wants_a_new_connection(error));
+            self.connection = Some(db).filter(|db| sound && db.is_autocommit());
+            result
+        });
+        result.map_err(|error| store_error(&error))
+    }
+
+    /// How far they may still grow, without what the last post may need.
+    fn bytes_left(&mut self) -> Result<u64> {
+        let max_bytes = self.max_bytes;
+        self.read(|db| {
+            let pragma = |sql| db.prepare_cached(sql)?.query_row([], |row| count(row, 0));
+            let used = pragma("PRAGMA page_count")?.saturating_sub(pragma("PRAGMA freelist_count")?);
+            let page = pragma("PRAGMA page_size")?;
+            Ok((max_bytes / page).saturating_sub(used + PAGES_OF_A_POST) * page)
+        })
+    }
+}

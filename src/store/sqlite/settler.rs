@@ -1,0 +1,167 @@
+//! The thread that moves posts from the journal into the tables, in small transactions that leave room for others' between them.
+//!
+//! It goes room by room, so that a page of the tables is written once for many posts of one room and not once for each. When
+//! everything that was in the journal at its beginning is in the tables, it says so there, in the transaction of the last of
+//! it; what the journal holds before that is needed no more.
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+
+use super::{appender::Appender, codec::int, journal::Position, log, tail::Tail, writer::Writer};
+use crate::{
+    config,
+    event::Event,
+    metrics::Metrics,
+    types::{RoomId, Seq},
+};
+
+/// Events in one transaction.
+const SLICE: usize = 500;
+/// Of what may be unsettled, this part makes it begin before its time.
+const MANY: usize = 8;
+/// How long it waits after the tables have refused something.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(super) struct Settler {
+    tail: Arc<Tail>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Settler {
+    pub(super) fn start(
+        tail: Arc<Tail>,
+        writer: Arc<Writer>,
+        appender: Arc<Appender>,
+        config: &config::Store,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let thread = Thread {
+            tail: tail.clone(),
+            writer,
+            appender,
+            after: Duration::from_secs(config.settle_secs),
+            most: config.unsettled_bytes,
+            metrics,
+        };
+        let thread = thread::Builder::new().name("natter-settler".into()).spawn(move || thread.run())?;
+        Ok(Self { tail, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Settles everything, as far as the tables take it, and ends. Blocks; the second call finds nothing to do.
+    pub(super) fn stop(&self) {
+        self.tail.stop();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that settles ended with a panic");
+        }
+    }
+}
+
+struct Thread {
+    tail: Arc<Tail>,
+    writer: Arc<Writer>,
+    appender: Arc<Appender>,
+    after: Duration,
+    /// Bytes that may be unsettled.
+    most: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// Of one or several rooms.
+type Slice = Vec<(RoomId, Vec<Event>)>;
+
+impl Thread {
+    fn run(self) {
+        while let Some((end, rooms)) = self.tail.next_settling(self.after, self.most / MANY) {
+            if !self.settle(end, rooms) {
+                return;
+            }
+        }
+    }
+
+    /// `false`: the store closes, and the tables do not take it; the journal keeps it for the next start.
+    fn settle(&self, end: Position, mut rooms: Vec<(RoomId, Seq)>) -> bool {
+        rooms.sort_unstable();
+        let (mut slice, mut events) = (Slice::new(), 0);
+        for (room, upto) in rooms {
+            let mut after = 0;
+            while after < upto {
+                let mut next = self.tail.unsettled(room, after, SLICE - events);
+                next.truncate(next.partition_point(|event| event.seq <= upto));
+                let Some(last) = next.last() else { break };
+                after = last.seq;
+                events += next.len();
+                slice.push((room, next));
+                if events >= SLICE {
+                    if !self.write(std::mem::take(&mut slice), None) {
+                        return false;
+                    }
+                    events = 0;
+                }
+            }
+        }
+        if !self.write(slice, Some(end)) {
+            return false;
+        }
+        self.tail.settling_ended();
+        self.appender.settled(end);
+        true
+    }
+
+    /// Again and again until the tables have it.
+    fn write(&self, slice: Slice, end: Option<Position>) -> bool {
+        let slice = Arc::new(slice);
+        loop {
+            let began = Instant::now();
+            let written = {
+                let slice = slice.clone();
+                self.writer.write_blocking(move |db| write(db, &slice, end))
+            };
+            let Err(error) = written else {
+                self.tail.tell(None);
+                for (room, events) in &*slice {
+                    self.metrics.settled_events.inc_by(events.len() as u64);
+                    if let Some(last) = events.last() {
+                        self.tail.settled(*room, last.seq);
+                    }
+                }
+                self.tail.pause(self.yielding(began.elapsed()));
+                return true;
+            };
+            tracing::warn!(%error, "posts stay in the journal, as the tables do not take them");
+            if self.tail.is_stopping() {
+                return false;
+            }
+            self.tail.tell(Some(error));
+            thread::sleep(RETRY);
+        }
+    }
+
+    /// The less there is, the more of the time belongs to others.
+    fn yielding(&self, worked: Duration) -> Duration {
+        match self.tail.bytes() {
+            bytes if bytes < self.most / 4 => 3 * worked,
+            bytes if bytes < self.most / 2 => worked,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+pub(super) fn write(db: &Connection, slice: &[(RoomId, Vec<Event>)], end: Option<Position>) -> rusqlite::Result<()> {
+    for (room, events) in slice {
+        log::settle(db, *room, events)?;
+    }
+    if let Some(end) = end {
+        db.prepare_cached("UPDATE settled SET segment = ?, end_offset = ?")?
+            .execute(params![int(end.segment), int(end.offset)])?;
+    }
+    Ok(())
+}
