@@ -31,9 +31,10 @@
 //! # The way of a message
 //!
 //! `POST /chat/{id}` → route table → limits → authenticate → authorize → `api::messages` → `chat` → the room's pending
-//! posts → one writer at a time takes them all as a batch and gives them their seqs → `store.append` → the room's ring gets
-//! each frame, encoded once → subscribers are woken → acknowledgements. While a commit is in flight the next batch gathers;
-//! that is the whole of group commit, and there is no timer in it. A socket's `post` frame joins at `chat`.
+//! posts → whoever brings the first one takes them all as a batch and gives them their seqs → `store.append_then` → one task takes
+//! everything that shared a commit ([`turn`]): each room's ring gets the frames, encoded once → subscribers are handed them →
+//! acknowledgements → the next batch, which has gathered meanwhile. That is the whole of group commit, and there is no timer in
+//! it. A socket's `post` frame joins at `chat`.
 //!
 //! # A new type of event
 //!
@@ -75,5 +76,6 @@ pub mod protocol;
 pub mod server;
 pub mod store;
 pub mod transfer;
+pub(crate) mod turn;
 pub mod types;
 pub mod ws;

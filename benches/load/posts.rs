@@ -33,6 +33,9 @@ pub struct Options {
     /// Length of a message's content
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4_000))]
     bytes: u32,
+    /// Fixed rates of the open loops, in posts per second
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 27_000], value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    rates: Vec<u32>,
     /// Length of a row of the bare SQLite: an event with such a content
     #[arg(long, default_value_t = 350)]
     row_bytes: u32,
@@ -54,8 +57,9 @@ struct Run {
     server_cpu_secs: f64,
 }
 
-struct HalfLoad {
-    rate: f64,
+/// What an open loop at a fixed rate saw.
+struct Fixed {
+    rate: u32,
     latency: Latency,
 }
 
@@ -76,7 +80,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     let mut crew = Crew::gather(&target, common, options).await?;
     let cases = cases(options);
     let mut runs: Vec<Vec<(Run, Committed)>> = cases.iter().map(|_| Vec::new()).collect();
-    let mut halves = Vec::new();
+    let mut fixed = Vec::new();
     for round in 1..=common.rounds {
         println!("round {round} of {}", common.rounds);
         for (case, runs) in cases.iter().zip(&mut runs) {
@@ -84,17 +88,23 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
             println!("  {}: {} acks/s", case.name(), figure(run.acks_per_sec));
             runs.push((run, raw(*case, options, folder.path()).await?));
         }
-        let own_rooms = cases.iter().zip(&runs).filter(|(case, _)| case.senders == many && !case.shared_room);
-        let best = own_rooms.filter_map(|(_, runs)| runs.last()).map(|(run, _)| run.acks_per_sec).fold(0.0, f64::max);
-        halves.push(crew.half_load(best / 2.0, options).await?);
+        for rate in &options.rates {
+            let run = crew.at_rate(*rate, options).await?;
+            println!(
+                "  {} posts/s, open loop: p99 {} ms",
+                figure(f64::from(*rate)),
+                figure(run.latency.millis_at(99.0))
+            );
+            fixed.push(run);
+        }
     }
 
     let settings = json!({
         "senders": many, "window": options.window, "seconds": options.seconds, "bytes": options.bytes,
-        "row_bytes": options.row_bytes, "rounds": common.rounds,
+        "row_bytes": options.row_bytes, "rates": options.rates, "rounds": common.rounds,
     });
     let mut report = Report::new("posts", target.name(), settings);
-    fill(&mut report, &cases, &runs, &halves);
+    fill(&mut report, &cases, &runs, options, &fixed);
     report.plot = plot(&cases, &runs);
     report.faults = std::mem::take(&mut crew.faults);
     drop(crew);
@@ -172,18 +182,18 @@ impl<'a> Crew<'a> {
     }
 
     /// Open-loop at `rate`, all senders in rooms of their own.
-    async fn half_load(&mut self, rate: f64, options: &Options) -> Result<HalfLoad> {
+    async fn at_rate(&mut self, rate: u32, options: &Options) -> Result<Fixed> {
         for (sender, room) in self.senders.iter_mut().zip(&self.rooms) {
             sender.move_to(vec![room.clone()]);
         }
         let before = self.heads(self.rooms.len()).await?;
-        let schedule = Schedule::at_rate(Instant::now() + Duration::from_millis(100), rate, Vec::new());
-        let count = (rate * options.seconds as f64).ceil().max(1.0) as u64;
+        let schedule = Schedule::at_rate(Instant::now() + Duration::from_millis(100), f64::from(rate), Vec::new());
+        let count = u64::from(rate) * options.seconds;
         let acks = post_on_time(&mut self.senders, &schedule, count).await?;
         let stored = self.heads(self.rooms.len()).await?.iter().sum::<u64>() - before.iter().sum::<u64>();
         self.faults.lost += count.saturating_sub(stored);
         self.faults.doubled += stored.saturating_sub(count);
-        Ok(HalfLoad { rate, latency: acks.latency })
+        Ok(Fixed { rate, latency: acks.latency })
     }
 
     /// Acknowledged seqs are dense from the room's old head on, and the room's history ends where they do.
@@ -219,7 +229,7 @@ async fn raw(case: Case, options: &Options, folder: &std::path::Path) -> Result<
     tokio::task::spawn_blocking(committing).await?
 }
 
-fn fill(report: &mut Report, cases: &[Case], runs: &[Vec<(Run, Committed)>], halves: &[HalfLoad]) {
+fn fill(report: &mut Report, cases: &[Case], runs: &[Vec<(Run, Committed)>], options: &Options, fixed: &[Fixed]) {
     let header = ["senders", "acks/s", "p50 ms", "p99 ms", "CPU s/M", "SQLite rows/s", "ratio"];
     let mut table = Table::new("durable, acknowledged posts: median (min–max)", &header);
     for (case, runs) in cases.iter().zip(runs) {
@@ -240,17 +250,21 @@ fn fill(report: &mut Report, cases: &[Case], runs: &[Vec<(Run, Committed)>], hal
     report.table(table);
     report.note("SQLite: the same thread commits batches of as many rows as posts are in flight (at most 4,096); WAL, synchronous=FULL.");
 
-    let mut table =
-        Table::new("open loop at half of the highest rate, many senders in own rooms", &["", "median (min–max)"]);
-    let mut row = |label: &str, name: &str, of: &dyn Fn(&HalfLoad) -> f64| {
-        let spread = Spread::of(halves.iter().map(of));
-        table.row(vec![label.into(), spread.to_string()]);
-        report.figure(name, spread);
-    };
-    row("posts/s", "half_load_posts_per_sec", &|half| half.rate);
-    row("p50, ms", "half_load_p50_ms", &|half| half.latency.millis_at(50.0));
-    row("p99, ms", "half_load_p99_ms", &|half| half.latency.millis_at(99.0));
-    row("max, ms", "half_load_max_ms", &|half| half.latency.max_millis());
+    let header = ["posts/s", "p50 ms", "p90 ms", "p99 ms", "max ms"];
+    let mut table = Table::new("open loop at fixed rates, many senders in own rooms: median (min–max)", &header);
+    for rate in &options.rates {
+        let mut cells = vec![figure(f64::from(*rate))];
+        let mut cell = |name: &str, of: &dyn Fn(&Latency) -> f64| {
+            let spread = Spread::of(fixed.iter().filter(|run| run.rate == *rate).map(|run| of(&run.latency)));
+            cells.push(spread.to_string());
+            report.figure(&format!("at_{rate}_per_sec_{name}"), spread);
+        };
+        cell("p50_ms", &|latency| latency.millis_at(50.0));
+        cell("p90_ms", &|latency| latency.millis_at(90.0));
+        cell("p99_ms", &|latency| latency.millis_at(99.0));
+        cell("max_ms", &Latency::max_millis);
+        table.row(cells);
+    }
     report.table(table);
     let commits = runs.iter().flatten().map(|(_, raw)| raw.latency.millis_at(99.0));
     report.value("sqlite_commit_p99_ms_highest", json!(commits.fold(0.0, f64::max)));

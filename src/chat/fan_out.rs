@@ -77,7 +77,7 @@ impl FanOut {
         if self.is_idle() { seq } else { self.handed_out }
     }
 
-    /// For how many subscribers a fan-out should start now; `None` where none should, or one runs.
+    /// Through how many slots a fan-out should go that starts now; `None` where none should, or one runs.
     pub fn begin(&mut self) -> Option<usize> {
         if self.is_idle() {
             self.handed_out = self.ring.head();
@@ -87,7 +87,7 @@ impl FanOut {
             return None;
         }
         self.running = true;
-        Some(self.subscribers.len())
+        Some(self.slots())
     }
 
     /// What has not been handed out yet; `None`, and the fan-out is over, where there is nothing.

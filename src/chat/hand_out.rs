@@ -8,28 +8,46 @@ use std::{ops::Range, panic::resume_unwind, sync::Arc};
 
 use tokio::runtime::Handle;
 
-use super::{room::Room, subscriber::Burst};
+use super::{
+    room::Room,
+    subscriber::{Burst, Subscriber},
+};
 use crate::types::Seq;
 
 /// Subscribers that are handed a burst before the fan-out lets other tasks run.
 const STEP: usize = 256;
-/// Up to so many subscribers a fan-out is not worth a task of its own.
+/// Up to so many slots a fan-out is not worth a task of its own.
 const INLINE: usize = 64;
 /// From so many subscribers on, for each, another worker lends a hand.
 const A_HAND: usize = 1_024;
 
 impl Room {
     /// Hands out what is new, where no fan-out runs that will.
-    pub(super) async fn hand_out(self: &Arc<Self>) {
+    pub(super) fn hand_out(self: &Arc<Self>) {
         let work = self.live.lock().fan_out.begin();
         match work {
-            Some(subscribers) if subscribers <= INLINE => self.clone().fan_out().await,
+            Some(slots) if slots <= INLINE => self.fan_out_now(),
             Some(_) => drop(tokio::spawn(self.clone().fan_out())),
             None => {}
         }
     }
 
-    /// Offers bursts until everyone has been offered everything.
+    /// Offers bursts until everyone has been offered everything: to so few that nobody waits for it.
+    fn fan_out_now(&self) {
+        let mut running = Running { room: self, from: None };
+        let mut subscribers = Vec::with_capacity(INLINE);
+        while let Some(burst) = self.next_burst() {
+            running.from = Some(burst.first);
+            // Who comes meanwhile begins after it.
+            self.those_at(0..usize::MAX, &mut subscribers);
+            for (subscriber, slot) in subscribers.drain(..) {
+                subscriber.offer(slot, &burst);
+            }
+        }
+        running.from = None;
+    }
+
+    /// The same in a task, for many.
     async fn fan_out(self: Arc<Self>) {
         let mut running = Running { room: &self, from: None };
         while let Some(burst) = self.next_burst() {
@@ -37,6 +55,12 @@ impl Room {
             self.offer(burst).await;
         }
         running.from = None;
+    }
+
+    fn those_at(&self, slots: Range<usize>, subscribers: &mut Vec<(Arc<dyn Subscriber>, u32)>) {
+        let fan_out = &self.live.lock().fan_out;
+        let there = (slots.start..slots.end.min(fan_out.slots())).filter_map(|key| fan_out.at(key));
+        subscribers.extend(there.map(|s| (s.subscriber.clone(), s.slot)));
     }
 
     fn next_burst(&self) -> Option<Burst> {
@@ -75,12 +99,7 @@ impl Room {
             if at > slots.start {
                 tokio::task::yield_now().await;
             }
-            {
-                let fan_out = &self.live.lock().fan_out;
-                let keys = at..(at + STEP).min(slots.end);
-                let there = keys.filter_map(|key| fan_out.at(key));
-                step.extend(there.map(|s| (s.subscriber.clone(), s.slot)));
-            }
+            self.those_at(at..(at + STEP).min(slots.end), &mut step);
             for (subscriber, slot) in step.drain(..) {
                 subscriber.offer(slot, burst);
             }

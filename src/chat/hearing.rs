@@ -136,8 +136,8 @@ impl Chat {
 
     /// Shows what is in the log now. Sockets that follow all rooms of a member and were never told of this one, because
     /// whoever should have told them could not, are told with the first event after the room was loaded.
-    pub(super) async fn show(&self, room: &Arc<Room>, events: &[Event]) {
-        room.advance(events).await;
+    pub(super) fn show(&self, room: &Arc<Room>, events: &[Event]) {
+        room.advance(events);
         if !room.meets_its_members() {
             return;
         }
@@ -241,7 +241,7 @@ impl Chat {
         let known = room.head();
         let next = events.first().is_some_and(|first| first.seq <= known + 1);
         if next {
-            self.show_stored(room, &events).await;
+            self.show_stored(room, &events);
         }
         if room.head() < head {
             self.metrics.catch_ups.inc();
@@ -251,9 +251,9 @@ impl Chat {
 
     /// Shows stored events, and tells who came and went by them. Whoever is gone must be dropped before what follows can
     /// be read.
-    pub(super) async fn show_stored(self: &Arc<Self>, room: &Arc<Room>, events: &[Event]) {
+    pub(super) fn show_stored(self: &Arc<Self>, room: &Arc<Room>, events: &[Event]) {
         for stretch in events.chunk_by(|event, _| !matches!(event.kind.moved(), Some((_, false)))) {
-            self.show(room, stretch).await;
+            self.show(room, stretch);
         }
         for event in events {
             if let Some((user, added)) = event.kind.moved() {

@@ -49,7 +49,7 @@ pub(super) struct End {
 #[derive(Default)]
 pub(super) struct Desk {
     pub pending: VecDeque<Pending>,
-    /// A task takes from `pending`.
+    /// Somebody has the right to write, and takes from `pending`.
     pub writing: bool,
     /// The outcome of an append after this head is unknown: the log must be read from there before the next.
     pub doubtful: Option<Seq>,
@@ -235,12 +235,12 @@ impl Room {
     }
 
     /// Takes durable events in, drops subscribers who are no members any more, and hands the news out.
-    pub(super) async fn advance(self: &Arc<Self>, events: &[Event]) {
+    pub(super) fn advance(self: &Arc<Self>, events: &[Event]) {
         let dropped = self.live.lock().take_in(events);
         for gone in dropped {
             gone.subscriber.dropped(gone.slot, self.id);
         }
-        self.hand_out().await;
+        self.hand_out();
     }
 }
 
@@ -248,6 +248,11 @@ impl Live {
     /// Somebody here uses the room.
     pub fn touch(&mut self) {
         self.used = Instant::now();
+    }
+
+    /// Something else comes first: a fan-out that is far behind, another node's turn, or reading back what was stored.
+    pub fn must_wait(&self) -> bool {
+        self.desk.doubtful.is_some() || self.fan_out.is_far() || self.inbox.others_first.is_some()
     }
 
     /// Takes in the events that follow on the head; what is in already is passed over, so that whoever read the log twice does

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::{
     Chat, ChatError, Result,
     changes::Patience,
@@ -31,31 +33,27 @@ const CATCH_UP_PAGE: usize = 500;
 const CATCH_UP_PAGES: usize = 100;
 
 impl Chat {
-    /// Queues work for the room's writer and starts it where none runs. Work of one caller keeps its order.
+    /// Queues work for the room's writer and begins to write where nobody does. Work of one caller keeps its order.
     pub(crate) fn submit(self: &Arc<Self>, room: &Arc<Room>, by: Actor, work: Work, reply: Reply) {
         if self.away.is_known() {
             self.metrics.bound_hit("rooms.away_millis");
             return reply.send(Err(StoreError::Unavailable("it does not answer".into()).into()));
         }
         let until = Instant::now() + Duration::from_secs(self.config.rooms.post_secs);
-        let refused = {
+        let begins = {
             let mut live = room.live.lock();
             if live.desk.pending.len() >= self.config.rooms.pending_posts {
-                Some(reply)
-            } else {
-                live.touch();
-                live.desk.pending.push_back(Pending { by, work, reply, until });
-                self.metrics.pending_posts.inc();
-                if !live.desk.writing {
-                    live.desk.writing = true;
-                    self.at_work.spawn(write(self.clone(), room.clone()));
-                }
-                None
+                drop(live);
+                self.metrics.bound_hit("rooms.pending_posts");
+                return reply.send(Err(ChatError::Busy("rooms.pending_posts")));
             }
+            live.touch();
+            live.desk.pending.push_back(Pending { by, work, reply, until });
+            self.metrics.pending_posts.inc();
+            !std::mem::replace(&mut live.desk.writing, true)
         };
-        if let Some(reply) = refused {
-            self.metrics.bound_hit("rooms.pending_posts");
-            reply.send(Err(ChatError::Busy("rooms.pending_posts")));
+        if begins {
+            Writing::begin(self, room).go_on();
         }
     }
 
@@ -66,7 +64,7 @@ impl Chat {
             let page = Page { after: Some(room.head()), before: None, limit: CATCH_UP_PAGE, messages_only: false };
             let events = self.store.events(room.id, page).await?;
             let last = events.len() < CATCH_UP_PAGE;
-            self.show_stored(room, &events).await;
+            self.show_stored(room, &events);
             if last {
                 return Ok(());
             }
@@ -75,74 +73,133 @@ impl Chat {
     }
 }
 
-/// Runs while there is work; the room starts the next one.
-async fn write(chat: Arc<Chat>, room: Arc<Room>) {
-    let _guard = WriterGuard { chat: &chat, room: &room };
-    loop {
-        room.fan_out_near().await;
-        room.others_first().await;
-        let (batch, refused) = {
-            let mut live = room.live.lock();
-            let before = live.desk.pending.len();
-            let (items, refused) = take_batch(&mut live, room.kind, &chat);
-            chat.metrics.pending_posts.dec_by((before - live.desk.pending.len()) as i64);
-            if items.is_empty() && refused.is_empty() {
-                live.desk.writing = false;
-                return;
-            }
-            (Batch { items, judged_at: live.end.head }, refused)
-        };
-        for (reply, error) in refused {
-            reply.send(Err(error));
-        }
-        if !batch.items.is_empty() {
-            commit(&chat, &room, batch).await;
-        }
-    }
+/// The right to make a room's log grow. Somebody has it as long as `desk.writing`; it goes from whoever brought work to the store,
+/// and from there to whoever is told of the commit.
+///
+/// Where it is lost, in a panic or with a store that ends, the room must not believe that somebody still writes, nor may anyone be
+/// left waiting.
+struct Writing {
+    chat: Arc<Chat>,
+    room: Arc<Room>,
+    given_back: bool,
+    /// The end waits for it.
+    _at_work: TaskTrackerToken,
 }
 
-/// A writer that panics must not leave the room believing that one still runs, nor anyone waiting.
-struct WriterGuard<'a> {
-    chat: &'a Arc<Chat>,
-    room: &'a Arc<Room>,
-}
-
-impl Drop for WriterGuard<'_> {
+impl Drop for Writing {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut live = self.room.live.lock();
-            live.desk.doubtful = live.desk.doubtful.or(Some(live.end.head));
-            live.desk.writing = false;
-            let abandoned = std::mem::take(&mut live.desk.pending);
-            drop(live);
-            self.chat.metrics.pending_posts.dec_by(abandoned.len() as i64);
+        if self.given_back {
+            return;
+        }
+        let mut live = self.room.live.lock();
+        live.desk.doubtful = live.desk.doubtful.or(Some(live.end.head));
+        live.desk.writing = false;
+        let abandoned = std::mem::take(&mut live.desk.pending);
+        drop(live);
+        self.chat.metrics.pending_posts.dec_by(abandoned.len() as i64);
+    }
+}
+
+impl Writing {
+    fn begin(chat: &Arc<Chat>, room: &Arc<Room>) -> Self {
+        Self { chat: chat.clone(), room: room.clone(), given_back: false, _at_work: chat.at_work.token() }
+    }
+
+    /// Hands what is pending to the store, where nothing has to be waited for before.
+    fn go_on(self) {
+        if self.room.live.lock().must_wait() {
+            drop(tokio::spawn(self.at_leisure()));
+        } else if let Some((writing, batch)) = self.take() {
+            let events = encode(&writing.room, &batch.items, batch.end);
+            let (store, room, began) = (writing.chat.store.clone(), writing.room.id, Instant::now());
+            let stored = events.clone();
+            store.append_then(room, events, Box::new(move |appended| writing.told(batch, stored, began, appended)));
+        }
+    }
+
+    /// The next batch; gives the right back where there is none.
+    fn take(mut self) -> Option<(Self, Batch)> {
+        loop {
+            let (batch, refused) = {
+                let mut live = self.room.live.lock();
+                let before = live.desk.pending.len();
+                let (items, refused) = take_batch(&mut live, self.room.kind, &self.chat);
+                self.chat.metrics.pending_posts.dec_by((before - live.desk.pending.len()) as i64);
+                if items.is_empty() && refused.is_empty() {
+                    live.desk.writing = false;
+                    drop(live);
+                    self.given_back = true;
+                    return None;
+                }
+                (Batch { items, end: live.end }, refused)
+            };
+            for (reply, error) in refused {
+                reply.send(Err(error));
+            }
+            if !batch.items.is_empty() {
+                return Some((self, batch));
+            }
+        }
+    }
+
+    /// The store has stored a batch, all of it as a rule.
+    fn told(self, mut batch: Batch, events: Vec<Event>, began: Instant, appended: Result<Appended, StoreError>) {
+        self.chat.metrics.append_seconds.observe(began.elapsed().as_secs_f64());
+        if matches!(&appended, Ok(Appended { stored, stopped: None }) if *stored == events.len()) {
+            self.show(&mut batch.items, events);
+            return self.go_on();
+        }
+        tokio::spawn(async move {
+            let tried = self.outcome(&mut batch, events, appended).await;
+            self.see_through(batch, began, tried).await;
+            self.at_leisure().await;
+        });
+    }
+
+    /// Writes where something must be waited for: a fan-out, another node, or the log itself.
+    async fn at_leisure(self) {
+        let mut writing = self;
+        loop {
+            writing.room.fan_out_near().await;
+            writing.room.others_first().await;
+            let mut batch;
+            match writing.take() {
+                Some(taken) => (writing, batch) = taken,
+                None => return,
+            }
+            let began = Instant::now();
+            let tried = writing.try_commit(&mut batch).await;
+            writing.see_through(batch, began, tried).await;
+            if !writing.room.live.lock().must_wait() {
+                return writing.go_on();
+            }
         }
     }
 }
 
-/// - Each item is allowed by the room as it was at `judged_at`.
+/// - Each item is allowed by the room as it was when its log ended at `end`.
 struct Batch {
     items: VecDeque<Item>,
-    judged_at: Seq,
+    end: End,
 }
 
 impl Batch {
     /// The end of the log that the items may follow now. Where other nodes' events have come since the items were checked,
     /// checks them again against the current head, and answers those that no longer pass.
-    fn end(&mut self, chat: &Chat, room: &Room) -> End {
+    fn end_now(&mut self, chat: &Chat, room: &Room) -> End {
         let mut refused = Vec::new();
         let end = {
             let live = room.live.lock();
-            if live.end.head != self.judged_at {
+            if live.end.head != self.end.head {
                 for item in std::mem::take(&mut self.items) {
                     match check(&live, room.kind, &item.by, &item.work, chat) {
                         Ok(()) => self.items.push_back(item),
                         Err(error) => refused.push((item, error)),
                     }
                 }
-                self.judged_at = live.end.head;
+                self.end = live.end;
             }
-            live.end
+            self.end
         };
         for (item, error) in refused {
             fail(VecDeque::from([item]), error);
@@ -194,78 +251,109 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
     (items, refused)
 }
 
-async fn commit(chat: &Arc<Chat>, room: &Arc<Room>, mut batch: Batch) {
-    let mut patience = Patience::of_secs(chat.config.rooms.post_secs);
-    while !batch.items.is_empty() {
-        let began = Instant::now();
-        let tried = try_commit(chat, room, &mut batch).await;
-        let error = match tried {
-            // Others have written first, again and again. An earlier try may have been stored all the same.
-            Ok(()) if patience.is_over() => StoreError::Unavailable("other nodes keep writing first".into()).into(),
-            Ok(()) => continue,
-            Err(error) => error,
-        };
-        let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
-        if worth_waiting {
-            chat.store_failed(began);
-        }
-        if !worth_waiting || chat.away.is_known() || !patience.pause().await {
-            fail(batch.items, error);
-            return;
-        }
-    }
-}
-
-/// One append and what follows from it. Items with a known outcome leave the batch. The rest may be tried again after `Ok`,
-/// and after an error that leaves the outcome open.
-async fn try_commit(chat: &Arc<Chat>, room: &Arc<Room>, batch: &mut Batch) -> Result<()> {
-    settle(chat, room, &mut batch.items).await?;
-    let end = batch.end(chat, room);
-    let (head, items) = (end.head, &mut batch.items);
-    let mut events = encode(room, items, end);
-    if events.is_empty() {
-        return Ok(());
-    }
-    let count = events.len();
-    let started = Instant::now();
-    let appended = chat.store.append(room.id, events.clone()).await;
-    chat.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-    let Appended { stored, stopped } = match appended {
-        Ok(appended) => appended,
-        Err(StoreError::Unavailable(why)) => {
-            let mut live = room.live.lock();
-            live.desk.doubtful = live.desk.doubtful.or(Some(head));
-            return Err(StoreError::Unavailable(why).into());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    chat.away.answered();
-    chat.metrics.batch_events.observe(stored as f64);
-    events.truncate(stored);
-    show(chat, room, items, &events).await;
-    if stored > 0 {
-        room.live.lock().inbox.lost_races = 0;
-        // The other nodes get them along with the hint.
-        let events = if chat.bus.has_others() { events } else { Vec::new() };
-        chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: head + stored as Seq, events });
-    }
-    match stopped {
-        None if stored == count => Ok(()),
-        Some(Stopped::Duplicate(original)) => {
-            answer_duplicate(chat, items.pop_front(), &original);
-            answer_duplicates(chat, room, items).await
-        }
-        Some(Stopped::NoSuchRoom) => Err(ChatError::NoSuchRoom),
-        None | Some(Stopped::SeqTaken) => {
-            lost_a_race(chat, room);
-            // Mostly somebody else's; but it may be an earlier try of ours that came late.
-            read_back(chat, room, items, head + stored as Seq).await?;
-            if room.head() == head + stored as Seq {
-                // A store that has just changed its primary may be behind what this node knows, for a moment.
-                let why = "its log does not reach as far as its head";
-                return Err(StoreError::Unavailable(format!("room {}: {why}", room.id)).into());
+impl Writing {
+    /// Tries again as long as it is worth it; whoever has no answer then is told that the outcome is unknown.
+    async fn see_through(&self, mut batch: Batch, mut began: Instant, mut tried: Result<()>) {
+        let chat = &self.chat;
+        let mut patience = Patience::of_secs(chat.config.rooms.post_secs);
+        while !batch.items.is_empty() {
+            let error = match tried {
+                // Others have written first, again and again. An earlier try may have been stored all the same.
+                Ok(()) if patience.is_over() => {
+                    Some(StoreError::Unavailable("other nodes keep writing first".into()).into())
+                }
+                Ok(()) => None,
+                Err(error) => Some(error),
+            };
+            if let Some(error) = error {
+                let worth_waiting = matches!(error, ChatError::Store(StoreError::Unavailable(_)));
+                if worth_waiting {
+                    chat.store_failed(began);
+                }
+                if !worth_waiting || chat.away.is_known() || !patience.pause().await {
+                    return fail(batch.items, error);
+                }
             }
-            Ok(())
+            began = Instant::now();
+            tried = self.try_commit(&mut batch).await;
+        }
+    }
+
+    /// One append and what follows from it. Items with a known outcome leave the batch. The rest may be tried again after `Ok`,
+    /// and after an error that leaves the outcome open.
+    async fn try_commit(&self, batch: &mut Batch) -> Result<()> {
+        let Self { chat, room, .. } = self;
+        settle(chat, room, &mut batch.items).await?;
+        let end = batch.end_now(chat, room);
+        let events = encode(room, &batch.items, end);
+        if events.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let appended = chat.store.append(room.id, events.clone()).await;
+        chat.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+        self.outcome(batch, events, appended).await
+    }
+
+    /// What follows from an append of these events, those of the batch.
+    async fn outcome(
+        &self,
+        batch: &mut Batch,
+        mut events: Vec<Event>,
+        appended: Result<Appended, StoreError>,
+    ) -> Result<()> {
+        let Self { chat, room, .. } = self;
+        let (items, count) = (&mut batch.items, events.len());
+        let head = batch.end.head;
+        let Appended { stored, stopped } = match appended {
+            Ok(appended) => appended,
+            Err(StoreError::Unavailable(why)) => {
+                let mut live = room.live.lock();
+                live.desk.doubtful = live.desk.doubtful.or(Some(head));
+                return Err(StoreError::Unavailable(why).into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        events.truncate(stored);
+        self.show(items, events);
+        match stopped {
+            None if stored == count => Ok(()),
+            Some(Stopped::Duplicate(original)) => {
+                answer_duplicate(chat, items.pop_front(), &original);
+                answer_duplicates(chat, room, items).await
+            }
+            Some(Stopped::NoSuchRoom) => Err(ChatError::NoSuchRoom),
+            None | Some(Stopped::SeqTaken) => {
+                lost_a_race(chat, room);
+                // Mostly somebody else's; but it may be an earlier try of ours that came late.
+                read_back(chat, room, items, head + stored as Seq).await?;
+                if room.head() == head + stored as Seq {
+                    // A store that has just changed its primary may be behind what this node knows, for a moment.
+                    let why = "its log does not reach as far as its head";
+                    return Err(StoreError::Unavailable(format!("room {}: {why}", room.id)).into());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets everyone see what is durable now, and answers those who asked for it: the first of `items`, in order.
+    fn show(&self, items: &mut VecDeque<Item>, events: Vec<Event>) {
+        let Self { chat, room, .. } = self;
+        chat.away.answered();
+        chat.metrics.batch_events.observe(events.len() as f64);
+        let Some(last) = events.last() else { return };
+        let head = last.seq;
+        chat.show(room, &events);
+        for event in &events {
+            let Some(item) = items.pop_front() else { break };
+            acknowledge(chat, room, item, event);
+        }
+        if chat.store.shared().is_some() {
+            room.live.lock().inbox.lost_races = 0;
+            // The other nodes get them along with the hint.
+            let events = if chat.bus.has_others() { events } else { Vec::new() };
+            chat.bus.publish(Hint::RoomAdvanced { room: room.id, head, events });
         }
     }
 }
@@ -305,7 +393,7 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item
                 chat.store.repair(room.id).await?;
                 repaired = true;
             }
-            chat.show_stored(room, std::slice::from_ref(&event)).await;
+            chat.show_stored(room, std::slice::from_ref(&event));
             if let Some(item) = item.and_then(|at| items.remove(at)) {
                 acknowledge(chat, room, item, &event);
                 chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: event.seq, events: vec![event] });
@@ -314,18 +402,6 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item
         if last {
             return Ok(());
         }
-    }
-}
-
-/// Lets everyone see what is durable now, and answers those who asked for it: the first of `items`, in order.
-async fn show(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, events: &[Event]) {
-    if events.is_empty() {
-        return;
-    }
-    chat.show(room, events).await;
-    for event in events {
-        let Some(item) = items.pop_front() else { break };
-        acknowledge(chat, room, item, event);
     }
 }
 

@@ -51,7 +51,7 @@ impl Default for Store {
             commit_ops: 4_096,
             unsettled_bytes: 64 << 20,
             unsettled_millis: 2_000,
-            settle_secs: 5,
+            settle_secs: 30,
             max_bytes: 0,
             inserts: 8,
             insert_events: 500,

@@ -27,6 +27,11 @@ struct Head<'a> {
 }
 
 pub fn put(out: Vec<u8>, event: &Event) -> Vec<u8> {
+    put_with(out, event, event.body())
+}
+
+/// The same with something else in the place of the JSON.
+pub fn put_with(out: Vec<u8>, event: &Event, body: &[u8]) -> Vec<u8> {
     let head = Head {
         seq: event.seq,
         ordinal: event.ordinal,
@@ -35,10 +40,10 @@ pub fn put(out: Vec<u8>, event: &Event) -> Vec<u8> {
         event_id: event.event_id,
         sent_at: event.sent_at.0,
         kind: Cow::Borrowed(&event.kind),
-        body: event.body().len(),
+        body: body.len(),
     };
     let mut out = postcard::to_extend(&head, out).expect("plain values can be written, and memory takes them");
-    out.extend_from_slice(event.body());
+    out.extend_from_slice(body);
     out
 }
 

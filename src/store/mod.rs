@@ -11,7 +11,7 @@ mod prefix;
 pub mod shared;
 pub mod sqlite;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -250,6 +250,9 @@ pub enum Begun {
     InUse,
 }
 
+/// What follows on an append.
+pub type Done = Box<dyn FnOnce(Result<Appended>) + Send>;
+
 /// Every method is atomic and durable when it returns `Ok`. Methods may be called from any task at once; what many of
 /// them write at once shares commits.
 #[async_trait]
@@ -302,6 +305,14 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with what they change.
     /// Never leaves a hole, never stores a second event for one (room, sender, client_id).
     async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended>;
+    /// The same without waiting: `done` is called once the outcome is known, by a task that serves others too. It may be called
+    /// before this returns. What is appended to one room by several calls comes in their order.
+    fn append_then(self: Arc<Self>, room: RoomId, events: Vec<Event>, done: Done) {
+        tokio::spawn(async move {
+            let appended = self.append(room, events).await;
+            done(appended);
+        });
+    }
     /// Brings a room's projections up to its log. To be called after an append of unknown outcome, before its events are
     /// shown to anybody; a store whose appends are one transaction has nothing to do.
     async fn repair(&self, room: RoomId) -> Result<()>;

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::{
     Seat,
     close::Close,
-    outbox::{Outbox, Subscription},
+    outbox::{Outbox, Pumped, Subscription},
 };
 use crate::{
     app::App,
@@ -24,8 +24,12 @@ use crate::{
     },
     metrics::CloseCode,
     protocol::{self, Frame},
+    turn::{self, AtTheEnd},
     types::{RoomId, SessionId, UserId},
 };
+
+/// Writes to one connection at the end of a turn; the task goes on from there.
+const WRITES_AT_ONCE: usize = 4;
 
 /// What a socket follows: one room that is named in its path, or those it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,10 @@ pub(super) struct State {
     pub busy: bool,
     /// The client has asked for all of its user's rooms.
     pub follows_all: bool,
+    /// It is written to at the end of a turn.
+    listed: bool,
+    /// The task reads nothing until answers have left.
+    pub paused: bool,
 }
 
 impl State {
@@ -137,6 +145,8 @@ impl Connection {
             watched: false,
             busy: false,
             follows_all: false,
+            listed: false,
+            paused: false,
         };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -198,7 +208,17 @@ impl Connection {
         if last {
             self.close(Close::Draining);
         }
-        self.wake();
+        self.write_soon();
+    }
+
+    /// Has what waits written: at the end of the turn where there is one, else by the task.
+    fn write_soon(&self) {
+        if !turn::is_on() {
+            return self.wake();
+        }
+        if !std::mem::replace(&mut self.state().listed, true) && !turn::later(|| Some(self.me.upgrade()?)) {
+            self.wake();
+        }
     }
 
     /// Takes nothing more from the client, and closes once everything that was asked is answered.
@@ -343,6 +363,33 @@ impl Connection {
     }
 }
 
+impl AtTheEnd for Connection {
+    /// Writes what has gathered during the turn. What cannot be written at once, and whatever else there is to do, is the task's.
+    fn turn_ended(&self) {
+        let max = self.app.config.sockets.write_bytes;
+        let mut state = self.state();
+        state.listed = false;
+        let mut level = false;
+        if matches!(state.phase, Phase::Open) {
+            for _ in 0..WRITES_AT_ONCE {
+                match state.outbox.pump(&self.stream, self.only_messages(), max, &self.app.metrics) {
+                    Ok(Pumped::More) => {}
+                    Ok(Pumped::Level) => {
+                        level = true;
+                        break;
+                    }
+                    Ok(Pumped::Blocked | Pumped::Replay(_)) | Err(_) => break,
+                }
+            }
+        }
+        let rests = level && !state.paused;
+        drop(state);
+        if !rests {
+            self.wake();
+        }
+    }
+}
+
 impl Subscriber for Connection {
     fn id(&self) -> SubscriberId {
         self.id
@@ -386,10 +433,12 @@ impl Subscriber for Connection {
         } else {
             outbox.wait(slot);
         }
-        let asleep = through && !state.outbox.blocked && !state.is_dead();
+        let (blocked, dead) = (state.outbox.blocked, state.is_dead());
         drop(state);
-        if !asleep {
+        if blocked || dead {
             self.wake();
+        } else if !through {
+            self.write_soon();
         }
     }
 

@@ -1,7 +1,7 @@
 //! From bytes to messages, without keeping a parser.
 //!
-//! While nothing is half-read a connection owns no WebSocket object and no buffer: whole frames are read by a tungstenite
-//! `WebSocket` over memory that is thrown away afterwards. Only the bytes of an unfinished frame, or the parser that holds
+//! While nothing is half-read a connection owns no WebSocket object and no buffer: texts in one frame, which are nearly all, are
+//! read where they stand, and other whole frames by a tungstenite `WebSocket` over memory that is thrown away afterwards. Only the bytes of an unfinished frame, or the parser that holds
 //! the first fragments of a message, stay behind, boxed. It knows no sockets and no frames' meaning.
 
 use std::io::{self, Cursor, Read, Write};
@@ -82,9 +82,10 @@ pub fn feed(partial: &mut Option<Box<Partial>>, fresh: &[u8], max: usize) -> Hea
         }
         return heard;
     }
-    if scan.end > 0 {
+    let read = if fragments.is_none() { read_texts(&data[..scan.end], &mut heard) } else { 0 };
+    if read < scan.end && heard.close.is_none() {
         let mut parser = fragments.take().unwrap_or_else(|| parser(max));
-        parser.get_mut().unread = Cursor::new(data[..scan.end].to_vec());
+        parser.get_mut().unread = Cursor::new(data[read..scan.end].to_vec());
         read_all(&mut parser, &mut heard);
         parser.get_mut().unread = Cursor::default();
         fragments = scan.open.then_some(parser);
@@ -95,6 +96,34 @@ pub fn feed(partial: &mut Option<Box<Partial>>, fresh: &[u8], max: usize) -> Hea
         *partial = Some(Box::new(Partial { frame: rest.to_vec(), message: fragments }));
     }
     heard
+}
+
+/// Reads the texts in one frame each that stand at the front, and says where the first other frame begins.
+fn read_texts(frames: &[u8], heard: &mut Heard) -> usize {
+    let mut read = 0;
+    while read < frames.len() {
+        let mut cursor = Cursor::new(&frames[read..]);
+        let Ok(Some((header, length))) = FrameHeader::parse(&mut cursor) else { break };
+        let extended = header.rsv1 || header.rsv2 || header.rsv3;
+        let Some(mask) = header.mask.filter(|_| header.is_final && !extended) else { break };
+        if header.opcode != OpCode::Data(Data::Text) {
+            break;
+        }
+        let start = read + cursor.position() as usize;
+        read = start + length as usize;
+        let mut text = frames[start..read].to_vec();
+        for four in text.chunks_mut(mask.len()) {
+            four.iter_mut().zip(mask).for_each(|(byte, key)| *byte ^= key);
+        }
+        match String::from_utf8(text) {
+            Ok(text) => heard.texts.push(text.into()),
+            Err(_) => {
+                heard.close = Some(Close::NotUtf8);
+                break;
+            }
+        }
+    }
+    read
 }
 
 fn parser(max: usize) -> WebSocket<Memory> {

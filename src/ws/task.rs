@@ -129,13 +129,15 @@ impl Task {
 
     fn may_read(&self) -> bool {
         let sockets = &self.connection.app.config.sockets;
-        let state = self.connection.state();
-        match state.phase {
+        let mut state = self.connection.state();
+        let may = match state.phase {
             Phase::Open => state.in_flight < sockets.in_flight && state.outbox.queued_bytes() < sockets.outbox_bytes,
             Phase::Draining => false,
             // For the client's goodbye.
             Phase::Closing { .. } | Phase::Dead { .. } => true,
-        }
+        };
+        state.paused = !may;
+        may
     }
 
     /// `Ready`: the socket is at its end.

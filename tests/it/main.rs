@@ -13,6 +13,7 @@ mod cluster;
 mod config;
 mod container;
 mod cors;
+mod counts;
 mod credentials;
 mod cuts;
 mod demo;

@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 19] = [
     &["store", "bus"],
     &["event"],
     &["protocol"],
-    &["bounded", "json_depth"],
+    &["bounded", "json_depth", "turn"],
     &["metrics"],
     &["config", "types"],
 ];

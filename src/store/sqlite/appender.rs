@@ -13,7 +13,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -23,33 +23,35 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::{
-    codec::{count, store_error, wants_a_new_connection},
-    connection::open_reader,
+    codec::{store_error, wants_a_new_connection},
+    completions::Completions,
     journal::{Journal, Position},
     log,
+    snapshot::Tables,
     tail::Tail,
-    writer::{Writer, closed, gather},
+    writer::{GATHER_YIELDS, Writer, closed, gather},
 };
 use crate::{
     config,
     event::Event,
     metrics::Metrics,
-    store::{Appended, Result, Stopped, StoreError},
+    store::{Appended, Done, Result, Stopped, StoreError},
     types::{RoomId, Seq},
 };
 
-/// Pages that a settled post may need in the tables at the worst, beside what holds its own bytes.
-const PAGES_OF_A_POST: u64 = 12;
 /// Bytes in the tables for each byte of a post, at the worst: pages are half full after a split.
 const GROWTH: u64 = 3;
 
-type Reply = Box<dyn FnOnce(Result<Appended>) + Send>;
+/// An idle thread keeps its snapshot of the tables for so long.
+const SNAPSHOT_REST: Duration = Duration::from_millis(50);
+/// After a commit of no more appends than these, the next one does not wait for others to gather.
+const FEW: usize = 4;
 
 /// Events that are to follow on a room's log.
 struct Append {
     room: RoomId,
     events: Vec<Event>,
-    reply: Reply,
+    done: Done,
 }
 
 enum Task {
@@ -68,6 +70,7 @@ pub(super) struct Appender {
     waiting: Arc<AtomicUsize>,
     may_wait: usize,
     thread: Mutex<Option<JoinHandle<Journal>>>,
+    completions: Completions,
     metrics: Arc<Metrics>,
 }
 
@@ -82,14 +85,17 @@ impl Appender {
     ) -> io::Result<Self> {
         let (sender, tasks) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
+        let completions = Completions::here();
         let thread = Thread {
             journal,
-            tables: Tables { database, max_bytes: config.max_bytes, connection: None },
+            completions: completions.clone(),
+            tables: Tables::new(database, config.max_bytes, writer.clone()),
             tail,
             writer,
             tasks,
             own: sender.clone(),
             stopping: false,
+            busy: false,
             next: VecDeque::new(),
             held: HashMap::new(),
             waiting: waiting.clone(),
@@ -105,29 +111,25 @@ impl Appender {
             waiting,
             may_wait: config.write_queue.max(1),
             thread: Mutex::new(Some(thread)),
+            completions,
             metrics,
         })
     }
 
-    /// `reply` is called by the thread, when the outcome is known; it must not wait for anything.
-    pub(super) fn append(
-        &self,
-        room: RoomId,
-        events: Vec<Event>,
-        reply: impl FnOnce(Result<Appended>) + Send + 'static,
-    ) {
+    /// `done` is called in a task of the runtime, with those of the same commit, when the outcome is known.
+    pub(super) fn append(&self, room: RoomId, events: Vec<Event>, done: Done) {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.may_wait {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.metrics.bound_hit("store.write_queue");
             self.metrics.store_errors.inc();
-            return reply(Err(StoreError::Busy));
+            return self.completions.call(vec![(done, Err(StoreError::Busy))]);
         }
         self.metrics.write_queue.inc();
-        let append = Append { room, events, reply: Box::new(reply) };
+        let append = Append { room, events, done };
         if let Err(Task::Append(append)) = self.send(Task::Append(append)) {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.metrics.write_queue.dec();
-            (append.reply)(Err(closed()));
+            self.completions.call(vec![(append.done, Err(closed()))]);
         }
     }
 
@@ -168,6 +170,7 @@ impl Appender {
 
 struct Thread {
     journal: Journal,
+    completions: Completions,
     tables: Tables,
     tail: Arc<Tail>,
     writer: Arc<Writer>,
@@ -175,6 +178,8 @@ struct Thread {
     /// For changes on their way, who tell that they are done.
     own: Sender<Task>,
     stopping: bool,
+    /// The last commit had many appends, and the next may gather some more.
+    busy: bool,
     /// Appends for this commit and the next ones.
     next: VecDeque<Append>,
     /// Rooms with a change on its way, and what waits for that.
@@ -191,11 +196,13 @@ struct Thread {
 impl Thread {
     fn run(mut self) -> Journal {
         while !self.stopping || !self.held.is_empty() {
-            let Ok(first) = self.tasks.recv() else { break };
+            let Some(first) = self.next_task() else { break };
             self.take(first);
-            for task in gather(&self.tasks, self.commit_ops) {
+            let patience = if self.busy { GATHER_YIELDS } else { 1 };
+            for task in gather(&self.tasks, self.commit_ops, patience) {
                 self.take(task);
             }
+            self.busy = self.next.len() > FEW;
             while !self.next.is_empty() {
                 let batch = self.next_batch();
                 if !batch.is_empty() {
@@ -204,6 +211,18 @@ impl Thread {
             }
         }
         self.journal
+    }
+
+    fn next_task(&mut self) -> Option<Task> {
+        match self.tasks.recv_timeout(SNAPSHOT_REST) {
+            Ok(task) => return Some(task),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Err(error) = self.tables.let_go() {
+            tracing::warn!(%error, "a snapshot of the tables could not be let go");
+        }
+        self.tasks.recv().ok()
     }
 
     fn take(&mut self, task: Task) {
@@ -247,7 +266,7 @@ impl Thread {
 
     /// Has the tables take a change, right behind everything of the room that is acknowledged.
     fn change(&mut self, append: Append) {
-        let Append { room, events, reply } = append;
+        let Append { room, events, done } = append;
         self.held.insert(room, VecDeque::new());
         self.done(1);
         let (tail, own) = (self.tail.clone(), self.own.clone());
@@ -260,27 +279,16 @@ impl Thread {
                 Ok((log::append(db, room, &events)?, upto))
             }
         };
-        let reply = Arc::new(Mutex::new(Some(reply)));
-        let answer = {
-            let reply = reply.clone();
-            move |result: Result<(Appended, Option<Seq>)>| {
-                let result = result.map(|(appended, upto)| {
-                    upto.into_iter().for_each(|upto| tail.settled(room, upto));
-                    appended
-                });
-                if let Some(reply) = reply.lock().take() {
-                    reply(result);
-                }
-                // A thread that has ended holds nothing back.
-                drop(own.send(Task::Released(room)));
-            }
-        };
-        if let Err(error) = self.writer.write_then(op, answer) {
-            if let Some(reply) = reply.lock().take() {
-                reply(Err(error));
-            }
-            self.held.remove(&room);
-        }
+        let completions = self.completions.clone();
+        self.writer.write_then(op, move |result: Result<(Appended, Option<Seq>)>| {
+            let result = result.map(|(appended, upto)| {
+                upto.into_iter().for_each(|upto| tail.settled(room, upto));
+                appended
+            });
+            // A thread that has ended holds nothing back.
+            drop(own.send(Task::Released(room)));
+            completions.call(vec![(done, result)]);
+        });
     }
 
     /// So many appends have left the queue.
@@ -298,12 +306,8 @@ impl Thread {
         };
         self.metrics.commit_ops.observe(replies.len() as f64);
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-        for (reply, result) in replies {
-            if result.is_err() {
-                self.metrics.store_errors.inc();
-            }
-            reply(result);
-        }
+        self.metrics.store_errors.inc_by(replies.iter().filter(|(_, result)| result.is_err()).count() as u64);
+        self.completions.call(replies);
     }
 
     /// Waits for the settler where it must, so that whatever is acknowledged can be settled.
@@ -325,16 +329,16 @@ impl Thread {
         }
     }
 
-    fn append(&mut self, batch: Vec<Append>) -> Vec<(Reply, Result<Appended>)> {
+    fn append(&mut self, batch: Vec<Append>) -> Vec<(Done, Result<Appended>)> {
         let judged = self.judge(&batch);
         let stored = |outcome: &Result<Appended>| outcome.as_ref().map_or(0, |appended| appended.stored);
         let (mut commit, mut replies) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for (Append { room, mut events, reply }, outcome) in batch.into_iter().zip(judged) {
+        for (Append { room, mut events, done }, outcome) in batch.into_iter().zip(judged) {
             events.truncate(stored(&outcome));
             if !events.is_empty() {
                 commit.push((room, events));
             }
-            replies.push((reply, outcome));
+            replies.push((done, outcome));
         }
         if commit.is_empty() {
             return replies;
@@ -412,45 +416,14 @@ fn judge(db: &Connection, append: &Append, known: Option<(Seq, Option<(usize, Ev
                 events[..at].iter().find(|e| e.sender == event.sender && e.client_id.as_ref() == Some(client_id));
             return stop(at, original.cloned().map_or(Stopped::SeqTaken, Stopped::Duplicate));
         }
-        if let Some(original) = log::post(db, *room, event.sender, client_id)? {
-            return stop(at, Stopped::Duplicate(original));
+        if log::has_post(db, *room, event.sender, client_id)? {
+            let original = log::post(db, *room, event.sender, client_id)?;
+            return stop(at, original.map_or(Stopped::SeqTaken, Stopped::Duplicate));
         }
     }
     Ok(Appended { stored: events.len(), stopped: None })
 }
 
-fn refuse(batch: Vec<Append>, error: &StoreError) -> Vec<(Reply, Result<Appended>)> {
-    batch.into_iter().map(|append| (append.reply, Err(error.clone()))).collect()
-}
-
-/// The tables, as this thread reads them.
-struct Tables {
-    database: PathBuf,
-    max_bytes: u64,
-    /// `None` at first and after trouble.
-    connection: Option<Connection>,
-}
-
-impl Tables {
-    fn read<T>(&mut self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        let opened = self.connection.take().map_or_else(|| open_reader(&self.database), Ok);
-        let result = opened.and_then(|db| {
-            let result = db.unchecked_transaction().and_then(|_until_the_end| read(&db));
-            let sound = !matches!(&result, Err(error) if wants_a_new_connection(error));
-            self.connection = Some(db).filter(|db| sound && db.is_autocommit());
-            result
-        });
-        result.map_err(|error| store_error(&error))
-    }
-
-    /// How far they may still grow, without what the last post may need.
-    fn bytes_left(&mut self) -> Result<u64> {
-        let max_bytes = self.max_bytes;
-        self.read(|db| {
-            let pragma = |sql| db.prepare_cached(sql)?.query_row([], |row| count(row, 0));
-            let used = pragma("PRAGMA page_count")?.saturating_sub(pragma("PRAGMA freelist_count")?);
-            let page = pragma("PRAGMA page_size")?;
-            Ok((max_bytes / page).saturating_sub(used + PAGES_OF_A_POST) * page)
-        })
-    }
+fn refuse(batch: Vec<Append>, error: &StoreError) -> Vec<(Done, Result<Appended>)> {
+    batch.into_iter().map(|append| (append.done, Err(error.clone()))).collect()
 }

@@ -10,8 +10,18 @@ use rusqlite::Connection;
 use super::codec::{is_of_the_environment, store_error};
 use crate::store::{Result, StoreError};
 
+/// When a write is on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// With its commit.
+    Full,
+    /// With the next commit that is.
+    Lazy,
+}
+
 /// A write of any type, as the thread sees it.
 pub(super) trait Job: Send {
+    fn durability(&self) -> Durability;
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
     /// This job alone has failed.
     fn fail(&mut self, error: StoreError);
@@ -23,12 +33,13 @@ pub(super) trait Job: Send {
 pub(super) struct Op<F, T, R> {
     work: F,
     outcome: Option<Result<T>>,
+    durability: Durability,
     reply: R,
 }
 
 impl<F, T, R> Op<F, T, R> {
-    pub(super) fn new(work: F, reply: R) -> Self {
-        Self { work, outcome: None, reply }
+    pub(super) fn new(work: F, durability: Durability, reply: R) -> Self {
+        Self { work, outcome: None, durability, reply }
     }
 }
 
@@ -38,6 +49,10 @@ where
     T: Send,
     R: FnOnce(Result<T>) + Send,
 {
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.outcome = Some(Ok((self.work)(db)?));
         Ok(())

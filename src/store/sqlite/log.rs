@@ -88,6 +88,15 @@ pub(super) fn post(db: &Connection, room: RoomId, sender: UserId, client_id: &st
     db.prepare_cached(&sql)?.query_row(params![room.0.as_bytes(), sender.0.as_bytes(), client_id], event).optional()
 }
 
+/// Whether there is such a post; for most there is none, and then this is quicker than [`post`].
+pub(super) fn has_post(db: &Connection, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM events WHERE room_id = ? AND sender = ? AND client_id = ?")?.exists(params![
+        room.0.as_bytes(),
+        sender.0.as_bytes(),
+        client_id
+    ])
+}
+
 pub(super) fn find_posts(db: &Connection, room: RoomId, ids: &[(UserId, String)]) -> rusqlite::Result<Vec<Event>> {
     ids.iter().filter_map(|(sender, client_id)| post(db, room, *sender, client_id).transpose()).collect()
 }

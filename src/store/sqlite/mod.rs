@@ -23,6 +23,7 @@ mod appender;
 mod backup;
 mod batch;
 mod codec;
+mod completions;
 mod connection;
 mod imports;
 mod journal;
@@ -36,6 +37,7 @@ mod rooms;
 mod schema;
 mod sessions;
 mod settler;
+mod snapshot;
 mod tail;
 mod users;
 mod writer;
@@ -52,7 +54,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
 use super::{
-    Appended, Begun, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
+    Appended, Begun, Done, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
     RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery,
     UserRecord, shared::Shared,
 };
@@ -310,8 +312,12 @@ impl Store for SqliteStore {
     async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended> {
         let (reply, answer) = oneshot::channel();
         // Whoever asked may have gone; what they asked for is done all the same.
-        self.threads.appender.append(room, events, move |result| drop(reply.send(result)));
+        self.threads.appender.append(room, events, Box::new(move |result| drop(reply.send(result))));
         answer.await.unwrap_or_else(|_| Err(writer::closed()))
+    }
+
+    fn append_then(self: Arc<Self>, room: RoomId, events: Vec<Event>, done: Done) {
+        self.threads.appender.append(room, events, done);
     }
 
     async fn find_posts(&self, room: RoomId, mut ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {

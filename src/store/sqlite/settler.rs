@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
-use super::{appender::Appender, codec::int, journal::Position, log, tail::Tail, writer::Writer};
+use super::{appender::Appender, batch::Durability, codec::int, journal::Position, log, tail::Tail, writer::Writer};
 use crate::{
     config,
     event::Event,
@@ -23,9 +23,11 @@ use crate::{
 };
 
 /// Events in one transaction.
-const SLICE: usize = 500;
+const SLICE: usize = 2_000;
 /// Of what may be unsettled, this part makes it begin before its time.
-const MANY: usize = 8;
+const MANY: usize = 2;
+/// The longest pause after a transaction, in its own lengths.
+const LONGEST_PAUSE: f64 = 8.0;
 /// How long it waits after the tables have refused something.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -119,11 +121,13 @@ impl Thread {
     /// Again and again until the tables have it.
     fn write(&self, slice: Slice, end: Option<Position>) -> bool {
         let slice = Arc::new(slice);
+        // Only what lets go of the journal must be on disk, with everything before it.
+        let durability = if end.is_some() { Durability::Full } else { Durability::Lazy };
         loop {
             let began = Instant::now();
             let written = {
                 let slice = slice.clone();
-                self.writer.write_blocking(move |db| write(db, &slice, end))
+                self.writer.write_blocking(move |db| write(db, &slice, end), durability)
             };
             let Err(error) = written else {
                 self.tail.tell(None);
@@ -145,13 +149,10 @@ impl Thread {
         }
     }
 
-    /// The less there is, the more of the time belongs to others.
+    /// The less there is, the more of the time belongs to others: nearly all of it, or half of it at half of the bound.
     fn yielding(&self, worked: Duration) -> Duration {
-        match self.tail.bytes() {
-            bytes if bytes < self.most / 4 => 3 * worked,
-            bytes if bytes < self.most / 2 => worked,
-            _ => Duration::ZERO,
-        }
+        let part = self.most as f64 / 2.0 / self.tail.bytes().max(1) as f64;
+        worked.mul_f64(part.min(LONGEST_PAUSE))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! While a commit waits for the disk the next batch gathers: that is the whole of group commit, and there is no timer.
 //!
-//! - Nobody is answered before the commit that holds their work, and a failed commit leaves nothing of anybody's.
+//! - Nobody is answered before the commit that holds their work is on disk, but the settler, whose work is in the journal; and a failed commit leaves nothing of anybody's.
 //! - A failure of one op (a panic, a constraint) affects only that op: the batch runs again, each op in a savepoint.
 //!   That is why ops are `Fn`: they may run twice, and must change nothing but the database.
 //! - After trouble with the disk the next batch begins with a new connection, so that service comes back by itself.
@@ -11,6 +11,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -21,7 +22,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    batch::{Job, Op, Trouble, transaction},
+    batch::{Durability, Job, Op, Trouble, transaction},
     codec::{store_error, wants_a_new_connection},
     connection::BUSY_TIMEOUT,
 };
@@ -33,7 +34,7 @@ use crate::{
 
 /// Without these the first to come back after a commit would have the next one to itself, and the others wait for two.
 /// They cost microseconds, a commit costs hundreds.
-const GATHER_YIELDS: usize = 8;
+pub(super) const GATHER_YIELDS: usize = 8;
 
 /// So many pages (16 MB) in the write-ahead log, and they are moved into the database.
 const CHECKPOINT_PAGES: i64 = 4_096;
@@ -50,10 +51,16 @@ pub(super) struct Writer {
     /// `None` once closed.
     queue: RwLock<Option<SyncSender<Box<dyn Job>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    commits: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
 }
 
 impl Writer {
+    /// How many commits there were. Whoever was answered is counted.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
     pub(super) fn start(
         db: Connection,
         reopen: Reopen,
@@ -61,16 +68,19 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(config.write_queue.max(1));
+        let commits = Arc::new(AtomicU64::new(0));
         let thread = Thread {
             db: Some(db),
             reopen,
+            full: true,
             jobs,
             commit_ops: config.commit_ops.max(1),
             failing: false,
+            commits: commits.clone(),
             metrics: metrics.clone(),
         };
         let thread = thread::Builder::new().name("natter-store".into()).spawn(move || thread.run())?;
-        Ok(Self { queue: RwLock::new(Some(queue)), thread: Mutex::new(Some(thread)), metrics })
+        Ok(Self { queue: RwLock::new(Some(queue)), thread: Mutex::new(Some(thread)), commits, metrics })
     }
 
     /// Runs `op` in the next commit and returns once that is on disk. `op` may run twice; it is the second run that counts.
@@ -80,44 +90,48 @@ impl Writer {
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         // Whoever asked may have gone; what they asked for is done all the same.
-        self.write_then(op, move |result| drop(reply.send(result)))?;
+        self.write_then(op, move |result| drop(reply.send(result)));
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// As [`Writer::write`], for threads.
+    /// As [`Writer::write`], for threads; where it may be `Lazy`, it is on disk with the next commit that is not.
     pub(super) fn write_blocking<T: Send + 'static>(
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        durability: Durability,
     ) -> Result<T> {
         let (reply, answer) = sync_channel(1);
-        self.write_then(op, move |result| drop(reply.send(result)))?;
+        self.submit(Box::new(Op::new(op, durability, move |result| drop(reply.send(result)))));
         answer.recv().unwrap_or_else(|_| Err(closed()))
     }
 
-    /// `then` is called by the thread of the store; it must not wait for anything.
+    /// `then` is called by the thread of the store, or at once where the write is not taken; it must not wait for anything.
     pub(super) fn write_then<T: Send + 'static>(
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
         then: impl FnOnce(Result<T>) + Send + 'static,
-    ) -> Result<()> {
-        self.submit(Box::new(Op::new(op, then)))
+    ) {
+        self.submit(Box::new(Op::new(op, Durability::Full, then)));
     }
 
-    fn submit(&self, job: Box<dyn Job>) -> Result<()> {
+    fn submit(&self, job: Box<dyn Job>) {
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = &*queue else { return Err(closed()) };
+        let Some(queue) = &*queue else {
+            job.answer(&Err(closed()));
+            return;
+        };
         self.metrics.write_queue.inc();
-        queue.try_send(job).map_err(|error| {
-            self.metrics.write_queue.dec();
-            self.metrics.store_errors.inc();
-            match error {
-                TrySendError::Full(_) => {
-                    self.metrics.bound_hit("store.write_queue");
-                    StoreError::Busy
-                }
-                TrySendError::Disconnected(_) => closed(),
+        let Err(error) = queue.try_send(job) else { return };
+        self.metrics.write_queue.dec();
+        self.metrics.store_errors.inc();
+        let (job, error) = match error {
+            TrySendError::Full(job) => {
+                self.metrics.bound_hit("store.write_queue");
+                (job, StoreError::Busy)
             }
-        })
+            TrySendError::Disconnected(job) => (job, closed()),
+        };
+        job.answer(&Err(error));
     }
 
     /// Takes no more, finishes what is queued, and waits for that. Blocks; the second call finds nothing to do.
@@ -133,10 +147,10 @@ impl Writer {
 }
 
 /// What has queued up, and what those who were just answered queue while the processor is theirs for a moment.
-pub(super) fn gather<T>(queue: &Receiver<T>, most: usize) -> Vec<T> {
+pub(super) fn gather<T>(queue: &Receiver<T>, most: usize, patience: usize) -> Vec<T> {
     let mut batch = Vec::new();
     let mut yields = 0;
-    while batch.len() < most && yields < GATHER_YIELDS {
+    while batch.len() < most && yields < patience {
         match queue.try_recv() {
             Ok(job) => {
                 batch.push(job);
@@ -159,10 +173,13 @@ struct Thread {
     /// `None` after trouble with the disk, until the next batch.
     db: Option<Connection>,
     reopen: Reopen,
+    /// The connection syncs every commit.
+    full: bool,
     jobs: Receiver<Box<dyn Job>>,
     commit_ops: usize,
     /// The last commit failed: the log has it, and the next failure is no news.
     failing: bool,
+    commits: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
 }
 
@@ -170,7 +187,7 @@ impl Thread {
     fn run(mut self) {
         while let Ok(first) = self.jobs.recv() {
             let mut batch = vec![first];
-            batch.extend(gather(&self.jobs, self.commit_ops - 1));
+            batch.extend(gather(&self.jobs, self.commit_ops - 1, GATHER_YIELDS));
             self.metrics.write_queue.dec_by(batch.len() as i64);
             self.serve(batch);
         }
@@ -185,6 +202,7 @@ impl Thread {
         let began = Instant::now();
         let committed = self.commit(&mut batch);
         self.tell(&committed);
+        self.commits.fetch_add(1, Ordering::Release);
         self.metrics.commit_ops.observe(batch.len() as f64);
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         for job in batch {
@@ -209,8 +227,12 @@ impl Thread {
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<()> {
         let db = match self.db.take() {
             Some(db) => db,
-            None => (self.reopen)().map_err(|error| store_error(&error))?,
+            None => {
+                self.full = true;
+                (self.reopen)().map_err(|error| store_error(&error))?
+            }
         };
+        self.sync_as(&db, batch).map_err(|error| store_error(&error))?;
         let result = match transaction(&db, batch, false) {
             Err(Trouble::OfOne) => transaction(&db, batch, true),
             other => other,
@@ -228,6 +250,16 @@ impl Thread {
                 Err(store_error(&error))
             }
         }
+    }
+
+    /// A commit of what is safe in the journal needs no sync of its own.
+    fn sync_as(&mut self, db: &Connection, batch: &[Box<dyn Job>]) -> rusqlite::Result<()> {
+        let full = batch.iter().any(|job| job.durability() == Durability::Full);
+        if full != self.full {
+            db.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
+            self.full = full;
+        }
+        Ok(())
     }
 
     /// After the answers, so that nobody waits for it who is not writing just then.
@@ -341,7 +373,7 @@ mod tests {
         let queued: Vec<_> = (1..=2)
             .map(|n| {
                 let (reply, answer) = oneshot::channel();
-                writer.write_then(insert(n), |done| drop(reply.send(done))).expect("there is room");
+                writer.write_then(insert(n), |done| drop(reply.send(done)));
                 answer
             })
             .collect();
@@ -362,7 +394,7 @@ mod tests {
         let (go, held) = hold(&writer).await;
         let late = tokio::spawn({
             let (reply, answer) = oneshot::channel();
-            writer.write_then(insert(7), |done| drop(reply.send(done))).expect("there is room");
+            writer.write_then(insert(7), |done| drop(reply.send(done)));
             answer
         });
         drop(go);

@@ -1,7 +1,7 @@
 //! The journal: what was posted, in the order in which it was acknowledged, until the tables have it.
 //!
 //! It is a row of segments, each in a file beside the database (`disk.rs`) and used again once everything in it is settled; a
-//! commit is one write at the end of the last one, and one sync. `segment.rs` has the bytes, `recovery.rs` reads them back.
+//! commit is one write at the end of the last one, and one sync. `segment.rs` and `record.rs` have the bytes, `recovery.rs` reads them back.
 //!
 //! - A file grows in steps of zeros that are written before they are needed: a sync that has no length to store is twice as
 //!   fast.
@@ -10,6 +10,7 @@
 //! - A segment that is followed says so in its last commit, so that a lost file is noticed.
 
 pub(super) mod disk;
+mod record;
 pub(super) mod recovery;
 mod segment;
 #[cfg(test)]
@@ -21,19 +22,17 @@ use self::{
     disk::{Disk, Slot},
     segment::{HEADER_BYTES, Header},
 };
-use crate::{
-    event::{Event, packed},
-    types::RoomId,
-};
+use crate::{event::Event, types::RoomId};
 
 pub(super) use self::segment::DatabaseId;
 
 /// A segment that has grown to this is followed by the next one.
-const SEGMENT_BYTES: u64 = 8 << 20;
+const SEGMENT_BYTES: u64 = 4 << 20;
 /// So much is written ahead.
-const STEP_BYTES: u64 = 512 << 10;
+const STEP_BYTES: u64 = 256 << 10;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Files that are kept for later segments; more are removed.
-const FREE_FILES: usize = 4;
+const FREE_FILES: usize = 8;
 
 /// A place between two commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -98,8 +97,7 @@ impl Journal {
         let mut commit = std::mem::take(&mut self.commit);
         segment::begin(&mut commit);
         for (room, event) in events {
-            commit.extend_from_slice(room.0.as_bytes());
-            commit = packed::put(commit, event);
+            commit = record::put(commit, room, event);
         }
         let result = self.write(&mut commit);
         self.commit = commit;
@@ -201,8 +199,11 @@ impl Active {
         let end = self.end + commit.len() as u64;
         if end > self.bytes {
             let grown = (end + STEP_BYTES).div_ceil(STEP_BYTES) * STEP_BYTES;
-            self.file.write(&vec![0; (grown - self.bytes) as usize], self.bytes)?;
-            self.bytes = grown;
+            while self.bytes < grown {
+                let zeros = &ZEROS[..ZEROS.len().min((grown - self.bytes) as usize)];
+                self.file.write(zeros, self.bytes)?;
+                self.bytes += zeros.len() as u64;
+            }
         }
         self.file.write(commit, self.end)?;
         self.file.sync()?;

@@ -2,17 +2,13 @@
 
 use std::io;
 
-use uuid::Uuid;
-
 use super::{
     Position,
     disk::Disk,
+    record,
     segment::{DatabaseId, HEADER_BYTES, Header, scan},
 };
-use crate::{
-    event::{Event, packed},
-    types::RoomId,
-};
+use crate::{event::Event, types::RoomId};
 
 /// Why a journal cannot be read. Its files are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +79,7 @@ pub(in super::super) fn read(
                 continue;
             }
             while !events.is_empty() {
-                let event = take(&mut events).ok_or_else(|| damaged(end))?;
+                let event = record::take(&mut events).ok_or_else(|| damaged(end))?;
                 recovered.events.push(event);
             }
         }
@@ -100,12 +96,6 @@ fn follows_on(disk: &dyn Disk, segment: &Found, before: &[Found], settled: Posit
         return Ok(());
     }
     Err(JournalError::Lost { file: disk.name(segment.slot), side: "before" })
-}
-
-fn take(from: &mut &[u8]) -> Option<(RoomId, Event)> {
-    let (room, rest) = from.split_at_checked(16)?;
-    *from = rest;
-    Some((RoomId(Uuid::from_slice(room).ok()?), packed::take(from)?))
 }
 
 /// The segments that are not settled as a whole, in order.

@@ -2,8 +2,8 @@
 //!
 //! - Header, 64 bytes: `natterlg`, version u32, 0 u32, database 16 bytes, number u64, salt u64, number of the segment before it
 //!   u64, where that one ended u32, CRC-32 of all this u32.
-//! - Commit: the salt's low half u32, length of the rest u32, CRC-32 of salt and rest u32; then a byte: 0 and events, each its
-//!   room's 16 bytes and `event/packed.rs`'s; or 1 and nothing: another segment follows this one.
+//! - Commit: the salt's low half u32, length of the rest u32, CRC-32 of salt and rest u32; then a byte: 0 and events, each
+//!   as `record.rs` writes it; or 1 and nothing: another segment follows this one.
 //!
 //! Little-endian. A commit counts as a whole or not at all, and the salt keeps those of an earlier use of the file out.
 
