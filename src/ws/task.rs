@@ -185,12 +185,12 @@ impl Future for Task {
         if self.poll_job_and_read(cx).is_ready() {
             return Poll::Ready(());
         }
-        let could_read = self.may_read();
+        let paused = self.connection.state().paused;
         if self.poll_write(cx).is_ready() {
             return Poll::Ready(());
         }
-        // Writing may have made room for answers, and so for reading, which nothing else would begin again.
-        if !could_read && self.may_read() {
+        // Writing, or answers that came meanwhile, may have made room for reading, which nothing else would begin again.
+        if paused && self.may_read() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

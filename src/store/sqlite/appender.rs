@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::{
+    batch::Durability,
     codec::{store_error, wants_a_new_connection},
     completions::Completions,
     journal::{Journal, Position},
@@ -56,8 +57,11 @@ struct Append {
 
 enum Task {
     Append(Append),
-    /// The tables have a change of this room, or have refused it.
-    Released(RoomId),
+    /// The tables have a change of this room, or have refused it, or nobody knows.
+    Released {
+        room: RoomId,
+        known: bool,
+    },
     Settled(Position),
     Probe(Box<dyn FnOnce(Result<()>) + Send>),
     Stop,
@@ -95,6 +99,7 @@ impl Appender {
             tasks,
             own: sender.clone(),
             stopping: false,
+            doubtful: None,
             busy: false,
             next: VecDeque::new(),
             held: HashMap::new(),
@@ -178,6 +183,8 @@ struct Thread {
     /// For changes on their way, who tell that they are done.
     own: Sender<Task>,
     stopping: bool,
+    /// So many commits the tables had when a change had no known outcome.
+    doubtful: Option<u64>,
     /// The last commit had many appends, and the next may gather some more.
     busy: bool,
     /// Appends for this commit and the next ones.
@@ -231,7 +238,12 @@ impl Thread {
                 Some(waiting) => waiting.push_back(append),
                 None => self.next.push_back(append),
             },
-            Task::Released(room) => self.next.extend(self.held.remove(&room).unwrap_or_default()),
+            Task::Released { room, known } => {
+                if !known {
+                    self.doubtful = Some(self.writer.commits());
+                }
+                self.next.extend(self.held.remove(&room).unwrap_or_default());
+            }
             Task::Settled(end) => self.journal.release(end),
             Task::Probe(reply) => {
                 let committed = self.commit(&[]);
@@ -267,8 +279,14 @@ impl Thread {
     /// Has the tables take a change, right behind everything of the room that is acknowledged.
     fn change(&mut self, append: Append) {
         let Append { room, events, done } = append;
-        self.held.insert(room, VecDeque::new());
         self.done(1);
+        // What the last failed commit has left in the journal must be void before somebody else stands in its place.
+        if self.failing
+            && let Err(error) = self.commit(&[])
+        {
+            return self.completions.call(vec![(done, Err(error))]);
+        }
+        self.held.insert(room, VecDeque::new());
         let (tail, own) = (self.tail.clone(), self.own.clone());
         let op = {
             let tail = tail.clone();
@@ -285,8 +303,9 @@ impl Thread {
                 upto.into_iter().for_each(|upto| tail.settled(room, upto));
                 appended
             });
+            let known = !matches!(result, Err(StoreError::Unavailable(_)));
             // A thread that has ended holds nothing back.
-            drop(own.send(Task::Released(room)));
+            drop(own.send(Task::Released { room, known }));
             completions.call(vec![(done, result)]);
         });
     }
@@ -300,7 +319,7 @@ impl Thread {
     fn serve(&mut self, batch: Vec<Append>) {
         self.done(batch.len());
         let began = Instant::now();
-        let replies = match self.room_for(&batch) {
+        let replies = match self.no_doubt().and_then(|()| self.room_for(&batch)) {
             Ok(()) => self.append(batch),
             Err(error) => refuse(batch, &error),
         };
@@ -308,6 +327,17 @@ impl Thread {
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         self.metrics.store_errors.inc_by(replies.iter().filter(|(_, result)| result.is_err()).count() as u64);
         self.completions.call(replies);
+    }
+
+    /// After a change of unknown outcome: until the tables have taken something else, it may come back with a restart, and nothing may
+    /// stand in its place.
+    fn no_doubt(&mut self) -> Result<()> {
+        let Some(commits) = self.doubtful else { return Ok(()) };
+        if self.writer.commits() == commits {
+            self.writer.write_blocking(super::probe, Durability::Full)?;
+        }
+        self.doubtful = None;
+        Ok(())
     }
 
     /// Waits for the settler where it must, so that whatever is acknowledged can be settled.

@@ -85,7 +85,6 @@ struct Threads {
     writer: Arc<Writer>,
     appender: Arc<Appender>,
     settler: Settler,
-    tail: Arc<Tail>,
 }
 
 impl Threads {
@@ -93,9 +92,9 @@ impl Threads {
     /// finds nothing to do.
     fn stop(&self) {
         let journal = self.appender.stop();
-        self.settler.stop();
+        let settled = self.settler.stop();
         match journal {
-            Some(mut journal) if self.tail.is_empty() => {
+            Some(mut journal) if settled => {
                 if let Err(error) = journal.clear() {
                     tracing::warn!(%error, "the journal's files could not be removed; the next start does it");
                 }
@@ -123,7 +122,7 @@ impl SqliteStore {
             .map_err(OpenError::Thread)?;
         let settler = Settler::start(tail.clone(), writer.clone(), appender.clone(), config, metrics.clone())
             .map_err(OpenError::Thread)?;
-        let threads = Arc::new(Threads { writer, appender, settler, tail: tail.clone() });
+        let threads = Arc::new(Threads { writer, appender, settler });
         let readers = Readers::new(path.clone(), config, metrics);
         Ok(Self { path, readers, tail, threads, lock: Arc::new(Mutex::new(Some(lock))) })
     }
@@ -221,10 +220,14 @@ impl Store for SqliteStore {
         let Some(held) = lock.take() else { return };
         self.readers.close().await;
         let threads = self.threads.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || threads.stop()).await {
+        // The lock goes along: a caller who leaves does not let the next owner in before the threads have ended.
+        let stopping = move || {
+            threads.stop();
+            drop(held);
+        };
+        if let Err(error) = tokio::task::spawn_blocking(stopping).await {
             tracing::error!(%error, "closing the store was cut off");
         }
-        drop(held);
     }
 
     async fn create_user(&self, user: UserRecord) -> Result<bool> {

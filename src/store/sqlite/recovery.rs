@@ -2,16 +2,23 @@
 
 use std::{path::Path, time::Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::{
     OpenError,
-    codec::count,
+    codec::{count, int},
     connection::open_writer,
-    journal::{DatabaseId, Journal, Position, disk::Beside, recovery},
+    journal::{
+        self, DatabaseId, Journal, Position,
+        disk::{Beside, Disk},
+        recovery::{self, JournalError},
+    },
     settler,
 };
-use crate::{event::Event, types::RoomId};
+use crate::{
+    event::Event,
+    types::{RoomId, Seq},
+};
 
 /// Events in one transaction.
 const STEP: usize = 10_000;
@@ -29,20 +36,34 @@ pub(super) fn recover(path: &Path) -> Result<Journal, OpenError> {
     if !found.events.is_empty() {
         let events = found.events.len();
         tracing::info!(events, "the last run ended suddenly: bringing the tables up to the journal");
+        if let Some((room, seq)) = misfit(&db, &found.events).map_err(failed)? {
+            return Err(JournalError::Misfit { room, seq }.into());
+        }
         settle(&db, found.events, found.end).map_err(failed)?;
         tracing::info!(events, seconds = began.elapsed().as_secs_f32(), "the tables have everything");
     } else if found.end > settled {
         settler::write(&db, &[], Some(found.end)).map_err(failed)?;
     }
-    let mut journal = Journal::new(Box::new(disk), database, found.end);
-    journal.clear().map_err(OpenError::JournalFile)?;
-    Ok(journal)
+    disk.slots().and_then(|slots| journal::remove(&disk, &slots)).map_err(OpenError::JournalFile)?;
+    Ok(Journal::new(Box::new(disk), database, found.end))
 }
 
 fn settled(db: &Connection) -> rusqlite::Result<(DatabaseId, Position)> {
     db.query_row("SELECT database, segment, end_offset FROM settled", [], |row| {
         Ok((row.get(0)?, Position { segment: count(row, 1)?, offset: count(row, 2)? }))
     })
+}
+
+/// Where the tables have another event than the journal.
+fn misfit(db: &Connection, events: &[(RoomId, Event)]) -> rusqlite::Result<Option<(RoomId, Seq)>> {
+    let mut other = db.prepare("SELECT 1 FROM events WHERE room_id = ? AND seq = ? AND event_id <> ?")?;
+    for (room, event) in events {
+        let ids = (room.0.as_bytes(), event.event_id.0.as_bytes());
+        if other.exists(params![ids.0, int(event.seq), ids.1.as_slice()])? {
+            return Ok(Some((*room, event.seq)));
+        }
+    }
+    Ok(None)
 }
 
 /// Room by room, as pages of the tables are then written once.

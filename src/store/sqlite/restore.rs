@@ -168,6 +168,9 @@ fn install(copy: &Path, to: &Path) -> Result<Option<PathBuf>, RestoreError> {
     remove(&with_suffix(to, "-wal"))?;
     remove(&with_suffix(to, "-shm"))?;
     fs::rename(copy, to).and_then(|()| sync(to)).map_err(|error| io_error(to, error))?;
+    if let Some(kept) = &kept {
+        move_journal(to, kept)?;
+    }
     Ok(kept)
 }
 
@@ -175,7 +178,11 @@ fn install(copy: &Path, to: &Path) -> Result<Option<PathBuf>, RestoreError> {
 fn put_aside(to: &Path) -> Result<PathBuf, RestoreError> {
     let stamp = Timestamp::now().to_string().replace([':', '-'], "");
     let kept = with_suffix(to, &format!(".before-restore-{stamp}"));
-    put_journal_aside(to, &kept)?;
+    if Beside::new(to).slots().is_ok_and(|slots| !slots.is_empty())
+        && let Err(error) = recover(to)
+    {
+        tracing::warn!(%error, "the journal of the database to be replaced is kept beside it");
+    }
     // A damaged one cannot be opened; then its log goes along as it is.
     let folded = open_plain(to, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .and_then(|db| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
@@ -193,16 +200,11 @@ fn put_aside(to: &Path) -> Result<PathBuf, RestoreError> {
     Ok(kept)
 }
 
-/// What the journal holds goes into the old database, or else with it.
-fn put_journal_aside(to: &Path, kept: &Path) -> Result<(), RestoreError> {
+/// What of the journal did not go into the old database goes with it, after that one has its new place: until then the new one is
+/// refused beside a journal that is not its own.
+fn move_journal(to: &Path, kept: &Path) -> Result<(), RestoreError> {
     let (journal, of_kept) = (Beside::new(to), Beside::new(kept));
-    let slots = || journal.slots().map_err(|error| io_error(to, error));
-    if !slots()?.is_empty()
-        && let Err(error) = recover(to)
-    {
-        tracing::warn!(%error, "the journal of the database to be replaced is kept beside it");
-    }
-    for slot in slots()? {
+    for slot in journal.slots().map_err(|error| io_error(to, error))? {
         let (file, aside) = (journal.path(slot), of_kept.path(slot));
         fs::rename(&file, &aside).and_then(|()| sync(&aside)).map_err(|error| io_error(&file, error))?;
     }

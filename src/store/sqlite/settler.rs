@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 pub(super) struct Settler {
     tail: Arc<Tail>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<bool>>>,
 }
 
 impl Settler {
@@ -56,14 +56,15 @@ impl Settler {
         Ok(Self { tail, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Settles everything, as far as the tables take it, and ends. Blocks; the second call finds nothing to do.
-    pub(super) fn stop(&self) {
+    /// Settles everything, as far as the tables take it, and ends; `true`: they have everything, on disk. Blocks; the second call
+    /// finds nothing to do.
+    pub(super) fn stop(&self) -> bool {
         self.tail.stop();
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.lock().take() else { return false };
+        thread.join().unwrap_or_else(|_| {
             tracing::error!("the thread that settles ended with a panic");
-        }
+            false
+        })
     }
 }
 
@@ -81,12 +82,14 @@ struct Thread {
 type Slice = Vec<(RoomId, Vec<Event>)>;
 
 impl Thread {
-    fn run(self) {
+    /// `true`: everything is settled, and on disk.
+    fn run(self) -> bool {
         while let Some((end, rooms)) = self.tail.next_settling(self.after, self.most / MANY) {
             if !self.settle(end, rooms) {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// `false`: the store closes, and the tables do not take it; the journal keeps it for the next start.

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::{
@@ -56,7 +56,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// How many commits there were. Whoever was answered is counted.
+    /// How many commits have succeeded. Whoever was answered is counted.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Acquire)
     }
@@ -73,6 +73,7 @@ impl Writer {
             db: Some(db),
             reopen,
             full: true,
+            suspect: false,
             jobs,
             commit_ops: config.commit_ops.max(1),
             failing: false,
@@ -175,6 +176,8 @@ struct Thread {
     reopen: Reopen,
     /// The connection syncs every commit.
     full: bool,
+    /// A write or a sync has failed: of commits that were not synced yet nobody knows whether the write-ahead log will have them.
+    suspect: bool,
     jobs: Receiver<Box<dyn Job>>,
     commit_ops: usize,
     /// The last commit failed: the log has it, and the next failure is no news.
@@ -202,7 +205,9 @@ impl Thread {
         let began = Instant::now();
         let committed = self.commit(&mut batch);
         self.tell(&committed);
-        self.commits.fetch_add(1, Ordering::Release);
+        if committed.is_ok() {
+            self.commits.fetch_add(1, Ordering::Release);
+        }
         self.metrics.commit_ops.observe(batch.len() as f64);
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         for job in batch {
@@ -232,6 +237,10 @@ impl Thread {
                 (self.reopen)().map_err(|error| store_error(&error))?
             }
         };
+        if self.suspect {
+            begin_anew(&db)?;
+            self.suspect = false;
+        }
         self.sync_as(&db, batch).map_err(|error| store_error(&error))?;
         let result = match transaction(&db, batch, false) {
             Err(Trouble::OfOne) => transaction(&db, batch, true),
@@ -244,6 +253,7 @@ impl Thread {
             }
             Err(Trouble::OfOne) => Err(StoreError::Unavailable("a write failed".into())),
             Err(Trouble::OfAll(error)) => {
+                self.suspect |= error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
                 if !wants_a_new_connection(&error) && db.is_autocommit() {
                     self.db = Some(db);
                 }
@@ -279,10 +289,21 @@ impl Thread {
         });
         if let Err(error) = result {
             tracing::warn!(%error, "a checkpoint failed; it is tried again after the next commit");
+            self.suspect |= error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
             if wants_a_new_connection(&error) {
                 self.db = None;
             }
         }
+    }
+}
+
+/// Brings everything into the database, on disk there, and begins the write-ahead log anew.
+fn begin_anew(db: &Connection) -> Result<()> {
+    let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    match busy {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StoreError::Unavailable("readers hold what a failed write has left open".into())),
+        Err(error) => Err(store_error(&error)),
     }
 }
 

@@ -161,6 +161,26 @@ async fn what_waits_for_room_to_answer_is_read_once_there_is() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_more_than_may_be_in_flight_is_read_on_as_answers_leave() {
+    const POSTS: usize = 3_000;
+    let server = Server::with(&[("sockets.in_flight", "4"), ("limits.rates", "off")]).await;
+    let ann = server.person("ann").await;
+    let mut rooms = Vec::new();
+    for n in 0..8 {
+        rooms.push(ann.group(&format!("room {n}"), []).await);
+    }
+    let mut socket = ann.socket().await;
+    let post =
+        |n: usize| json!({"type": "post", "chat_id": rooms[n % 8], "content": "x", "client_id": format!("c{n}")});
+    for first in (0..POSTS).step_by(60) {
+        wire::send_at_once(&mut socket, (first..first + 60).map(post)).await;
+        for _ in 0..60 {
+            socket.wait_for("posted").await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_ping_that_comes_together_with_a_text_is_answered_too() {
     let server = Server::start().await;

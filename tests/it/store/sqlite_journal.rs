@@ -137,6 +137,40 @@ async fn a_journal_that_is_damaged_or_of_another_database_is_told_with_its_name(
 }
 
 #[tokio::test]
+async fn a_database_that_says_something_else_than_its_journal_is_not_served() {
+    let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_store, ..) = unsettled(&folder, 3).await;
+    copy_as_killed(&folder, &killed);
+    Connection::open(file_in(&killed))
+        .unwrap()
+        .execute_batch(
+            "INSERT INTO events SELECT room_id, 3, 1, sender, NULL, randomblob(16), sent_at, NULL, body FROM events WHERE seq = 2;
+             UPDATE rooms SET head_seq = 3, messages = 1;",
+        )
+        .unwrap();
+    let error = open_error(&file_in(&killed)).to_string();
+    assert!(error.contains("another event than the journal at seq 3") && error.contains("natter restore"), "{error}");
+    assert!(killed.path().join("natter.db.log-0").exists(), "nothing is thrown away");
+}
+
+#[tokio::test]
+async fn a_restore_over_a_damaged_journal_keeps_it_beside_the_old_database() {
+    let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, ..) = unsettled(&folder, 9).await;
+    let copy = killed.path().join("copy.db");
+    copy_as_killed(&folder, &killed);
+    store.backup(&copy).await.unwrap();
+    let journal = killed.path().join("natter.db.log-0");
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&journal, &bytes).unwrap();
+    let kept = restore(&copy, &file_in(&killed), true).unwrap().kept.expect("put aside");
+    assert_eq!(fs::read(format!("{}.log-0", kept.display())).unwrap(), bytes);
+    assert!(!journal.exists());
+    open(&file_in(&killed), 0).close().await;
+}
+
+#[tokio::test]
 async fn a_restore_over_a_killed_server_keeps_the_posts_of_its_journal() {
     let (folder, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (store, _, room) = unsettled(&folder, 3).await;

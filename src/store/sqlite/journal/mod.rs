@@ -52,6 +52,8 @@ pub(super) struct Journal {
     free: Vec<u32>,
     /// Files that were ever used: the next new one has this number.
     files: u32,
+    /// A file was made whose name a power cut may still take.
+    names_unsynced: bool,
     /// Where the last good commit ended.
     end: Position,
     /// The highest number that a segment was ever given.
@@ -85,6 +87,7 @@ impl Journal {
             full: VecDeque::new(),
             free: Vec::new(),
             files: 0,
+            names_unsynced: false,
             end,
             numbered: end.segment,
             commit: Vec::new(),
@@ -139,11 +142,11 @@ impl Journal {
     }
 
     fn prepare(&mut self) -> io::Result<Active> {
-        let (slot, is_new) = match self.free.pop() {
-            Some(slot) => (slot, false),
-            None => (self.files, true),
-        };
-        self.files = self.files.max(slot + 1);
+        let slot = self.free.pop().unwrap_or(self.files);
+        if slot == self.files {
+            self.files += 1;
+            self.names_unsynced = true;
+        }
         // Never used again, also where this fails.
         self.numbered += 1;
         let salt = rand::random();
@@ -158,9 +161,10 @@ impl Journal {
             file.write(&header.bytes(), 0)?;
             file.sync()?;
             let bytes = file.bytes()?;
-            if is_new {
+            if self.names_unsynced {
                 self.disk.sync_names()?;
             }
+            self.names_unsynced = false;
             Ok(Active { file, slot, number: header.number, salt, end: HEADER_BYTES, bytes })
         });
         if prepared.is_err() {
@@ -183,15 +187,22 @@ impl Journal {
 
     /// Everything is settled, and on disk there: no file is left.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        self.active = None;
-        self.full.clear();
-        self.free.clear();
-        let slots = self.disk.slots()?;
-        for slot in &slots {
-            self.disk.remove(*slot)?;
-        }
-        if slots.is_empty() { Ok(()) } else { self.disk.sync_names() }
+        let active = self.active.take().map(|active| active.slot);
+        let slots: Vec<u32> =
+            self.full.drain(..).map(|full| full.slot).chain(self.free.drain(..)).chain(active).collect();
+        remove(&*self.disk, &slots)
     }
+}
+
+/// Removes files that nobody needs any more.
+pub(super) fn remove(disk: &dyn Disk, slots: &[u32]) -> io::Result<()> {
+    for slot in slots {
+        match disk.remove(*slot) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    if slots.is_empty() { Ok(()) } else { disk.sync_names() }
 }
 
 impl Active {
@@ -205,8 +216,8 @@ impl Active {
                 self.bytes += zeros.len() as u64;
             }
         }
-        self.file.write(commit, self.end)?;
-        self.file.sync()?;
+        // Nobody knows what the file holds after this has failed, whatever the reason.
+        self.file.write(commit, self.end).and_then(|()| self.file.sync()).map_err(io::Error::other)?;
         self.end = end;
         Ok(())
     }

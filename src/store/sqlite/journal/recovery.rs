@@ -8,7 +8,10 @@ use super::{
     record,
     segment::{DatabaseId, HEADER_BYTES, Header, scan},
 };
-use crate::{event::Event, types::RoomId};
+use crate::{
+    event::Event,
+    types::{RoomId, Seq},
+};
 
 /// Why a journal cannot be read. Its files are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,11 @@ pub enum JournalError {
         backup (natter restore FILE --force); moving the journal's files away starts without them"
     )]
     Lost { file: String, side: &'static str },
+    #[error(
+        "the database has another event than the journal at seq {seq} of room {room}: one of the two is not of the same moment. \
+        Restore a backup (natter restore FILE --force); moving the journal's files away starts with what the database has"
+    )]
+    Misfit { room: RoomId, seq: Seq },
 }
 
 /// What was read.
