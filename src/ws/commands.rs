@@ -31,11 +31,12 @@ pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connect
         return false;
     }
     if connection.mode != Mode::AllRooms {
+        connection.greet(None);
         return true;
     }
     let (limits, sockets) = (&app.config.limits, &app.config.sockets);
     let expires_at = connection.state().expires_at;
-    connection.send(&Frame::json(&Said::Welcome {
+    connection.greet(Some(&Frame::json(&Said::Welcome {
         user_id: connection.user,
         username: &connection.username,
         connection_id,
@@ -48,7 +49,7 @@ pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connect
             subscriptions: sockets.subscriptions,
             in_flight: sockets.in_flight,
         },
-    }));
+    })));
     true
 }
 

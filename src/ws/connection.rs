@@ -71,6 +71,8 @@ pub(super) struct State {
     pub busy: bool,
     /// The client has asked for all of its user's rooms.
     pub follows_all: bool,
+    /// The welcome is out, or in line; nothing goes before it.
+    pub greeted: bool,
     /// It is written to at the end of a turn.
     listed: bool,
     /// The task reads nothing until answers have left.
@@ -145,6 +147,7 @@ impl Connection {
             watched: false,
             busy: false,
             follows_all: false,
+            greeted: false,
             listed: false,
             paused: false,
         };
@@ -172,6 +175,19 @@ impl Connection {
 
     pub(super) fn wake(&self) {
         self.task.wake();
+    }
+
+    /// Puts the welcome, where there is one, before whatever has gathered, and lets that go.
+    pub(super) fn greet(&self, welcome: Option<&Frame>) {
+        let mut state = self.state();
+        if let Some(welcome) = welcome
+            && !state.is_over()
+        {
+            state.outbox.push_first(welcome.bytes().clone());
+        }
+        state.greeted = true;
+        drop(state);
+        self.wake();
     }
 
     /// Puts an answer in line and has the task write it: answers that come together leave in one write.
@@ -370,7 +386,7 @@ impl AtTheEnd for Connection {
         let mut state = self.state();
         state.listed = false;
         let mut level = false;
-        if matches!(state.phase, Phase::Open) {
+        if matches!(state.phase, Phase::Open) && state.greeted {
             for _ in 0..WRITES_AT_ONCE {
                 match state.outbox.pump(&self.stream, self.only_messages(), max, &self.app.metrics) {
                     Ok(Pumped::More) => {}

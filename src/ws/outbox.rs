@@ -91,6 +91,11 @@ impl Outbox {
         self.queue.push_back(frame);
     }
 
+    pub fn push_first(&mut self, frame: Bytes) {
+        self.queued_bytes += frame.len();
+        self.queue.push_front(frame);
+    }
+
     /// Whether a burst may go straight to the socket, ahead of nothing.
     pub fn is_clear(&self) -> bool {
         self.queue.is_empty() && self.waiting.is_empty() && !self.blocked

@@ -149,6 +149,9 @@ impl Task {
             if state.is_dead() {
                 return Poll::Ready(());
             }
+            if !state.greeted && matches!(state.phase, Phase::Open) {
+                return Poll::Pending;
+            }
             match state.outbox.pump(&connection.stream, connection.only_messages(), max, &connection.app.metrics) {
                 Err(_) => return Poll::Ready(()),
                 Ok(Pumped::Blocked) => {

@@ -265,8 +265,6 @@ impl Thread {
                 later.push_back(append);
             } else if append.events.iter().all(Event::is_message) {
                 batch.push(append);
-            } else if batch.iter().any(|earlier: &Append| earlier.room == append.room) {
-                later.push_back(append);
             } else {
                 self.change(append);
             }
