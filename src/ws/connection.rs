@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::{
     Seat,
     close::Close,
+    frame_rate::FrameRate,
     outbox::{Outbox, Pumped, Subscription},
 };
 use crate::{
@@ -113,23 +114,6 @@ pub(super) enum Phase {
     },
 }
 
-/// A token bucket in two words.
-#[derive(Default)]
-pub(super) struct FrameRate {
-    spent: f32,
-    at: u32,
-}
-
-impl FrameRate {
-    /// `false`: over the rate.
-    pub fn admit(&mut self, frames: u32, now: u32, per_sec: u32, burst: u32) -> bool {
-        let gone = now.saturating_sub(self.at);
-        self.at = now;
-        self.spent = (self.spent - gone as f32 * per_sec as f32).max(0.0) + frames as f32;
-        self.spent <= burst as f32
-    }
-}
-
 impl Connection {
     pub(super) fn new(app: Arc<App>, caller: &Caller, mode: Mode, stream: TcpStream, seat: Seat) -> Arc<Self> {
         let now = app.sockets.now();
@@ -139,7 +123,7 @@ impl Connection {
             expires_at: caller.expires_at,
             in_flight: 0,
             bad_frames: 0,
-            frames: FrameRate { spent: 0.0, at: now },
+            frames: FrameRate::from(now),
             phase: Phase::Open,
             heard_at: now,
             pinged_at: None,

@@ -10,6 +10,7 @@ pub(crate) mod asked;
 pub(crate) mod close;
 mod commands;
 mod connection;
+mod frame_rate;
 mod frames;
 mod outbox;
 mod reader;
