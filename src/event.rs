@@ -31,7 +31,7 @@ pub struct Event {
     /// Who did it: the sender of a message, the `by` of other events.
     pub sender: UserId,
     /// Messages only.
-    pub client_id: Option<String>,
+    pub client_id: Option<Arc<str>>,
     /// The `message_id` of a message; of other events known to the store alone. Unique.
     pub event_id: MessageId,
     pub sent_at: Timestamp,
@@ -82,7 +82,7 @@ pub struct Place<'a> {
 /// What an event says, in names.
 #[derive(Clone, Copy)]
 pub enum Saying<'a> {
-    Message { content: &'a str, client_id: Option<&'a str> },
+    Message { content: &'a str, client_id: Option<&'a Arc<str>> },
     Joined { user: UserId, username: &'a str, role: RoomRole },
     Gone { user: UserId, username: &'a str },
     RoleSet { user: UserId, username: &'a str, role: RoomRole },
@@ -97,7 +97,8 @@ impl Event {
         let (kind, body, client_id) = match saying {
             Saying::Message { content, client_id } => {
                 let (message_id, sender) = (event_id, by);
-                let body = EventBody::Message { chat_id, seq, message_id, sender, sent_at, content, client_id };
+                let named = client_id.map(|id| &**id);
+                let body = EventBody::Message { chat_id, seq, message_id, sender, sent_at, content, client_id: named };
                 (Kind::Message, body, client_id)
             }
             Saying::Joined { user, username, role } => {
@@ -115,8 +116,7 @@ impl Event {
                 (Kind::Renamed { name: name.to_owned() }, EventBody::Chat { chat_id, seq, sent_at, by, name }, None)
             }
         };
-        let client_id = client_id.map(str::to_owned);
-        Self { seq, ordinal, sender, client_id, event_id, sent_at, kind, frame: Frame::json(&body) }
+        Self { seq, ordinal, sender, client_id: client_id.cloned(), event_id, sent_at, kind, frame: Frame::json(&body) }
     }
 
     /// The JSON alone.

@@ -4,7 +4,7 @@
 //! and given as history. [`Frame`] carries them with their WebSocket header in front, ready for any number of sockets.
 //! [`Said`] is everything else the server says on a socket. It knows no rooms, no sockets and no HTTP.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -15,6 +15,8 @@ use crate::types::{MessageId, RoomId, RoomRole, Seq, Timestamp, UserId};
 
 /// Room in front of the JSON for the longest header of a server's frame.
 const HEADER_MAX: usize = 10;
+/// A longer scratch buffer is given back.
+const SCRATCH_BYTES: usize = 16 * 1024;
 const FINAL_TEXT: u8 = 0x81;
 const FINAL_CLOSE: u8 = 0x88;
 const FINAL_PING: u8 = 0x89;
@@ -29,18 +31,16 @@ pub struct Frame {
 impl Frame {
     /// Encodes a value that serializes without fail (structs and maps with text keys).
     pub fn json(value: &impl Serialize) -> Self {
-        let mut buffer = Vec::with_capacity(256);
-        buffer.resize(HEADER_MAX, 0);
-        serde_json::to_writer(&mut buffer, value).expect("the wire's types serialize");
-        Self::finish(buffer)
+        encoded(value, Self::copied)
     }
 
     /// Around JSON that is encoded already.
     pub fn of(json: &[u8]) -> Self {
-        let mut buffer = Vec::with_capacity(HEADER_MAX + json.len());
-        buffer.resize(HEADER_MAX, 0);
-        buffer.extend_from_slice(json);
-        Self::finish(buffer)
+        framed(|buffer| buffer.extend_from_slice(json), Self::copied)
+    }
+
+    fn copied(frame: &[u8], json_at: usize) -> Self {
+        Self { bytes: Bytes::copy_from_slice(frame), json_at: json_at as u8 }
     }
 
     /// The whole frame, as it is written to a socket.
@@ -57,9 +57,23 @@ impl Frame {
     pub fn body(&self) -> Bytes {
         self.bytes.slice(usize::from(self.json_at)..)
     }
+}
 
-    /// `buffer` holds `HEADER_MAX` bytes of room, then the payload.
-    fn finish(mut buffer: Vec<u8>) -> Self {
+thread_local! {
+    /// Where frames are encoded, before it is known how long they are.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The frame of a value that serializes without fail, and where its JSON begins, for as long as `take` looks at it.
+pub fn encoded<T>(value: &impl Serialize, take: impl FnOnce(&[u8], usize) -> T) -> T {
+    framed(|buffer| serde_json::to_writer(buffer, value).expect("the wire's types serialize"), take)
+}
+
+fn framed<T>(encode: impl FnOnce(&mut Vec<u8>), take: impl FnOnce(&[u8], usize) -> T) -> T {
+    SCRATCH.with_borrow_mut(|buffer| {
+        buffer.clear();
+        buffer.resize(HEADER_MAX, 0);
+        encode(buffer);
         let len = buffer.len() - HEADER_MAX;
         let start = if let Ok(short) = u8::try_from(len)
             && short < 126
@@ -76,8 +90,10 @@ impl Frame {
             0
         };
         buffer[start] = FINAL_TEXT;
-        Self { bytes: Bytes::from(buffer).slice(start..), json_at: (HEADER_MAX - start) as u8 }
-    }
+        let taken = take(&buffer[start..], HEADER_MAX - start);
+        buffer.shrink_to(SCRATCH_BYTES);
+        taken
+    })
 }
 
 /// A close frame; `reason` is cut to what a control frame may carry.

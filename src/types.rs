@@ -1,6 +1,6 @@
 //! The words everyone shares: ids, roles and times. It knows no other module.
 
-use std::{fmt, str::FromStr};
+use std::{cell::Cell, fmt, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -243,17 +243,46 @@ impl Timestamp {
     }
 }
 
+/// A time in its written form, which has at most so many bytes.
+#[derive(Clone, Copy)]
+struct Written {
+    time: Timestamp,
+    text: [u8; 32],
+    len: usize,
+}
+
+thread_local! {
+    /// The last one: the events of a batch and the answers to them share a time.
+    static WRITTEN: Cell<Option<Written>> = const { Cell::new(None) };
+}
+
+impl Written {
+    fn of(time: Timestamp) -> Self {
+        if let Some(written) = WRITTEN.get().filter(|written| written.time == time) {
+            return written;
+        }
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let mut written = Self { time, text: [0; 32], len: 0 };
+        written.len = moment.format_into(&mut &mut written.text[..], RFC3339_MILLIS).expect("a year has few digits");
+        WRITTEN.set(Some(written));
+        written
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.len]).expect("digits and letters")
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        f.write_str(&time.format(RFC3339_MILLIS).map_err(|_| fmt::Error)?)
+        f.write_str(Written::of(*self).as_str())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        to.serialize_str(Written::of(*self).as_str())
     }
 }
 

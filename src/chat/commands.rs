@@ -177,6 +177,7 @@ impl Chat {
         content: String,
         client_id: Option<String>,
     ) -> Result<Posted> {
+        let client_id = client_id.map(Arc::from);
         self.ask(room, by, Work::Post { content, client_id }).await
     }
 

@@ -27,7 +27,7 @@ pub(super) fn encode(room: &Room, items: &VecDeque<Item>, end: End) -> Vec<Event
 
 fn saying(work: &Work) -> Saying<'_> {
     match work {
-        Work::Post { content, client_id } => Saying::Message { content, client_id: client_id.as_deref() },
+        Work::Post { content, client_id } => Saying::Message { content, client_id: client_id.as_ref() },
         Work::Invite { user, username, role } => Saying::Joined { user: *user, username, role: *role },
         Work::SetRole { user, username, role } => Saying::RoleSet { user: *user, username, role: *role },
         Work::Remove { user, username } => Saying::Gone { user: *user, username },

@@ -19,7 +19,7 @@ pub struct Actor {
 pub enum Work {
     Post {
         content: String,
-        client_id: Option<String>,
+        client_id: Option<Arc<str>>,
     },
     Invite {
         user: UserId,
@@ -85,14 +85,19 @@ pub struct Pending {
 pub(super) struct Item {
     pub by: Actor,
     pub work: Work,
-    pub replies: Vec<Reply>,
+    pub reply: Reply,
+    pub repeats: Vec<Reply>,
     /// Kept over renumbering, so that an append of unknown outcome can be recognised in the log.
     pub event_id: MessageId,
 }
 
 impl Item {
+    pub fn replies(self) -> impl Iterator<Item = Reply> {
+        std::iter::once(self.reply).chain(self.repeats)
+    }
+
     /// What it may be in the log only once by.
-    pub fn once(&self) -> Option<(UserId, String)> {
+    pub fn once(&self) -> Option<(UserId, Arc<str>)> {
         match &self.work {
             Work::Post { client_id: Some(id), .. } => Some((self.by.user, id.clone())),
             _ => None,

@@ -231,18 +231,21 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
         {
             let first: &mut Item = &mut items[at];
             if matches!(&first.work, Work::Post { content: theirs, .. } if theirs == content) {
-                first.replies.push(reply);
+                first.repeats.push(reply);
             } else {
                 refused.push((reply, REUSED));
             }
         } else {
             if let Work::Post { client_id, content } = &work {
                 bytes += content.len();
-                if let Some(id) = client_id {
+                // The last one of a batch has nobody to be compared with.
+                if let Some(id) = client_id
+                    && !live.desk.pending.is_empty()
+                {
                     by_client_id.insert((by.user, id.clone()), items.len());
                 }
             }
-            items.push_back(Item { by, work, replies: vec![reply], event_id: MessageId::fresh() });
+            items.push_back(Item { by, work, reply, repeats: Vec::new(), event_id: MessageId::fresh() });
             if alone {
                 break;
             }
@@ -414,11 +417,12 @@ fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
     if let Some((user, added)) = event.kind.moved() {
         chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
     }
-    for (i, reply) in item.replies.into_iter().enumerate() {
+    let message_id = item.event_id;
+    for (i, reply) in item.replies().enumerate() {
         if i > 0 {
             chat.metrics.duplicate_posts.inc();
         }
-        reply.send(Ok(Posted { message_id: item.event_id, seq, sent_at, duplicate: i > 0 }));
+        reply.send(Ok(Posted { message_id, seq, sent_at, duplicate: i > 0 }));
     }
 }
 
@@ -442,9 +446,10 @@ async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDe
 }
 
 fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &Event) {
-    let Some(Item { work: Work::Post { content, .. }, replies, .. }) = item else { return };
-    let same = original.content().is_some_and(|theirs| theirs == content);
-    for reply in replies {
+    let Some(item) = item else { return };
+    let Work::Post { content, .. } = &item.work else { return };
+    let same = original.content().is_some_and(|theirs| theirs == *content);
+    for reply in item.replies() {
         if same {
             chat.metrics.duplicate_posts.inc();
         }
@@ -457,7 +462,7 @@ fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &Event) {
 fn fail(items: VecDeque<Item>, error: ChatError) {
     tracing::debug!(%error, events = items.len(), "a batch was refused");
     for item in items {
-        for reply in item.replies {
+        for reply in item.replies() {
             reply.send(Err(error.clone()));
         }
     }

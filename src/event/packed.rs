@@ -3,7 +3,7 @@
 //! `postcard`: fields one after the other, numbers as varints, an enum by the number of its variant; then the JSON as it is.
 //! These bytes are on disks and understood by peers of other versions: a kind may be added at the end, nothing may change.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ pub fn take(from: &mut &[u8]) -> Option<Event> {
         seq: head.seq,
         ordinal: head.ordinal,
         sender: head.sender,
-        client_id: head.client_id.map(String::from),
+        client_id: head.client_id.map(Arc::from),
         event_id: head.event_id,
         sent_at: Timestamp(head.sent_at),
         kind: head.kind.into_owned().named_in(body),

@@ -317,7 +317,7 @@ pub trait Store: Send + Sync + 'static {
     /// shown to anybody; a store whose appends are one transaction has nothing to do.
     async fn repair(&self, room: RoomId) -> Result<()>;
     /// Of these `(sender, client_id)`, those that the log has, in any order.
-    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>>;
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, Arc<str>)>) -> Result<Vec<Event>>;
     /// Always ascending by seq.
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>>;
     /// Moves a read mark forward to `min(seq, head)`, never back; `None` for somebody who is not a member.

@@ -121,7 +121,7 @@ impl Audit {
                 let said = said.message_id.map_or("nothing".into(), |id| id.to_string());
                 return wrong("message_id", &said, &event.event_id.to_string());
             }
-            if said.client_id != event.client_id {
+            if said.client_id.as_deref() != event.client_id.as_deref() {
                 return wrong("client_id", &format!("{:?}", said.client_id), &format!("{:?}", event.client_id));
             }
         }

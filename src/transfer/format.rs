@@ -16,7 +16,7 @@
 //!
 //! A reader refuses what it does not know: a later version adds fields or lines only with a new number.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -198,7 +198,7 @@ impl<'a> EventLine<'a> {
             seq: self.seq,
             ordinal: self.ordinal,
             sender: self.sender,
-            client_id: self.client_id.map(Cow::into_owned),
+            client_id: self.client_id.as_deref().map(Arc::from),
             event_id: self.id,
             sent_at: Timestamp(self.sent_at),
             kind: self.effect.map_or(Kind::Message, Cow::into_owned).named_in(&body),

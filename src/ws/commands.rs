@@ -80,7 +80,7 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
             let detail = format!("The frame nests more than {} levels deep (limits.json_depth).", limits.json_depth);
             let refusal = Refusal { code: "bad_frame", detail, retry_after: None };
             if connection.mode == Mode::AllRooms {
-                connection.send(&refusal.frame(None, None));
+                connection.send(&refusal.said(None, None));
             } else if !count_bad_frame(&connection, &refusal.detail) {
                 return;
             }
@@ -88,7 +88,7 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
         }
         let going_on = match connection.mode {
             Mode::AllRooms => all_rooms(&connection, &text).await,
-            Mode::OneRoom(room) => one_room(&connection, room, &text).await,
+            Mode::OneRoom(room) => one_room(&connection, room, &text),
         };
         if !going_on {
             return;
@@ -105,6 +105,29 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
             connection.close(why);
         }
     }
+}
+
+/// Serves a text that needs nothing to be waited for: a post, to a room that is in memory. `false`: [`serve`] must see to it.
+pub(super) fn serve_at_once(connection: &Arc<Connection>, text: &str) -> bool {
+    let app = &connection.app;
+    if connection.state().is_over() {
+        return true;
+    }
+    if json_depth::exceeded_at(text.as_bytes(), app.config.limits.json_depth).is_some() {
+        return false;
+    }
+    if let Mode::OneRoom(room) = connection.mode {
+        one_room(connection, room, text);
+        return true;
+    }
+    let Some(asked) = frames::parse_post(text) else { return false };
+    let Some(id) = RoomId::parse(&asked.chat_id) else { return false };
+    let followed = connection.state().outbox.room(id).cloned();
+    let room = followed.or_else(|| app.chat.rooms.in_memory(id));
+    let Some(room) = room.filter(|room| room.role_of(connection.user).is_some()) else { return false };
+    let client_id = asked.client_id.map(Arc::from);
+    post_in(connection, asked.req, &room, asked.content, client_id);
+    true
 }
 
 /// `false`: these frames are more than `limits.frames_per_sec` allows.
@@ -132,7 +155,7 @@ async fn all_rooms(connection: &Arc<Connection>, text: &str) -> bool {
         Err(bad) => Err(bad.into()),
     };
     if let Err(refusal) = done {
-        connection.send(&refusal.frame(req, None));
+        connection.send(&refusal.said(req, None));
     }
     !not_json || count_bad_frame(connection, Close::BadFrames.reason())
 }
@@ -155,16 +178,18 @@ fn count_bad_frame(connection: &Arc<Connection>, reason: &str) -> bool {
 async fn carry_out(connection: &Arc<Connection>, req: Option<&RawValue>, command: Command) -> Result<(), Refusal> {
     let chat = &connection.app.chat;
     match command {
-        Command::Ping => connection.send(&Frame::json(&Said::Pong { req })),
+        Command::Ping => connection.send(&Said::Pong { req }),
         Command::Auth { token } => return authenticate(connection, req, &token).await,
         Command::Subscribe { chats, all } => return subscribe::subscribe(connection, req, chats, all).await,
         Command::Unsubscribe { chats } => {
             chats.iter().filter_map(|id| RoomId::parse(id)).for_each(|id| subscribe::let_go(connection, id));
-            connection.send(&Frame::json(&Said::Unsubscribed { req }));
+            connection.send(&Said::Unsubscribed { req });
         }
         Command::Post { chat_id, content, client_id } => {
-            if let Err(refusal) = post(connection, req, &chat_id, content, client_id.clone()).await {
-                connection.send(&refusal.frame(req, client_id.as_deref()));
+            let client_id = client_id.map(Arc::from);
+            match room_of(connection, &chat_id).await {
+                Ok(room) => post_in(connection, req, &room, content, client_id),
+                Err(error) => connection.send(&Refusal::from(error).said(req, client_id.as_deref())),
             }
         }
         Command::Read { chat_id, seq } => {
@@ -186,7 +211,7 @@ async fn carry_out(connection: &Arc<Connection>, req: Option<&RawValue>, command
 
 fn ok(connection: &Connection, req: Option<&RawValue>) {
     if req.is_some() {
-        connection.send(&Frame::json(&Said::Ok { req }));
+        connection.send(&Said::Ok { req });
     }
 }
 
@@ -241,40 +266,35 @@ async fn authenticate(connection: &Arc<Connection>, req: Option<&RawValue>, toke
     if !still_good(connection, &caller).await {
         return Ok(());
     }
-    connection.send(&Frame::json(&Said::Authed { req, expires_at: Timestamp(caller.expires_at * 1000) }));
+    connection.send(&Said::Authed { req, expires_at: Timestamp(caller.expires_at * 1000) });
     Ok(())
 }
 
-async fn post(
+/// A post to a room that the user is in.
+fn post_in(
     connection: &Arc<Connection>,
     req: Option<&RawValue>,
-    chat_id: &str,
+    room: &Arc<Room>,
     content: String,
-    client_id: Option<String>,
-) -> Result<(), Refusal> {
-    let room = room_of(connection, chat_id).await?;
-    may_post(connection, &content, client_id.as_deref())?;
+    client_id: Option<Arc<str>>,
+) {
+    if let Err(refusal) = may_post(connection, &content, client_id.as_deref()) {
+        return connection.send(&refusal.said(req, client_id.as_deref()));
+    }
     if !begin_post(connection) {
-        return Ok(());
+        return;
     }
     let (asker, req, id, chat_id) = (connection.clone(), req.map(RawValue::to_owned), client_id.clone(), room.id);
     let reply = Reply::new(move |result| {
-        let frame = match result {
-            Ok(Posted { message_id, seq, sent_at, duplicate }) => Frame::json(&Said::Posted {
-                req: req.as_deref(),
-                chat_id,
-                client_id: id.as_deref(),
-                message_id,
-                seq,
-                sent_at,
-                duplicate,
-            }),
-            Err(error) => Refusal::from(error).frame(req.as_deref(), id.as_deref()),
-        };
-        asker.answer(Some(&frame));
+        let (req, client_id) = (req.as_deref(), id.as_deref());
+        match result {
+            Ok(Posted { message_id, seq, sent_at, duplicate }) => {
+                asker.answer(Some(&Said::Posted { req, chat_id, client_id, message_id, seq, sent_at, duplicate }));
+            }
+            Err(error) => asker.answer(Some(&Refusal::from(error).said(req, client_id))),
+        }
     });
-    submit(connection, &room, content, client_id, reply);
-    Ok(())
+    submit(connection, room, content, client_id, reply);
 }
 
 /// Counts a post as in flight. `false`: the connection is over, and what it asks counts no more.
@@ -305,14 +325,14 @@ fn may_post(connection: &Connection, content: &str, client_id: Option<&str>) -> 
     })
 }
 
-fn submit(connection: &Connection, room: &Arc<Room>, content: String, client_id: Option<String>, reply: Reply) {
+fn submit(connection: &Connection, room: &Arc<Room>, content: String, client_id: Option<Arc<str>>, reply: Reply) {
     let by = Actor { user: connection.user, username: connection.username.clone() };
     connection.app.chat.submit(room, by, Work::Post { content, client_id }, reply);
 }
 
 /// A post on a one-room socket: nothing is answered but the message itself. What is refused is counted; what could not
 /// be stored closes the socket, so that its client knows.
-async fn one_room(connection: &Arc<Connection>, room: RoomId, text: &str) -> bool {
+fn one_room(connection: &Arc<Connection>, room: RoomId, text: &str) -> bool {
     let room = connection.state().outbox.room(room).cloned();
     let Some(room) = room else { return false };
     let asked = frames::parse_one_room(text).map_err(Refusal::from).and_then(|(content, client_id)| {
@@ -339,6 +359,6 @@ async fn one_room(connection: &Arc<Connection>, room: RoomId, text: &str) -> boo
         }
         asker.answer(None);
     });
-    submit(connection, &room, content, client_id, reply);
+    submit(connection, &room, content, client_id.map(Arc::from), reply);
     true
 }

@@ -24,7 +24,7 @@ use crate::{
         subscriber::{Burst, Subscriber, SubscriberId},
     },
     metrics::CloseCode,
-    protocol::{self, Frame},
+    protocol::{self, Frame, Said},
     turn::{self, AtTheEnd},
     types::{RoomId, SessionId, UserId},
 };
@@ -175,10 +175,10 @@ impl Connection {
     }
 
     /// Puts an answer in line and has the task write it: answers that come together leave in one write.
-    pub(super) fn send(&self, frame: &Frame) {
+    pub(super) fn send(&self, said: &Said<'_>) {
         let mut state = self.state();
         if !state.is_over() {
-            state.outbox.push(frame.bytes().clone());
+            state.outbox.say(said);
         }
         drop(state);
         self.wake();
@@ -195,13 +195,13 @@ impl Connection {
     }
 
     /// The answer to something that counted as in flight.
-    pub(super) fn answer(&self, frame: Option<&Frame>) {
+    pub(super) fn answer(&self, said: Option<&Said<'_>>) {
         let mut state = self.state();
         state.in_flight -= 1;
-        if let Some(frame) = frame
+        if let Some(said) = said
             && !state.is_over()
         {
-            state.outbox.push(frame.bytes().clone());
+            state.outbox.say(said);
         }
         let last = matches!(state.phase, Phase::Draining) && state.in_flight == 0;
         drop(state);

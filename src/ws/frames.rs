@@ -1,6 +1,6 @@
 //! What a client may say on a socket. It knows the words, not what comes of them.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -88,6 +88,25 @@ struct Fields<'a> {
     seq: Option<&'a RawValue>,
     #[serde(borrow)]
     token: Option<&'a RawValue>,
+}
+
+/// A post as nearly all are written.
+#[derive(Deserialize)]
+pub struct Post<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub req: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub chat_id: Cow<'a, str>,
+    pub content: String,
+    #[serde(borrow)]
+    pub client_id: Option<Cow<'a, str>>,
+}
+
+/// A frame of `GET /ws` where it is a good post, read in one go; of any other [`parse`] says what it is.
+pub fn parse_post(text: &str) -> Option<Post<'_>> {
+    serde_json::from_str(text).ok().filter(|post: &Post<'_>| post.kind == "post")
 }
 
 /// A frame of `GET /ws`: what the client wants to have echoed, and what it asks.
@@ -254,6 +273,25 @@ mod tests {
         fn a_post_keeps_its_content_whatever_it_is(content in "\\PC{0,100}", id in "\\PC{1,20}") {
             let frame = json!({"type":"post","chat_id":"a","content":content.clone(),"client_id":id.clone()});
             prop_assert_eq!(parsed(&frame), Ok(Command::Post { chat_id: "a".into(), content, client_id: Some(id) }));
+        }
+
+        #[test]
+        fn a_post_read_in_one_go_is_what_it_is_field_by_field(
+            content in "\\PC{0,40}",
+            id in prop::option::of("\\PC{0,20}"),
+            req in prop::option::of("[a-z]{0,5}"),
+            kind in "post|ping|pos\\PC",
+        ) {
+            let text = json!({"type":kind,"chat_id":"é","content":content,"client_id":id,"req":req,"new":[1]}).to_string();
+            let echoed = |req: Option<&RawValue>| req.map(|req| req.get().to_owned());
+            let long = match parse(&text) {
+                (req, Ok(Command::Post { chat_id, content, client_id })) => Some((echoed(req), chat_id, content, client_id)),
+                _ => None,
+            };
+            let short = parse_post(&text).map(|post| {
+                (echoed(post.req), post.chat_id.into_owned(), post.content, post.client_id.map(Cow::into_owned))
+            });
+            prop_assert_eq!(short, long);
         }
     }
 }

@@ -31,12 +31,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore};
 
 use self::{connection::Connection, wheel::Wheel};
-use crate::{
-    chat::subscriber::SubscriberId,
-    config::Config,
-    metrics::Metrics,
-    protocol::{Frame, Said},
-};
+use crate::{chat::subscriber::SubscriberId, config::Config, metrics::Metrics, protocol::Said};
 
 /// How often a drain looks for connections that it has not seen.
 const LATECOMERS_EVERY: Duration = Duration::from_millis(100);
@@ -131,7 +126,7 @@ impl Sockets {
     pub async fn drain(&self, within: Duration) {
         let deadline = tokio::time::Instant::now() + within;
         let connections = self.wheel.connections();
-        let draining = Frame::json(&Said::Draining);
+        let draining = Said::Draining;
         for connection in &connections {
             if !connection.only_messages() {
                 connection.send(&draining);

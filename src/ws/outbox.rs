@@ -10,18 +10,21 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use slab::Slab;
 use tokio::net::TcpStream;
 
 use crate::{
     chat::room::{Pull, Room},
     metrics::Metrics,
+    protocol::{self, Said},
     types::{RoomId, Seq},
 };
 
 /// Pieces of the queue that one write takes.
 const PIECES: usize = 64;
+/// Answers that stand in one piece of the queue, in bytes.
+const ANSWERS: usize = 16 * 1024;
 /// A line longer than this is given back when it is empty.
 const IDLE_CAPACITY: usize = 64;
 /// From so many subscriptions on they are found by a map.
@@ -53,7 +56,7 @@ pub(super) struct Subscription {
 /// - `blocked`: the socket took less than it was given, and its task waits until it takes more.
 #[derive(Default)]
 pub(super) struct Outbox {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Piece>,
     queued_bytes: usize,
     subscriptions: Slab<Subscription>,
     index: Option<HashMap<RoomId, u32>>,
@@ -62,6 +65,30 @@ pub(super) struct Outbox {
     pub blocked: bool,
     /// A task reads from the store for one of the subscriptions.
     pub replaying: bool,
+}
+
+/// What waits in line.
+enum Piece {
+    /// Others have it too.
+    Shared(Bytes),
+    /// Answers, one behind the other.
+    Own(BytesMut),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Shared(bytes) => bytes,
+            Piece::Own(bytes) => bytes,
+        }
+    }
+
+    fn advance(&mut self, written: usize) {
+        match self {
+            Piece::Shared(bytes) => bytes.advance(written),
+            Piece::Own(bytes) => bytes.advance(written),
+        }
+    }
 }
 
 /// Where writing stopped.
@@ -88,12 +115,23 @@ impl Outbox {
 
     pub fn push(&mut self, frame: Bytes) {
         self.queued_bytes += frame.len();
-        self.queue.push_back(frame);
+        self.queue.push_back(Piece::Shared(frame));
+    }
+
+    /// Puts an answer in line.
+    pub fn say(&mut self, said: &Said<'_>) {
+        protocol::encoded(said, |frame, _| {
+            self.queued_bytes += frame.len();
+            match self.queue.back_mut() {
+                Some(Piece::Own(answers)) if answers.len() < ANSWERS => answers.extend_from_slice(frame),
+                _ => self.queue.push_back(Piece::Own(frame.into())),
+            }
+        });
     }
 
     pub fn push_first(&mut self, frame: Bytes) {
         self.queued_bytes += frame.len();
-        self.queue.push_front(frame);
+        self.queue.push_front(Piece::Shared(frame));
     }
 
     /// Whether a burst may go straight to the socket, ahead of nothing.
@@ -221,8 +259,8 @@ impl Outbox {
         let mut count_pieces = 0;
         let mut given = 0;
         for (piece, bytes) in pieces.iter_mut().zip(&self.queue) {
-            *piece = IoSlice::new(bytes);
-            given += bytes.len();
+            *piece = IoSlice::new(bytes.bytes());
+            given += bytes.bytes().len();
             count_pieces += 1;
         }
         match stream.try_write_vectored(&pieces[..count_pieces]) {
@@ -244,11 +282,12 @@ impl Outbox {
         self.queued_bytes -= written;
         while written > 0 {
             let Some(front) = self.queue.front_mut() else { return };
-            if front.len() > written {
+            let length = front.bytes().len();
+            if length > written {
                 front.advance(written);
                 return;
             }
-            written -= front.len();
+            written -= length;
             self.queue.pop_front();
         }
         if self.queue.is_empty() {

@@ -53,8 +53,7 @@ pub struct Partial {
 /// What some bytes held.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// How many frames of any kind were whole.
-    pub frames: u32,
+    /// Those that must be kept.
     pub texts: Vec<Utf8Bytes>,
     /// To send back: pongs and the echo of a close.
     pub answers: Vec<u8>,
@@ -62,27 +61,43 @@ pub struct Heard {
     pub close: Option<Close>,
 }
 
-/// Takes bytes as they came from the socket. `partial` carries over what was unfinished; no message or frame may be longer
-/// than `max`.
-pub fn feed(partial: &mut Option<Box<Partial>>, fresh: &[u8], max: usize) -> Heard {
+/// Who listens while bytes are read.
+pub trait Listener {
+    /// So many frames have come, of any kind. `false`: nothing of them is read.
+    fn admits(&self, frames: u32) -> bool;
+    /// A text that stands in one frame, where it was read. `false`: it must be kept, and all that come after it.
+    fn takes(&self, text: &str) -> bool;
+}
+
+/// Takes bytes as they came from the socket, and leaves anything in their place. `partial` carries over what was unfinished; no
+/// message or frame may be longer than `max`. `None`: the listener did not admit them.
+pub fn feed(
+    partial: &mut Option<Box<Partial>>,
+    fresh: &mut [u8],
+    max: usize,
+    listener: &impl Listener,
+) -> Option<Heard> {
     let (mut bytes, mut fragments) = partial.take().map_or((Vec::new(), None), |kept| (kept.frame, kept.message));
     let data = if bytes.is_empty() {
-        fresh
+        &mut *fresh
     } else {
         bytes.extend_from_slice(fresh);
-        &bytes
+        &mut bytes
     };
     let scan = scan(data, fragments.is_some(), max);
-    let mut heard = Heard { frames: scan.frames, ..Heard::default() };
+    if !listener.admits(scan.frames) {
+        return None;
+    }
+    let mut heard = Heard::default();
     if scan.end == 0 && scan.refused.is_none() {
         // Bytes that make no frame yet stay where they are.
         let frame = if bytes.is_empty() { fresh.to_vec() } else { bytes };
         if !frame.is_empty() || fragments.is_some() {
             *partial = Some(Box::new(Partial { frame, message: fragments }));
         }
-        return heard;
+        return Some(heard);
     }
-    let read = if fragments.is_none() { read_texts(&data[..scan.end], &mut heard) } else { 0 };
+    let read = if fragments.is_none() { read_texts(&mut data[..scan.end], listener, &mut heard) } else { 0 };
     if read < scan.end && heard.close.is_none() {
         let mut parser = fragments.take().unwrap_or_else(|| parser(max));
         parser.get_mut().unread = Cursor::new(data[read..scan.end].to_vec());
@@ -95,11 +110,11 @@ pub fn feed(partial: &mut Option<Box<Partial>>, fresh: &[u8], max: usize) -> Hea
     if heard.close.is_none() && (!rest.is_empty() || fragments.is_some()) {
         *partial = Some(Box::new(Partial { frame: rest.to_vec(), message: fragments }));
     }
-    heard
+    Some(heard)
 }
 
 /// Reads the texts in one frame each that stand at the front, and says where the first other frame begins.
-fn read_texts(frames: &[u8], heard: &mut Heard) -> usize {
+fn read_texts(frames: &mut [u8], listener: &impl Listener, heard: &mut Heard) -> usize {
     let mut read = 0;
     while read < frames.len() {
         let mut cursor = Cursor::new(&frames[read..]);
@@ -111,11 +126,12 @@ fn read_texts(frames: &[u8], heard: &mut Heard) -> usize {
         }
         let start = read + cursor.position() as usize;
         read = start + length as usize;
-        let mut text = frames[start..read].to_vec();
+        let text = &mut frames[start..read];
         for four in text.chunks_mut(mask.len()) {
             four.iter_mut().zip(mask).for_each(|(byte, key)| *byte ^= key);
         }
-        match String::from_utf8(text) {
+        match std::str::from_utf8(text) {
+            Ok(text) if heard.texts.is_empty() && listener.takes(text) => {}
             Ok(text) => heard.texts.push(text.into()),
             Err(_) => {
                 heard.close = Some(Close::NotUtf8);
@@ -204,6 +220,8 @@ fn scan(data: &[u8], mut open: bool, max: usize) -> Scan {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -238,39 +256,62 @@ mod tests {
         .concat()
     }
 
-    fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, Option<Close>, bool) {
+    /// Takes texts at once as long as they are shorter than this.
+    struct Ear {
+        shorter: usize,
+        texts: RefCell<Vec<String>>,
+    }
+
+    impl Listener for Ear {
+        fn admits(&self, _: u32) -> bool {
+            true
+        }
+        fn takes(&self, text: &str) -> bool {
+            let taken = text.len() < self.shorter;
+            if taken {
+                self.texts.borrow_mut().push(text.to_owned());
+            }
+            taken
+        }
+    }
+
+    fn hear<'a>(
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        shorter: usize,
+    ) -> (Vec<String>, Vec<u8>, Option<Close>, bool) {
         let mut partial = None;
-        let (mut texts, mut answers, mut close) = (Vec::new(), Vec::new(), None);
+        let (mut answers, mut close) = (Vec::new(), None);
+        let ear = Ear { shorter, texts: RefCell::default() };
         for piece in pieces {
-            let heard = feed(&mut partial, piece, MAX);
-            texts.extend(heard.texts.iter().map(|text| text.to_string()));
+            let heard = feed(&mut partial, &mut piece.to_vec(), MAX, &ear).expect("all are admitted");
+            ear.texts.borrow_mut().extend(heard.texts.iter().map(|text| text.to_string()));
             answers.extend(heard.answers);
             close = close.or(heard.close);
         }
-        (texts, answers, close, partial.is_none())
+        (ear.texts.into_inner(), answers, close, partial.is_none())
     }
 
     proptest! {
         #[test]
-        fn however_bytes_arrive_they_say_the_same(cuts in prop::collection::vec(0usize..400, 0..12)) {
+        fn however_bytes_arrive_they_say_the_same(cuts in prop::collection::vec(0usize..400, 0..12), shorter in 0usize..400) {
             let all = conversation();
-            let whole = hear([&all[..]]);
+            let whole = hear([&all[..]], 0);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(all.len())).collect();
             cuts.extend([0, all.len()]);
             cuts.sort_unstable();
-            prop_assert_eq!(hear(cuts.windows(2).map(|cut| &all[cut[0]..cut[1]])), whole);
+            prop_assert_eq!(hear(cuts.windows(2).map(|cut| &all[cut[0]..cut[1]]), shorter), whole);
         }
 
         #[test]
         fn no_bytes_at_all_upset_it(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..20)) {
-            let (texts, ..) = hear(pieces.iter().map(Vec::as_slice));
+            let (texts, ..) = hear(pieces.iter().map(Vec::as_slice), 10);
             prop_assert!(texts.iter().all(|text| text.len() <= MAX));
         }
     }
 
     #[test]
     fn texts_pongs_and_the_close_come_out_and_nothing_stays() {
-        let (texts, answers, close, parked) = hear([&conversation()[..]]);
+        let (texts, answers, close, parked) = hear([&conversation()[..]], 0);
         assert_eq!(texts, ["whole".to_owned(), "in pieces".to_owned(), "x".repeat(300)]);
         assert_eq!(&answers[..14], b"\x8a\x0cstill there?");
         assert_eq!(close, Some(Close::Asked(1000)));
@@ -289,7 +330,7 @@ mod tests {
             (b"\x81\x02hi".to_vec(), Close::ProtocolError),
             (client_frame(0x83, b""), Close::ProtocolError),
         ] {
-            assert_eq!(hear([&bytes[..]]).2, Some(close), "{bytes:x?}");
+            assert_eq!(hear([&bytes[..]], 0).2, Some(close), "{bytes:x?}");
         }
     }
 }

@@ -3,10 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::frames::BadFrame;
-use crate::{
-    chat::ChatError,
-    protocol::{Frame, Said},
-};
+use crate::{chat::ChatError, protocol::Said};
 
 /// Every code of an `error` frame, and what it means. The words are those of [`BadFrame`], [`ChatError`] and the tokens.
 pub(crate) const CODES: [(&str, &str); 17] = [
@@ -57,8 +54,8 @@ impl From<ChatError> for Refusal {
 
 impl Refusal {
     /// `client_id` where it is about a post that has one.
-    pub fn frame(&self, req: Option<&RawValue>, client_id: Option<&str>) -> Frame {
+    pub fn said<'a>(&'a self, req: Option<&'a RawValue>, client_id: Option<&'a str>) -> Said<'a> {
         let Refusal { code, detail, retry_after } = self;
-        Frame::json(&Said::Error { req, code, detail, client_id, retry_after: *retry_after })
+        Said::Error { req, code, detail, client_id, retry_after: *retry_after }
     }
 }

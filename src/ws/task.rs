@@ -19,7 +19,7 @@ use super::{
     commands,
     connection::{Connection, Phase},
     outbox::Pumped,
-    reader::{self, Partial},
+    reader::{self, Listener, Partial},
 };
 use crate::{
     chat::{room::Room, subscriber::Subscriber},
@@ -39,6 +39,23 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
 }
 
+/// A connection that is being read.
+struct Ear<'a> {
+    connection: &'a Arc<Connection>,
+    /// Nothing that came before is still being served.
+    idle: bool,
+}
+
+impl Listener for Ear<'_> {
+    fn admits(&self, frames: u32) -> bool {
+        commands::admit(self.connection, frames)
+    }
+
+    fn takes(&self, text: &str) -> bool {
+        self.idle && commands::serve_at_once(self.connection, text)
+    }
+}
+
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The task of a connection. It ends when the socket does, and takes the connection out of everything it is in.
@@ -54,21 +71,23 @@ impl Task {
     pub fn new(connection: Arc<Connection>, first: Job, early: &[u8]) -> Self {
         let mut task = Self { connection, job: Some(first), partial: None };
         if !early.is_empty() {
-            task.take(early);
+            task.take(&mut early.to_vec());
         }
         task
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    /// Serves what the bytes hold: at once where that is possible, and nothing else is being served.
+    fn take(&mut self, bytes: &mut [u8]) {
         let connection = &self.connection;
-        let heard = reader::feed(&mut self.partial, bytes, connection.app.config.sockets.frame_bytes);
-        let over_rate = !commands::admit(connection, heard.frames);
+        let listener = Ear { connection, idle: self.job.is_none() };
+        let max = connection.app.config.sockets.frame_bytes;
+        let heard = reader::feed(&mut self.partial, bytes, max, &listener);
         let mut state = connection.state();
         state.heard_at = connection.app.sockets.now();
-        if over_rate {
+        let Some(heard) = heard else {
             drop(state);
             return connection.close(Close::FrameRate);
-        }
+        };
         if state.is_over() {
             if matches!(heard.close, Some(Close::Asked(_))) {
                 state.die();
@@ -111,7 +130,7 @@ impl Task {
             }
             let read = READ.with_borrow_mut(|buffer| {
                 let read = read_once(&self.connection.stream, buffer)?;
-                self.take(&buffer[..read]);
+                self.take(&mut buffer[..read]);
                 Ok(read)
             });
             match read {

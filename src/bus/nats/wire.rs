@@ -226,7 +226,7 @@ mod tests {
                 seq,
                 ordinal,
                 sender,
-                client_id,
+                client_id: client_id.map(Into::into),
                 event_id: MessageId(event_id),
                 sent_at: Timestamp(sent_at),
                 kind,

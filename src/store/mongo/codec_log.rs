@@ -42,7 +42,7 @@ pub(super) fn event_document(room: RoomId, event: &Event) -> RawDocumentBuf {
         "sent_at": date(event.sent_at),
     };
     if let Some(client_id) = &event.client_id {
-        document.append("client_id", client_id.as_str());
+        document.append("client_id", &**client_id);
         document.append("once", once_key(room, event.sender, client_id));
     }
     if let Some(kind) = kind_document(&event.kind) {
@@ -72,7 +72,7 @@ pub(super) fn event(document: &Document) -> Result<Event> {
         seq: count(document, "seq")?,
         ordinal: count(document, "ordinal")?,
         sender: user_id(document, "sender")?,
-        client_id: optional_text(document, "client_id")?.map(str::to_owned),
+        client_id: optional_text(document, "client_id")?.map(Arc::from),
         event_id: message_id(document, "event_id")?,
         sent_at: time(document, "sent_at")?,
         kind: kind(document)?.named_in(body),
@@ -124,7 +124,7 @@ mod tests {
             seq: 0x1f,
             ordinal: 7,
             sender: UserId::fresh(),
-            client_id: client_id.map(str::to_owned),
+            client_id: client_id.map(Arc::from),
             event_id: MessageId::fresh(),
             sent_at: Timestamp(1_700_000_000_123),
             frame: Frame::of(if matches!(kind, Kind::Joined { .. }) {

@@ -208,7 +208,7 @@ impl Store for MongoStore {
         self.log.repair(room).await
     }
 
-    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
+    async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, Arc<str>)>) -> Result<Vec<Event>> {
         pages::find_posts(&self.base, room, ids).await
     }
 

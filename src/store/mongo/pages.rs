@@ -1,5 +1,7 @@
 //! Reading the logs of rooms: a stretch, and posts by their client ids.
 
+use std::sync::Arc;
+
 use mongodb::{
     bson::{Document, doc},
     options::FindOptions,
@@ -33,7 +35,7 @@ pub(super) async fn page(base: &Base, room: RoomId, page: Page) -> Result<Vec<Ev
     Ok(events)
 }
 
-pub(super) async fn find_posts(base: &Base, room: RoomId, ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
+pub(super) async fn find_posts(base: &Base, room: RoomId, ids: Vec<(UserId, Arc<str>)>) -> Result<Vec<Event>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }

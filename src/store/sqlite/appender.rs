@@ -13,7 +13,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -43,8 +43,6 @@ use crate::{
 /// Bytes in the tables for each byte of a post, at the worst: pages are half full after a split.
 const GROWTH: u64 = 3;
 
-/// An idle thread keeps its snapshot of the tables for so long.
-const SNAPSHOT_REST: Duration = Duration::from_millis(50);
 /// After a commit of no more appends than these, the next one does not wait for others to gather.
 const FEW: usize = 4;
 
@@ -93,7 +91,7 @@ impl Appender {
         let thread = Thread {
             journal,
             completions: completions.clone(),
-            tables: Tables::new(database, config.max_bytes, writer.clone()),
+            tables: Tables::new(database, config.max_bytes),
             tail,
             writer,
             tasks,
@@ -203,7 +201,7 @@ struct Thread {
 impl Thread {
     fn run(mut self) -> Journal {
         while !self.stopping || !self.held.is_empty() {
-            let Some(first) = self.next_task() else { break };
+            let Ok(first) = self.tasks.recv() else { break };
             self.take(first);
             let patience = if self.busy { GATHER_YIELDS } else { 1 };
             for task in gather(&self.tasks, self.commit_ops, patience) {
@@ -218,18 +216,6 @@ impl Thread {
             }
         }
         self.journal
-    }
-
-    fn next_task(&mut self) -> Option<Task> {
-        match self.tasks.recv_timeout(SNAPSHOT_REST) {
-            Ok(task) => return Some(task),
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if let Err(error) = self.tables.let_go() {
-            tracing::warn!(%error, "a snapshot of the tables could not be let go");
-        }
-        self.tasks.recv().ok()
     }
 
     fn take(&mut self, task: Task) {

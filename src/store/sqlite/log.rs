@@ -3,6 +3,8 @@
 //! Appending reads the room's row once, inserts a row per event, and then brings the projections up to date once per
 //! call (and per sender), not once per event. Posts come here from the journal, by [`settle`].
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{EVENT_COLUMNS, count, damaged, event, int, kind_to_blob, room_role_to_int};
@@ -97,7 +99,7 @@ pub(super) fn has_post(db: &Connection, room: RoomId, sender: UserId, client_id:
     ])
 }
 
-pub(super) fn find_posts(db: &Connection, room: RoomId, ids: &[(UserId, String)]) -> rusqlite::Result<Vec<Event>> {
+pub(super) fn find_posts(db: &Connection, room: RoomId, ids: &[(UserId, Arc<str>)]) -> rusqlite::Result<Vec<Event>> {
     ids.iter().filter_map(|(sender, client_id)| post(db, room, *sender, client_id).transpose()).collect()
 }
 

@@ -323,7 +323,7 @@ impl Store for SqliteStore {
         self.threads.appender.append(room, events, done);
     }
 
-    async fn find_posts(&self, room: RoomId, mut ids: Vec<(UserId, String)>) -> Result<Vec<Event>> {
+    async fn find_posts(&self, room: RoomId, mut ids: Vec<(UserId, Arc<str>)>) -> Result<Vec<Event>> {
         let mut found = Vec::new();
         ids.retain(|(sender, client_id)| {
             let newer = self.tail.post(room, *sender, client_id);

@@ -347,5 +347,5 @@ fn key_of(event: &Event, hasher: &RandomState) -> Option<u64> {
 }
 
 fn bytes_of(event: &Event) -> usize {
-    event.bytes_in_memory() + event.client_id.as_ref().map_or(0, String::len) + BESIDE
+    event.bytes_in_memory() + event.client_id.as_ref().map_or(0, |id| id.len()) + BESIDE
 }

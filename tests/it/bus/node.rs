@@ -130,7 +130,7 @@ pub fn event(seq: Seq, kind: Kind, body: Vec<u8>) -> Event {
         seq,
         ordinal: seq / 2,
         sender: UserId::fresh(),
-        client_id: seq.is_multiple_of(2).then(|| format!("é{seq}")),
+        client_id: seq.is_multiple_of(2).then(|| format!("é{seq}").into()),
         event_id: MessageId::fresh(),
         sent_at: Timestamp(1_700_000_000_123),
         kind,

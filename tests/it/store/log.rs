@@ -97,7 +97,7 @@ pub async fn posts_are_found_by_their_client_ids(store: Arc<dyn Store>) {
     let (ann, room) = ann_alone(&store).await;
     let posts = vec![message_with_id(3, 1, ann, "a"), message_with_id(4, 2, ann, "b")];
     append_all(&store, room, posts.clone()).await;
-    let ids = ["b", "never", "a"].map(|id| (ann, id.to_owned()));
+    let ids = ["b", "never", "a"].map(|id| (ann, id.into()));
     let mut found = store.find_posts(room, ids.to_vec()).await.unwrap();
     found.sort_by_key(|event| event.seq);
     assert_eq!(found, posts);
@@ -164,7 +164,7 @@ pub async fn two_racing_writers_leave_a_dense_log(store: Arc<dyn Store>) {
     assert_eq!(log.len(), 3 + 200);
     for sender in [ann, bob] {
         let own = log.iter().filter(|event| event.sender == sender && event.is_message());
-        let ids: Vec<String> = own.map(|event| event.client_id.clone().unwrap()).collect();
+        let ids: Vec<_> = own.map(|event| event.client_id.as_deref().unwrap().to_owned()).collect();
         assert_eq!(ids, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 }

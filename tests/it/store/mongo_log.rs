@@ -63,7 +63,7 @@ pub fn document(room: RoomId, event: &Event) -> Document {
         "body": Binary { subtype: BinarySubtype::Generic, bytes: event.body().to_vec() },
     };
     if let Some(client_id) = &event.client_id {
-        document.insert("client_id", client_id);
+        document.insert("client_id", &**client_id);
         document.insert("once", format!("{room}:{}:{client_id}", event.sender));
     }
     let effect = match &event.kind {

@@ -2,6 +2,8 @@
 //! once more what the record says. Where its beginning and its end are word for word what follows from the record, they are left
 //! out (the byte is 1), and made anew when it is read.
 
+use std::io::Write;
+
 use uuid::Uuid;
 
 use crate::{
@@ -12,11 +14,17 @@ use crate::{
 
 const WHOLE: u8 = 0;
 const SHORT: u8 = 1;
+const MEMORY: &str = "memory takes what is written to it";
 
 pub(super) fn put(mut out: Vec<u8>, room: RoomId, event: &Event) -> Vec<u8> {
     out.extend_from_slice(room.0.as_bytes());
-    let (start, end) = around(room, event);
-    let inside = event.body().strip_prefix(start.as_bytes()).and_then(|rest| rest.strip_suffix(end.as_bytes()));
+    // What is expected stands at the end of `out` only as long as it is compared.
+    let at = out.len();
+    let middle = begin(&mut out, room, event);
+    finish(&mut out, event);
+    let (start, end) = out[at..].split_at(middle - at);
+    let inside = event.body().strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+    out.truncate(at);
     out.push(if inside.is_some() { SHORT } else { WHOLE });
     packed::put_with(out, event, inside.unwrap_or(event.body()))
 }
@@ -31,29 +39,36 @@ pub(super) fn take(from: &mut &[u8]) -> Option<(RoomId, Event)> {
     match *form {
         WHOLE => Some((room, event)),
         SHORT => {
-            let (start, end) = around(room, &event);
-            let frame = Frame::of(&[start.as_bytes(), event.body(), end.as_bytes()].concat());
-            Some((room, Event { frame, ..event }))
+            let mut body = Vec::new();
+            begin(&mut body, room, &event);
+            body.extend_from_slice(event.body());
+            finish(&mut body, &event);
+            Some((room, Event { frame: Frame::of(&body), ..event }))
         }
         _ => None,
     }
 }
 
-/// How the JSON of a message begins and ends. These words are on disks: another way to write messages needs another form.
-fn around(room: RoomId, event: &Event) -> (String, String) {
-    let start = format!(
-        r#"{{"type":"message","chat_id":"{}","seq":{},"message_id":"{}","sender":""#,
-        room.0, event.seq, event.event_id.0
-    );
-    let end = match &event.client_id {
-        Some(id) => format!(r#"","client_id":"{id}"}}"#),
-        None => r#""}"#.to_owned(),
-    };
-    (start, end)
+/// How the JSON of a message begins. These words, and those of [`finish`], are on disks: another way to write messages needs
+/// another form. Returns where they end.
+fn begin(out: &mut Vec<u8>, room: RoomId, event: &Event) -> usize {
+    let (room, seq, id) = (room.0, event.seq, event.event_id.0);
+    write!(out, r#"{{"type":"message","chat_id":"{room}","seq":{seq},"message_id":"{id}","sender":""#).expect(MEMORY);
+    out.len()
+}
+
+/// How the JSON of a message ends.
+fn finish(out: &mut Vec<u8>, event: &Event) {
+    match &event.client_id {
+        Some(id) => write!(out, r#"","client_id":"{id}"}}"#).expect(MEMORY),
+        None => out.extend_from_slice(br#""}"#),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -78,7 +93,7 @@ mod tests {
     #[test]
     fn what_a_record_says_it_says_once() {
         let room = RoomId::fresh();
-        let id = uuid::Uuid::from_u128(7).to_string();
+        let id = uuid::Uuid::from_u128(7).to_string().into();
         let event = Event::new(place(room), Saying::Message { content: &"x".repeat(128), client_id: Some(&id) });
         let (bytes, found) = read_back(room, &event);
         assert_eq!(found, event);
@@ -89,7 +104,7 @@ mod tests {
         #[test]
         fn every_message_comes_back_as_it_was(content in "\\PC{0,40}|[\\x00-\\x7f]{0,20}", id in prop::option::of("\\PC{0,20}|[\\x00-\\x7f]{0,9}")) {
             let room = RoomId::fresh();
-            let event = Event::new(place(room), Saying::Message { content: &content, client_id: id.as_deref() });
+            let event = Event::new(place(room), Saying::Message { content: &content, client_id: id.map(Arc::from).as_ref() });
             prop_assert_eq!(read_back(room, &event).1, event);
         }
 
