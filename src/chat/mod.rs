@@ -28,6 +28,7 @@ pub mod rooms;
 mod rules;
 pub mod sessions;
 pub mod subscriber;
+mod telling;
 pub mod users;
 mod watch;
 pub mod work;

@@ -18,6 +18,7 @@ use super::{
     inbox::Inbox,
     ring::{Ring, RingBudget},
     subscriber::{Subscriber, SubscriberId},
+    telling::News,
     work::Pending,
 };
 use crate::{
@@ -53,6 +54,10 @@ pub(super) struct Desk {
     pub writing: bool,
     /// The outcome of an append after this head is unknown: the log must be read from there before the next.
     pub doubtful: Option<Seq>,
+    /// What is in the log and known here, in order, and has still to be told.
+    pub news: VecDeque<News>,
+    /// Somebody tells, and takes from `news`.
+    pub telling: bool,
 }
 
 /// - `end`, `members` and `name` are what the log has come to; `fan_out` has its recent frames and who follows them.
@@ -236,11 +241,16 @@ impl Room {
 
     /// Takes durable events in, drops subscribers who are no members any more, and hands the news out.
     pub(super) fn advance(self: &Arc<Self>, events: &[Event]) {
+        self.take_in(events);
+        self.hand_out();
+    }
+
+    /// The same without handing out.
+    pub(super) fn take_in(&self, events: &[Event]) {
         let dropped = self.live.lock().take_in(events);
         for gone in dropped {
             gone.subscriber.dropped(gone.slot, self.id);
         }
-        self.hand_out();
     }
 }
 

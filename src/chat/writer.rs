@@ -18,7 +18,8 @@ use super::{
     encode::encode,
     room::{End, Live, Room},
     rules::{REUSED, check},
-    work::{Actor, Item, Pending, Posted, Reply, Work},
+    telling::{Answers, News, Telling, acknowledge, answer, repeated},
+    work::{Actor, Item, Pending, Reply, Work},
 };
 use crate::{
     bus::Hint,
@@ -146,8 +147,10 @@ impl Writing {
     fn told(self, mut batch: Batch, events: Vec<Event>, began: Instant, appended: Result<Appended, StoreError>) {
         self.chat.metrics.append_seconds.observe(began.elapsed().as_secs_f64());
         if matches!(&appended, Ok(Appended { stored, stopped: None }) if *stored == events.len()) {
-            self.show(&mut batch.items, events);
-            return self.go_on();
+            // The store gets the next batch before anybody is told of this one.
+            let telling = self.take_in(batch.items, events);
+            self.go_on();
+            return telling.into_iter().for_each(Telling::tell);
         }
         tokio::spawn(async move {
             let tried = self.outcome(&mut batch, events, appended).await;
@@ -322,7 +325,7 @@ impl Writing {
         match stopped {
             None if stored == count => Ok(()),
             Some(Stopped::Duplicate(original)) => {
-                answer_duplicate(chat, items.pop_front(), &original);
+                answer(chat, room, items.pop_front().map(|item| repeated(chat, item, &original)).unwrap_or_default());
                 answer_duplicates(chat, room, items).await
             }
             Some(Stopped::NoSuchRoom) => Err(ChatError::NoSuchRoom),
@@ -340,24 +343,23 @@ impl Writing {
         }
     }
 
-    /// Lets everyone see what is durable now, and answers those who asked for it: the first of `items`, in order.
-    fn show(&self, items: &mut VecDeque<Item>, events: Vec<Event>) {
+    /// The room knows now what is durable: events, one for each of the items. Gives the right to tell, where nobody has it.
+    fn take_in(&self, items: VecDeque<Item>, events: Vec<Event>) -> Option<Telling> {
         let Self { chat, room, .. } = self;
         chat.away.answered();
         chat.metrics.batch_events.observe(events.len() as f64);
-        let Some(last) = events.last() else { return };
-        let head = last.seq;
-        chat.show(room, &events);
-        for event in &events {
-            let Some(item) = items.pop_front() else { break };
-            acknowledge(chat, room, item, event);
+        if events.is_empty() {
+            return None;
         }
-        if chat.store.shared().is_some() {
-            room.live.lock().inbox.lost_races = 0;
-            // The other nodes get them along with the hint.
-            let events = if chat.bus.has_others() { events } else { Vec::new() };
-            chat.bus.publish(Hint::RoomAdvanced { room: room.id, head, events });
-        }
+        room.take_in(&events);
+        Telling::begin(chat, room, News::Stored { items, events })
+    }
+
+    /// Lets everyone see what is durable now, and answers those who asked for it: the first of `items`, in order.
+    fn show(&self, items: &mut VecDeque<Item>, events: Vec<Event>) {
+        let rest = items.split_off(events.len().min(items.len()));
+        let stored = std::mem::replace(items, rest);
+        self.take_in(stored, events).into_iter().for_each(Telling::tell);
     }
 }
 
@@ -408,24 +410,6 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item
     }
 }
 
-/// Tells whoever must know that an item is in the log now.
-fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
-    let (seq, sent_at) = (event.seq, event.sent_at);
-    if event.is_message() {
-        chat.metrics.posts.inc();
-    }
-    if let Some((user, added)) = event.kind.moved() {
-        chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
-    }
-    let message_id = item.event_id;
-    for (i, reply) in item.replies().enumerate() {
-        if i > 0 {
-            chat.metrics.duplicate_posts.inc();
-        }
-        reply.send(Ok(Posted { message_id, seq, sent_at, duplicate: i > 0 }));
-    }
-}
-
 /// Where one is a retry, others often are: all that the log has are answered at once, before the next append.
 async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
     let ids: Vec<_> = items.iter().filter_map(Item::once).collect();
@@ -435,28 +419,15 @@ async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDe
     let found = chat.store.find_posts(room.id, ids).await?;
     let mut originals: HashMap<_, _> =
         found.into_iter().filter_map(|event| Some(((event.sender, event.client_id.clone()?), event))).collect();
-    let all = std::mem::take(items);
+    let (all, mut answers) = (std::mem::take(items), Answers::new());
     for item in all {
         match item.once().and_then(|id| originals.remove(&id)) {
-            Some(original) => answer_duplicate(chat, Some(item), &original),
+            Some(original) => answers.extend(repeated(chat, item, &original)),
             None => items.push_back(item),
         }
     }
+    answer(chat, room, answers);
     Ok(())
-}
-
-fn answer_duplicate(chat: &Chat, item: Option<Item>, original: &Event) {
-    let Some(item) = item else { return };
-    let Work::Post { content, .. } = &item.work else { return };
-    let same = original.content().is_some_and(|theirs| theirs == *content);
-    for reply in item.replies() {
-        if same {
-            chat.metrics.duplicate_posts.inc();
-        }
-        let posted =
-            Posted { message_id: original.event_id, seq: original.seq, sent_at: original.sent_at, duplicate: true };
-        reply.send(if same { Ok(posted) } else { Err(REUSED) });
-    }
 }
 
 fn fail(items: VecDeque<Item>, error: ChatError) {

@@ -1,0 +1,131 @@
+//! Telling what is new in a room: to everybody who follows it, to those who asked for it, and to other nodes.
+//!
+//! It comes after the room's writer has handed its next batch to the store, so that the store need not wait for it. One tells at a
+//! time, and takes what others bring meanwhile: so acknowledgements keep the order of the log.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{
+    Chat, Result,
+    room::Room,
+    rules::REUSED,
+    work::{Item, Posted, Reply, Work},
+};
+use crate::{bus::Hint, event::Event, turn};
+
+pub(super) type Answers = Vec<(Reply, Result<Posted>)>;
+
+/// What those who asked are to hear of.
+pub(super) enum News {
+    /// These events are in the log, one for each of the items.
+    Stored { items: VecDeque<Item>, events: Vec<Event> },
+    /// They were in the log before, or may not be.
+    Answers(Answers),
+}
+
+/// The right to tell what is new in a room: everybody hears it in the order of the log. Somebody has it as long as `desk.telling`.
+pub(super) struct Telling {
+    chat: Arc<Chat>,
+    room: Arc<Room>,
+    /// The end waits for it.
+    _at_work: TaskTrackerToken,
+}
+
+impl Telling {
+    /// Puts news in line; `None`: somebody else tells them.
+    pub fn begin(chat: &Arc<Chat>, room: &Arc<Room>, news: News) -> Option<Self> {
+        let mut live = room.live.lock();
+        live.desk.news.push_back(news);
+        let begins = !std::mem::replace(&mut live.desk.telling, true);
+        begins.then(|| Self { chat: chat.clone(), room: room.clone(), _at_work: chat.at_work.token() })
+    }
+
+    /// Tells what is first in line, and has the rest told in a turn of its own, since sockets are written to at the end of one.
+    pub fn tell(self) {
+        let news = self.room.live.lock().desk.news.pop_front();
+        news.into_iter().for_each(|news| self.tell_one(news));
+        let goes_on = {
+            let mut live = self.room.live.lock();
+            live.desk.telling = !live.desk.news.is_empty();
+            live.desk.telling
+        };
+        if goes_on {
+            drop(tokio::spawn(async move { turn::take(|| self.tell()) }));
+        }
+    }
+
+    fn tell_one(&self, news: News) {
+        let Self { chat, room, .. } = self;
+        match news {
+            News::Stored { items, events } => {
+                chat.show(room, &events);
+                for (item, event) in items.into_iter().zip(&events) {
+                    acknowledge(chat, room, item, event);
+                }
+                if chat.store.shared().is_some() {
+                    publish(chat, room, events);
+                }
+            }
+            News::Answers(answers) => answers.into_iter().for_each(|(reply, answer)| reply.send(answer)),
+        }
+    }
+}
+
+impl Drop for Telling {
+    /// After a panic the next one tells what is left.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.room.live.lock().desk.telling = false;
+        }
+    }
+}
+
+/// The other nodes get the events along with the hint.
+fn publish(chat: &Chat, room: &Room, events: Vec<Event>) {
+    let Some(head) = events.last().map(|last| last.seq) else { return };
+    room.live.lock().inbox.lost_races = 0;
+    let events = if chat.bus.has_others() { events } else { Vec::new() };
+    chat.bus.publish(Hint::RoomAdvanced { room: room.id, head, events });
+}
+
+/// Tells whoever must know that an item is in the log now.
+pub(super) fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
+    let (seq, sent_at) = (event.seq, event.sent_at);
+    if event.is_message() {
+        chat.metrics.posts.inc();
+    }
+    if let Some((user, added)) = event.kind.moved() {
+        chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
+    }
+    let message_id = item.event_id;
+    for (i, reply) in item.replies().enumerate() {
+        if i > 0 {
+            chat.metrics.duplicate_posts.inc();
+        }
+        reply.send(Ok(Posted { message_id, seq, sent_at, duplicate: i > 0 }));
+    }
+}
+
+/// What is told of an item whose `client_id` the log has as this event.
+pub(super) fn repeated(chat: &Chat, item: Item, original: &Event) -> Answers {
+    let Work::Post { content, .. } = &item.work else { return Answers::new() };
+    let same = original.content().is_some_and(|theirs| theirs == *content);
+    let posted =
+        Posted { message_id: original.event_id, seq: original.seq, sent_at: original.sent_at, duplicate: true };
+    let told = |reply| {
+        if same {
+            chat.metrics.duplicate_posts.inc();
+        }
+        (reply, if same { Ok(posted) } else { Err(REUSED) })
+    };
+    item.replies().map(told).collect()
+}
+
+/// Answers after what was stored before.
+pub(super) fn answer(chat: &Arc<Chat>, room: &Arc<Room>, answers: Answers) {
+    if !answers.is_empty() {
+        Telling::begin(chat, room, News::Answers(answers)).into_iter().for_each(Telling::tell);
+    }
+}
