@@ -1,0 +1,99 @@
+//! A server in this process, of the same parts as that of `natter serve`, on SQLite and a port of its own.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use natter::{
+    app::App,
+    auth::{password::Passwords, token::Tokens},
+    bus::local::LocalBus,
+    chat::Chat,
+    config::{self, Config},
+    http::{answers::Answers, limits::Limiters},
+    metrics::Metrics,
+    server,
+    store::{Store, sqlite::SqliteStore},
+    ws::Sockets,
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Rates are kept, and are higher than any client here is quick.
+const RATE: u32 = 1_000_000;
+/// Nothing is settled, and no socket pinged, that nobody asks for.
+const NEVER_SECS: u64 = 3_600;
+const UNSETTLED_BYTES: usize = 1 << 30;
+
+pub struct Server {
+    pub address: SocketAddr,
+    runtime: Runtime,
+    server: Arc<server::Server>,
+    store: Arc<dyn Store>,
+    folder: TempDir,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // As many on every machine, so that they count the same.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("the system gives threads");
+        let (server, store, address) = runtime.block_on(serve(settings(), &folder.path().join("natter.db")));
+        Self { address, runtime, server, store, folder }
+    }
+
+    /// Has everything brought into the tables: a backup has everything.
+    pub fn settle(&self, backup: &str) {
+        self.runtime.block_on(self.store.backup(&self.folder.path().join(backup))).expect("a backup");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.server.drain(self.store.as_ref()));
+    }
+}
+
+fn settings() -> Config {
+    Config {
+        server: config::Server { bind: ([127, 0, 0, 1], 0).into(), drain_secs: 1, ..Default::default() },
+        auth: config::Auth { bcrypt_cost: 4, ..Default::default() },
+        store: config::Store { settle_secs: NEVER_SECS, unsettled_bytes: UNSETTLED_BYTES, ..Default::default() },
+        sockets: config::Sockets { connections_per_user: 1_000, ping_secs: NEVER_SECS, ..Default::default() },
+        limits: config::Limits {
+            posts_per_sec: RATE,
+            posts_burst: RATE,
+            frames_per_sec: RATE,
+            frames_burst: RATE,
+            requests_burst: RATE,
+            ..Default::default()
+        },
+        ..Default::default()
+    }
+}
+
+async fn serve(config: Config, database: &Path) -> (Arc<server::Server>, Arc<dyn Store>, SocketAddr) {
+    let (config, metrics) = (Arc::new(config), Arc::new(Metrics::default()));
+    let store = SqliteStore::open(database, &config.store, metrics.clone()).expect("a new database");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let listener = server::listen(config.server.bind, config.server.backlog).expect("a port");
+    let address = listener.local_addr().expect("it listens");
+    let bus = Arc::new(LocalBus::default());
+    let app = App {
+        tokens: Tokens::new(&[7; 48], config.auth.algorithm, config.auth.access_token_minutes),
+        limiters: Limiters::new(&config, metrics.clone()),
+        answers: Answers::new(&config.limits, metrics.clone()),
+        sockets: Sockets::new(&config, metrics.clone()),
+        draining: AtomicBool::new(false),
+        passwords: Arc::new(Passwords::new(&config.auth, metrics.clone())),
+        chat: Chat::start(config.clone(), metrics.clone(), store.clone(), bus),
+        metrics,
+        config,
+    };
+    let server = Arc::new(server::Server::new(Arc::new(app)));
+    server.accept(listener);
+    (server, store, address)
+}
