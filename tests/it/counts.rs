@@ -1,4 +1,4 @@
-//! What a post costs, in bytes and writes: counted, never timed.
+//! What a post costs, in bytes, writes and wake-ups: counted, never timed.
 
 use std::{fs, ops::Range};
 
@@ -17,6 +17,7 @@ const AT_ONCE: usize = 64;
 const FIRST: usize = 40_000;
 /// Of the database.
 const PAGE: f64 = 4_096.0;
+
 /// The bytes and the writes of a process or a thread.
 fn counters(file: &str) -> (f64, f64) {
     let counters = fs::read_to_string(file).expect("the kernel's counters");
@@ -132,4 +133,125 @@ async fn acknowledgements_of_one_commit_leave_in_one_write() {
     assert!(commits < (ROUNDS * ROOMS) as f64 / 4.0, "{commits} commits: what comes together shares them");
     // A commit of more than 64 answers takes two.
     assert!(writes <= commits * 1.25, "{writes} writes for {commits} commits");
+}
+
+/// A field of a thread's status.
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    status.lines().find_map(|line| line.strip_prefix(name)).expect("a field that every thread has").trim()
+}
+
+/// How often threads of this name have gone to sleep so far, and were woken.
+fn woken(server: &Server, name: &str) -> f64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the server's threads");
+    let statuses = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    let sleeps = |status: String| field(&status, "voluntary_ctxt_switches:").parse::<f64>().expect("a number");
+    statuses.filter(|status| field(status, "Name:") == name).map(sleeps).sum()
+}
+
+/// What a server has done.
+struct Done {
+    commits: f64,
+    /// To sockets.
+    writes: f64,
+    workers_woken: f64,
+    journal_woken: f64,
+}
+
+impl Done {
+    async fn so_far(server: &Server) -> Self {
+        let metrics = server.metrics().await;
+        Self {
+            commits: metrics["natter_commit_ops_count"],
+            writes: metrics["natter_socket_writes_total"],
+            workers_woken: woken(server, "natter"),
+            journal_woken: woken(server, "natter-journal"),
+        }
+    }
+
+    async fn during(server: &Server, posting: impl AsyncFnOnce()) -> Self {
+        let before = Self::so_far(server).await;
+        posting().await;
+        let after = Self::so_far(server).await;
+        Self {
+            commits: after.commits - before.commits,
+            writes: after.writes - before.writes,
+            workers_woken: after.workers_woken - before.workers_woken,
+            journal_woken: after.journal_woken - before.journal_woken,
+        }
+    }
+
+    fn per(self, each: f64) -> Self {
+        Self {
+            commits: self.commits / each,
+            writes: self.writes / each,
+            workers_woken: self.workers_woken / each,
+            journal_woken: self.journal_woken / each,
+        }
+    }
+}
+
+/// As many workers on every machine, so that they wake each other as often.
+async fn with_two_workers() -> Server {
+    Server::with(&[("limits.rates", "off"), ("store.settle_secs", "600"), ("server.threads", "2")]).await
+}
+
+/// What a post takes that every reader has got before the next one is made.
+async fn a_post_alone(readers: usize) -> Done {
+    const POSTS: usize = 1_000;
+    let server = with_two_workers().await;
+    let ann = server.person("ann").await;
+    let rooms = [ann.group("tea", []).await];
+    let mut socket = ann.socket().await;
+    let mut following = Vec::new();
+    for _ in 0..readers {
+        following.push(ann.follow(&rooms[0]).await);
+    }
+    let mut post_each = async |posts: Range<usize>| {
+        for n in posts {
+            socket.ask(post(&rooms, n)).await;
+            for reader in &mut following {
+                reader.wait_for("message").await;
+            }
+        }
+    };
+    post_each(0..100).await;
+    let done = Done::during(&server, async || post_each(100..100 + POSTS).await).await;
+    done.per(POSTS as f64)
+}
+
+#[tokio::test]
+async fn a_post_alone_is_answered_in_one_write_and_wakes_few_threads() {
+    let Done { writes, workers_woken, journal_woken, .. } = a_post_alone(0).await;
+    assert!(writes <= 1.01, "{writes} writes to sockets a post");
+    // 3: one worker by the frame, the same by the commit, and another to wait for sockets while that one answers.
+    assert!(workers_woken <= 4.5, "{workers_woken} wake-ups of workers a post");
+    // 3: by the append, and twice in the sync, by the disk.
+    assert!(journal_woken <= 5.0, "{journal_woken} wake-ups of the journal's thread a post");
+}
+
+#[tokio::test]
+async fn a_reader_who_is_level_costs_one_write_a_post_and_wakes_nobody() {
+    const READERS: usize = 8;
+    let Done { writes, workers_woken, journal_woken, .. } = a_post_alone(READERS).await;
+    assert!(writes <= 1.01 * (1 + READERS) as f64, "{writes} writes to sockets a post");
+    // As without readers: the worker who is told of the commit writes to all of them.
+    assert!(workers_woken <= 4.5, "{workers_woken} wake-ups of workers a post");
+    assert!(journal_woken <= 5.0, "{journal_woken} wake-ups of the journal's thread a post");
+}
+
+#[tokio::test]
+async fn posts_of_one_commit_share_its_wake_ups() {
+    let server = with_two_workers().await;
+    let ann = server.person("ann").await;
+    let rooms = rooms(&ann).await;
+    let mut socket = ann.socket().await;
+    post_all(&mut socket, &rooms, 0..1_600).await;
+    let done = Done::during(&server, async || post_all(&mut socket, &rooms, 1_600..16_000).await).await;
+    let commits = done.commits;
+    assert!(commits <= 14_400.0 / 4.0, "{commits} commits: what comes together shares them");
+    let Done { workers_woken, journal_woken, .. } = done.per(commits);
+    // 2: one by the commit, and another to wait for sockets meanwhile; the frames come to one that is awake, or wake it.
+    assert!(workers_woken <= 3.2, "{workers_woken} wake-ups of workers a commit");
+    // 3: by the first append, and twice in the sync, by the disk.
+    assert!(journal_woken <= 4.6, "{journal_woken} wake-ups of the journal's thread a commit");
 }
