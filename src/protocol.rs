@@ -4,7 +4,7 @@
 //! and given as history. [`Frame`] carries them with their WebSocket header in front, ready for any number of sockets.
 //! [`Said`] is everything else the server says on a socket. It knows no rooms, no sockets and no HTTP.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -24,7 +24,7 @@ const FINAL_PING: u8 = 0x89;
 /// One unmasked text frame, header and JSON, shared by everyone who gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    bytes: Bytes,
+    bytes: Arc<[u8]>,
     json_at: u8,
 }
 
@@ -40,12 +40,17 @@ impl Frame {
     }
 
     fn copied(frame: &[u8], json_at: usize) -> Self {
-        Self { bytes: Bytes::copy_from_slice(frame), json_at: json_at as u8 }
+        Self { bytes: frame.into(), json_at: json_at as u8 }
     }
 
     /// The whole frame, as it is written to a socket.
-    pub fn bytes(&self) -> &Bytes {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same without copying.
+    pub fn shared(&self) -> Bytes {
+        Bytes::from_owner(self.bytes.clone())
     }
 
     /// The JSON alone.
@@ -55,7 +60,7 @@ impl Frame {
 
     /// The JSON alone, without copying.
     pub fn body(&self) -> Bytes {
-        self.bytes.slice(usize::from(self.json_at)..)
+        self.shared().slice(usize::from(self.json_at)..)
     }
 }
 

@@ -9,6 +9,8 @@ pub trait AtTheEnd: Send + Sync {
 }
 
 thread_local! {
+    /// The memory of the last turn's list, empty.
+    static KEPT: RefCell<Vec<Arc<dyn AtTheEnd>>> = const { RefCell::new(Vec::new()) };
     /// `None`: there is no turn.
     static LATER: RefCell<Option<Vec<Arc<dyn AtTheEnd>>>> = const { RefCell::new(None) };
 }
@@ -18,7 +20,7 @@ pub fn take(work: impl FnOnce()) {
     if is_on() {
         return work();
     }
-    LATER.set(Some(Vec::new()));
+    LATER.set(Some(KEPT.take()));
     // However the work ends, those who rely on the end of the turn have it.
     let _ending = Ending;
     work();
@@ -28,9 +30,9 @@ struct Ending;
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        for later in LATER.take().unwrap_or_default() {
-            later.turn_ended();
-        }
+        let mut all = LATER.take().unwrap_or_default();
+        all.drain(..).for_each(|later| later.turn_ended());
+        KEPT.set(all);
     }
 }
 

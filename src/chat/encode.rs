@@ -1,6 +1,6 @@
 //! From what was asked to the events of the log.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{
     room::{End, Room},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The items as the events that follow the end of the log.
-pub(super) fn encode(room: &Room, items: &VecDeque<Item>, end: End) -> Vec<Event> {
+pub(super) fn encode(room: &Room, items: &[Item], end: End) -> Arc<[Event]> {
     let End { head: mut seq, messages: mut ordinal, last_sent_at } = end;
     let sent_at = last_sent_at.max(Timestamp::now());
     let next = |item: &Item| {

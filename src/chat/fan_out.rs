@@ -105,26 +105,23 @@ impl FanOut {
         }
         let first = self.handed_out + 1;
         let mut only_messages = true;
-        let mut frames = Vec::new();
-        let mut bytes = 0;
+        let (mut frames, mut bytes) = (0, 0);
         for entry in self.ring.after(self.handed_out)? {
             only_messages &= entry.is_message;
             bytes += entry.frame.bytes().len();
-            frames.push(entry.frame.bytes());
+            frames += 1;
             if bytes >= BURST_BYTES {
                 break;
             }
         }
-        let last = self.handed_out + frames.len() as Seq;
-        let merged = match frames[..] {
-            [one] => one.clone(),
-            _ => frames
-                .into_iter()
-                .fold(BytesMut::with_capacity(bytes), |mut all, frame| {
-                    all.extend_from_slice(frame);
-                    all
-                })
-                .freeze(),
+        let last = self.handed_out + frames as Seq;
+        let mut entries = self.ring.after(self.handed_out)?.take(frames);
+        let merged = if frames == 1 {
+            entries.next()?.frame.shared()
+        } else {
+            let mut all = BytesMut::with_capacity(bytes);
+            entries.for_each(|entry| all.extend_from_slice(entry.frame.bytes()));
+            all.freeze()
         };
         self.handed_out = last;
         Some(Burst { room, first, last, merged, only_messages })

@@ -268,14 +268,11 @@ impl Live {
     /// Takes in the events that follow on the head; what is in already is passed over, so that whoever read the log twice does
     /// no harm. Gives the subscriptions of those who are gone.
     fn take_in(&mut self, events: &[Event]) -> Vec<Subscription> {
-        let mut next = self.end.head + 1;
-        let follows = |event: &&Event| {
-            let follows = event.seq == next;
-            next += Seq::from(follows);
-            follows
-        };
-        let events: Vec<&Event> = events.iter().filter(follows).collect();
-        let Some(Stretch { head, marks: _, members, name }) = Stretch::of(events.iter().copied()) else {
+        let next = self.end.head + 1;
+        let old = events.iter().take_while(|event| event.seq < next).count();
+        let follow = events[old..].iter().zip(next..).take_while(|(event, seq)| event.seq == *seq).count();
+        let events = &events[old..old + follow];
+        let Some(Stretch { head, marks: _, members, name }) = Stretch::without_marks(events) else {
             return Vec::new();
         };
         for event in events {

@@ -3,7 +3,7 @@
 //! It comes after the room's writer has handed its next batch to the store, so that the store need not wait for it. One tells at a
 //! time, and takes what others bring meanwhile: so acknowledgements keep the order of the log.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -11,7 +11,7 @@ use super::{
     Chat, Result,
     room::Room,
     rules::REUSED,
-    work::{Item, Posted, Reply, Work},
+    work::{Item, Items, Posted, Reply, Work},
 };
 use crate::{bus::Hint, event::Event, turn};
 
@@ -20,7 +20,7 @@ pub(super) type Answers = Vec<(Reply, Result<Posted>)>;
 /// What those who asked are to hear of.
 pub(super) enum News {
     /// These events are in the log, one for each of the items.
-    Stored { items: VecDeque<Item>, events: Vec<Event> },
+    Stored { items: Items, events: Arc<[Event]> },
     /// They were in the log before, or may not be.
     Answers(Answers),
 }
@@ -61,11 +61,11 @@ impl Telling {
         match news {
             News::Stored { items, events } => {
                 chat.show(room, &events);
-                for (item, event) in items.into_iter().zip(&events) {
+                for (item, event) in items.into_iter().zip(&*events) {
                     acknowledge(chat, room, item, event);
                 }
                 if chat.store.shared().is_some() {
-                    publish(chat, room, events);
+                    publish(chat, room, &events);
                 }
             }
             News::Answers(answers) => answers.into_iter().for_each(|(reply, answer)| reply.send(answer)),
@@ -83,10 +83,10 @@ impl Drop for Telling {
 }
 
 /// The other nodes get the events along with the hint.
-fn publish(chat: &Chat, room: &Room, events: Vec<Event>) {
+fn publish(chat: &Chat, room: &Room, events: &[Event]) {
     let Some(head) = events.last().map(|last| last.seq) else { return };
     room.live.lock().inbox.lost_races = 0;
-    let events = if chat.bus.has_others() { events } else { Vec::new() };
+    let events = if chat.bus.has_others() { events.to_vec() } else { Vec::new() };
     chat.bus.publish(Hint::RoomAdvanced { room: room.id, head, events });
 }
 

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use smallvec::SmallVec;
+
 use super::Result;
 use crate::{
     store::StoreError,
@@ -90,6 +92,9 @@ pub(super) struct Item {
     /// Kept over renumbering, so that an append of unknown outcome can be recognised in the log.
     pub event_id: MessageId,
 }
+
+/// Of one batch; most have one.
+pub(super) type Items = SmallVec<[Item; 1]>;
 
 impl Item {
     pub fn replies(self) -> impl Iterator<Item = Reply> {

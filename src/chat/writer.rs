@@ -5,7 +5,7 @@
 //! room reads back what was stored: events that are in the log are acknowledged, and nothing is written twice.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use super::{
     room::{End, Live, Room},
     rules::{REUSED, check},
     telling::{Answers, News, Telling, acknowledge, answer, repeated},
-    work::{Actor, Item, Pending, Reply, Work},
+    work::{Actor, Item, Items, Pending, Reply, Work},
 };
 use crate::{
     bus::Hint,
@@ -144,7 +144,7 @@ impl Writing {
     }
 
     /// The store has stored a batch, all of it as a rule.
-    fn told(self, mut batch: Batch, events: Vec<Event>, began: Instant, appended: Result<Appended, StoreError>) {
+    fn told(self, mut batch: Batch, events: Arc<[Event]>, began: Instant, appended: Result<Appended, StoreError>) {
         self.chat.metrics.append_seconds.observe(began.elapsed().as_secs_f64());
         if matches!(&appended, Ok(Appended { stored, stopped: None }) if *stored == events.len()) {
             // The store gets the next batch before anybody is told of this one.
@@ -182,7 +182,7 @@ impl Writing {
 
 /// - Each item is allowed by the room as it was when its log ended at `end`.
 struct Batch {
-    items: VecDeque<Item>,
+    items: Items,
     end: End,
 }
 
@@ -196,7 +196,7 @@ impl Batch {
             if live.end.head != self.end.head {
                 for item in std::mem::take(&mut self.items) {
                     match check(&live, room.kind, &item.by, &item.work, chat) {
-                        Ok(()) => self.items.push_back(item),
+                        Ok(()) => self.items.push(item),
                         Err(error) => refused.push((item, error)),
                     }
                 }
@@ -205,7 +205,7 @@ impl Batch {
             self.end
         };
         for (item, error) in refused {
-            fail(VecDeque::from([item]), error);
+            fail(Items::from([item]), error);
         }
         end
     }
@@ -213,8 +213,8 @@ impl Batch {
 
 type Refused = Vec<(Reply, ChatError)>;
 
-fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, Refused) {
-    let (mut items, mut refused) = (VecDeque::<Item>::new(), Vec::new());
+fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Refused) {
+    let (mut items, mut refused) = (Items::new(), Vec::new());
     let mut by_client_id = HashMap::new();
     let now = Instant::now();
     let mut bytes = 0;
@@ -248,7 +248,7 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (VecDeque<Item>, 
                     by_client_id.insert((by.user, id.clone()), items.len());
                 }
             }
-            items.push_back(Item { by, work, reply, repeats: Vec::new(), event_id: MessageId::fresh() });
+            items.push(Item { by, work, reply, repeats: Vec::new(), event_id: MessageId::fresh() });
             if alone {
                 break;
             }
@@ -296,7 +296,7 @@ impl Writing {
             return Ok(());
         }
         let started = Instant::now();
-        let appended = chat.store.append(room.id, events.clone()).await;
+        let appended = chat.store.append(room.id, events.to_vec()).await;
         chat.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
         self.outcome(batch, events, appended).await
     }
@@ -305,7 +305,7 @@ impl Writing {
     async fn outcome(
         &self,
         batch: &mut Batch,
-        mut events: Vec<Event>,
+        events: Arc<[Event]>,
         appended: Result<Appended, StoreError>,
     ) -> Result<()> {
         let Self { chat, room, .. } = self;
@@ -320,12 +320,13 @@ impl Writing {
             }
             Err(error) => return Err(error.into()),
         };
-        events.truncate(stored);
-        self.show(items, events);
+        self.show(items, if stored == count { events } else { events[..stored].into() });
         match stopped {
             None if stored == count => Ok(()),
             Some(Stopped::Duplicate(original)) => {
-                answer(chat, room, items.pop_front().map(|item| repeated(chat, item, &original)).unwrap_or_default());
+                let repeats =
+                    items.drain(..items.len().min(1)).flat_map(|item| repeated(chat, item, &original)).collect();
+                answer(chat, room, repeats);
                 answer_duplicates(chat, room, items).await
             }
             Some(Stopped::NoSuchRoom) => Err(ChatError::NoSuchRoom),
@@ -344,7 +345,7 @@ impl Writing {
     }
 
     /// The room knows now what is durable: events, one for each of the items. Gives the right to tell, where nobody has it.
-    fn take_in(&self, items: VecDeque<Item>, events: Vec<Event>) -> Option<Telling> {
+    fn take_in(&self, items: Items, events: Arc<[Event]>) -> Option<Telling> {
         let Self { chat, room, .. } = self;
         chat.away.answered();
         chat.metrics.batch_events.observe(events.len() as f64);
@@ -356,9 +357,8 @@ impl Writing {
     }
 
     /// Lets everyone see what is durable now, and answers those who asked for it: the first of `items`, in order.
-    fn show(&self, items: &mut VecDeque<Item>, events: Vec<Event>) {
-        let rest = items.split_off(events.len().min(items.len()));
-        let stored = std::mem::replace(items, rest);
+    fn show(&self, items: &mut Items, events: Arc<[Event]>) {
+        let stored = items.drain(..events.len().min(items.len())).collect();
         self.take_in(stored, events).into_iter().for_each(Telling::tell);
     }
 }
@@ -376,7 +376,7 @@ fn lost_a_race(chat: &Chat, room: &Room) {
 }
 
 /// After an append of unknown outcome: reads the log back, and acknowledges those of `items` that it has.
-async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
+async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut Items) -> Result<()> {
     let Some(after) = room.live.lock().desk.doubtful else { return Ok(()) };
     read_back(chat, room, items, after).await?;
     room.live.lock().desk.doubtful = None;
@@ -384,7 +384,7 @@ async fn settle(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) 
 }
 
 /// Shows what the log has after a seq, and acknowledges what of `items` stands there.
-async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>, mut after: Seq) -> Result<()> {
+async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut Items, mut after: Seq) -> Result<()> {
     let mut repaired = false;
     loop {
         room.fan_out_near().await;
@@ -399,7 +399,7 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item
                 repaired = true;
             }
             chat.show_stored(room, std::slice::from_ref(&event));
-            if let Some(item) = item.and_then(|at| items.remove(at)) {
+            if let Some(item) = item.map(|at| items.remove(at)) {
                 acknowledge(chat, room, item, &event);
                 chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: event.seq, events: vec![event] });
             }
@@ -411,7 +411,7 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item
 }
 
 /// Where one is a retry, others often are: all that the log has are answered at once, before the next append.
-async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDeque<Item>) -> Result<()> {
+async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut Items) -> Result<()> {
     let ids: Vec<_> = items.iter().filter_map(Item::once).collect();
     if ids.is_empty() {
         return Ok(());
@@ -423,14 +423,14 @@ async fn answer_duplicates(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut VecDe
     for item in all {
         match item.once().and_then(|id| originals.remove(&id)) {
             Some(original) => answers.extend(repeated(chat, item, &original)),
-            None => items.push_back(item),
+            None => items.push(item),
         }
     }
     answer(chat, room, answers);
     Ok(())
 }
 
-fn fail(items: VecDeque<Item>, error: ChatError) {
+fn fail(items: Items, error: ChatError) {
     tracing::debug!(%error, events = items.len(), "a batch was refused");
     for item in items {
         for reply in item.replies() {

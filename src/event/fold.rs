@@ -83,14 +83,28 @@ impl Stretch {
         (all.head.seq > 0).then_some(all)
     }
 
+    /// As [`Stretch::of`], for who keeps no marks.
+    pub fn without_marks<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Self> {
+        let mut all = Self::of_nothing(Timestamp(0));
+        events.into_iter().for_each(|event| all.add_but_marks(event));
+        (all.head.seq > 0).then_some(all)
+    }
+
     /// One event more, which follows on those before.
     pub fn add(&mut self, event: &Event) {
-        let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
+        self.add_but_marks(event);
+        if event.is_message() {
+            self.marks.insert(event.sender, ReadMark { seq: event.seq, ordinal: event.ordinal });
+        }
+    }
+
+    fn add_but_marks(&mut self, event: &Event) {
         let last_message = if event.is_message() { Some(event.seq) } else { self.head.last_message };
         self.head = Head { seq: event.seq, messages: event.ordinal, active_at: event.sent_at, last_message };
         match &event.kind {
-            Kind::Message => drop(self.marks.insert(event.sender, mark)),
+            Kind::Message => {}
             Kind::Joined { user, role, username } => {
+                let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
                 let joined = Some(Joining { username: username.clone(), role: *role, mark });
                 self.members.insert(*user, Standing { at: event.seq, joined, ..Default::default() });
             }

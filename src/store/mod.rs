@@ -307,9 +307,9 @@ pub trait Store: Send + Sync + 'static {
     async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended>;
     /// The same without waiting: `done` is called once the outcome is known, by a task that serves others too. It may be called
     /// before this returns. What is appended to one room by several calls comes in their order.
-    fn append_then(self: Arc<Self>, room: RoomId, events: Vec<Event>, done: Done) {
+    fn append_then(self: Arc<Self>, room: RoomId, events: Arc<[Event]>, done: Done) {
         tokio::spawn(async move {
-            let appended = self.append(room, events).await;
+            let appended = self.append(room, events.to_vec()).await;
             done(appended);
         });
     }

@@ -125,7 +125,7 @@ pub(super) fn serve_at_once(connection: &Arc<Connection>, text: &str) -> bool {
     let followed = connection.state().outbox.room(id).cloned();
     let room = followed.or_else(|| app.chat.rooms.in_memory(id));
     let Some(room) = room.filter(|room| room.role_of(connection.user).is_some()) else { return false };
-    let client_id = asked.client_id.map(Arc::from);
+    let client_id = asked.client_id.map(|id| Arc::from(id.0));
     post_in(connection, asked.req, &room, asked.content, client_id);
     true
 }

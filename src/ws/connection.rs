@@ -167,7 +167,7 @@ impl Connection {
         if let Some(welcome) = welcome
             && !state.is_over()
         {
-            state.outbox.push_first(welcome.bytes().clone());
+            state.outbox.push_first(welcome.shared());
         }
         state.greeted = true;
         drop(state);
@@ -476,7 +476,7 @@ impl Subscriber for Connection {
             }
             return;
         }
-        state.outbox.push(frame.bytes().clone());
+        state.outbox.put(frame.bytes());
         drop(state);
         self.wake();
     }

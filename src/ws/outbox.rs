@@ -25,6 +25,8 @@ use crate::{
 const PIECES: usize = 64;
 /// Answers that stand in one piece of the queue, in bytes.
 const ANSWERS: usize = 16 * 1024;
+/// Room for some of them.
+const FEW_ANSWERS: usize = 1024;
 /// A line longer than this is given back when it is empty.
 const IDLE_CAPACITY: usize = 64;
 /// From so many subscriptions on they are found by a map.
@@ -120,13 +122,20 @@ impl Outbox {
 
     /// Puts an answer in line.
     pub fn say(&mut self, said: &Said<'_>) {
-        protocol::encoded(said, |frame, _| {
-            self.queued_bytes += frame.len();
-            match self.queue.back_mut() {
-                Some(Piece::Own(answers)) if answers.len() < ANSWERS => answers.extend_from_slice(frame),
-                _ => self.queue.push_back(Piece::Own(frame.into())),
-            }
-        });
+        protocol::encoded(said, |frame, _| self.put(frame));
+    }
+
+    /// Puts a copy of a frame in line.
+    pub fn put(&mut self, frame: &[u8]) {
+        self.queued_bytes += frame.len();
+        if let Some(Piece::Own(answers)) = self.queue.back_mut()
+            && answers.len() < ANSWERS
+        {
+            return answers.extend_from_slice(frame);
+        }
+        let mut answers = BytesMut::with_capacity(frame.len().max(FEW_ANSWERS));
+        answers.extend_from_slice(frame);
+        self.queue.push_back(Piece::Own(answers));
     }
 
     pub fn push_first(&mut self, frame: Bytes) {

@@ -60,7 +60,7 @@ pub(super) fn release(connection: &Connection, answer: Option<&Frame>, begun: &[
         return;
     }
     if let Some(answer) = answer {
-        state.outbox.push(answer.bytes().clone());
+        state.outbox.put(answer.bytes());
     }
     for one in begun {
         if let Some(subscription) = state.outbox.get(one.slot).filter(|s| s.room.id == one.room.id) {

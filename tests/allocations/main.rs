@@ -116,9 +116,9 @@ fn per_delivery(posts: usize, at_once: usize) -> f64 {
 }
 
 #[test]
-fn a_post_that_is_committed_alone_makes_at_most_16_allocations() {
+fn a_post_that_is_committed_alone_makes_at_most_17_allocations() {
     let each = per_post(4_000, 1);
-    assert!(each <= 16.0, "{each} allocations a post");
+    assert!(each <= 17.0, "{each} allocations a post");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    io,
+    io, iter, mem,
     path::PathBuf,
     sync::{
         Arc,
@@ -49,7 +49,7 @@ const FEW: usize = 4;
 /// Events that are to follow on a room's log.
 struct Append {
     room: RoomId,
-    events: Vec<Event>,
+    events: Arc<[Event]>,
     done: Done,
 }
 
@@ -94,12 +94,13 @@ impl Appender {
             tables: Tables::new(database, config.max_bytes),
             tail,
             writer,
-            tasks,
             own: sender.clone(),
             stopping: false,
             doubtful: None,
             busy: false,
             next: VecDeque::new(),
+            later: VecDeque::new(),
+            rooms: HashSet::new(),
             held: HashMap::new(),
             waiting: waiting.clone(),
             commit_ops: config.commit_ops.max(1),
@@ -108,7 +109,7 @@ impl Appender {
             failing: false,
             metrics: metrics.clone(),
         };
-        let thread = thread::Builder::new().name("natter-journal".into()).spawn(move || thread.run())?;
+        let thread = thread::Builder::new().name("natter-journal".into()).spawn(move || thread.run(tasks))?;
         Ok(Self {
             tasks: Mutex::new(Some(sender)),
             waiting,
@@ -120,7 +121,7 @@ impl Appender {
     }
 
     /// `done` is called in a task of the runtime, with those of the same commit, when the outcome is known.
-    pub(super) fn append(&self, room: RoomId, events: Vec<Event>, done: Done) {
+    pub(super) fn append(&self, room: RoomId, events: Arc<[Event]>, done: Done) {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.may_wait {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.metrics.bound_hit("store.write_queue");
@@ -177,7 +178,6 @@ struct Thread {
     tables: Tables,
     tail: Arc<Tail>,
     writer: Arc<Writer>,
-    tasks: Receiver<Task>,
     /// For changes on their way, who tell that they are done.
     own: Sender<Task>,
     stopping: bool,
@@ -187,6 +187,9 @@ struct Thread {
     busy: bool,
     /// Appends for this commit and the next ones.
     next: VecDeque<Append>,
+    /// Kept for their memory: what `next_batch` passes over, and the rooms that it has taken.
+    later: VecDeque<Append>,
+    rooms: HashSet<RoomId>,
     /// Rooms with a change on its way, and what waits for that.
     held: HashMap<RoomId, VecDeque<Append>>,
     waiting: Arc<AtomicUsize>,
@@ -199,12 +202,12 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self) -> Journal {
+    fn run(mut self, tasks: Receiver<Task>) -> Journal {
         while !self.stopping || !self.held.is_empty() {
-            let Ok(first) = self.tasks.recv() else { break };
+            let Ok(first) = tasks.recv() else { break };
             self.take(first);
             let patience = if self.busy { GATHER_YIELDS } else { 1 };
-            for task in gather(&self.tasks, self.commit_ops, patience) {
+            for task in gather(&tasks, self.commit_ops, patience) {
                 self.take(task);
             }
             self.busy = self.next.len() > FEW;
@@ -232,7 +235,7 @@ impl Thread {
             }
             Task::Settled(end) => self.journal.release(end),
             Task::Probe(reply) => {
-                let committed = self.commit(&[]);
+                let committed = self.commit(iter::empty());
                 reply(committed.map(drop));
             }
             Task::Stop => self.stopping = true,
@@ -241,22 +244,23 @@ impl Thread {
 
     /// What may be committed together. Sends changes on their way, and leaves the second append of a room for later.
     fn next_batch(&mut self) -> Vec<Append> {
-        let (mut batch, mut rooms, mut later) = (Vec::new(), HashSet::new(), VecDeque::new());
+        let mut batch = Vec::with_capacity(self.next.len().min(self.commit_ops));
+        self.rooms.clear();
         while batch.len() < self.commit_ops
             && let Some(append) = self.next.pop_front()
         {
             if let Some(waiting) = self.held.get_mut(&append.room) {
                 waiting.push_back(append);
-            } else if !rooms.insert(append.room) {
-                later.push_back(append);
+            } else if !self.rooms.insert(append.room) {
+                self.later.push_back(append);
             } else if append.events.iter().all(Event::is_message) {
                 batch.push(append);
             } else {
                 self.change(append);
             }
         }
-        later.append(&mut self.next);
-        self.next = later;
+        self.later.append(&mut self.next);
+        mem::swap(&mut self.later, &mut self.next);
         batch
     }
 
@@ -266,7 +270,7 @@ impl Thread {
         self.done(1);
         // What the last failed commit has left in the journal must be void before somebody else stands in its place.
         if self.failing
-            && let Err(error) = self.commit(&[])
+            && let Err(error) = self.commit(iter::empty())
         {
             return self.completions.call(vec![(done, Err(error))]);
         }
@@ -331,7 +335,7 @@ impl Thread {
                 self.metrics.bound_hit("store.unsettled_bytes");
             }
         })?;
-        let bytes: usize = batch.iter().flat_map(|append| &append.events).map(Event::bytes_in_memory).sum();
+        let bytes: usize = batch.iter().flat_map(|append| &*append.events).map(Event::bytes_in_memory).sum();
         let fits = |unsettled: usize, left: u64| GROWTH * (unsettled + bytes) as u64 <= left;
         if self.tables.max_bytes == 0 || fits(self.tail.bytes(), self.tables.bytes_left()?) {
             return Ok(());
@@ -346,32 +350,29 @@ impl Thread {
     fn append(&mut self, batch: Vec<Append>) -> Vec<(Done, Result<Appended>)> {
         let judged = self.judge(&batch);
         let stored = |outcome: &Result<Appended>| outcome.as_ref().map_or(0, |appended| appended.stored);
-        let (mut commit, mut replies) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for (Append { room, mut events, done }, outcome) in batch.into_iter().zip(judged) {
-            events.truncate(stored(&outcome));
-            if !events.is_empty() {
-                commit.push((room, events));
-            }
-            replies.push((done, outcome));
-        }
-        if commit.is_empty() {
-            return replies;
-        }
-        match self.commit(&commit) {
-            Ok(end) => self.tail.add(commit.into_iter(), end),
-            Err(error) => {
-                for (_, outcome) in &mut replies {
-                    if stored(outcome) > 0 {
-                        *outcome = Err(error.clone());
-                    }
+        let commit = batch.iter().zip(&judged).filter_map(|(append, outcome)| {
+            let events = &append.events[..stored(outcome)];
+            (!events.is_empty()).then_some((append.room, events))
+        });
+        let failed = match commit.clone().next() {
+            None => None,
+            Some(_) => match self.commit(commit.clone()) {
+                Ok(end) => {
+                    self.tail.add(commit, end);
+                    None
                 }
-            }
-        }
-        replies
+                Err(error) => Some(error),
+            },
+        };
+        let outcome = |outcome: Result<Appended>| match &failed {
+            Some(error) if stored(&outcome) > 0 => Err(error.clone()),
+            _ => outcome,
+        };
+        batch.into_iter().zip(judged).map(|(append, judged)| (append.done, outcome(judged))).collect()
     }
 
-    fn commit(&mut self, commit: &[(RoomId, Vec<Event>)]) -> Result<Position> {
-        let events = commit.iter().flat_map(|(room, events)| events.iter().map(|event| (*room, event)));
+    fn commit<'a>(&mut self, commit: impl Iterator<Item = (RoomId, &'a [Event])>) -> Result<Position> {
+        let events = commit.flat_map(|(room, events)| events.iter().map(move |event| (room, event)));
         let committed = self.journal.commit(events);
         match &committed {
             Err(error) if !self.failing => tracing::error!(%error, "the journal took no commit"),
@@ -392,11 +393,14 @@ impl Thread {
     fn judge(&mut self, batch: &[Append]) -> Vec<Result<Appended>> {
         let known: Vec<_> = batch.iter().map(|append| self.tail.judge(append.room, &append.events)).collect();
         let judged = self.tables.read(|db| {
-            let judge = |(append, known): (&Append, _)| match judge(db, append, known) {
-                Err(error) if !wants_a_new_connection(&error) => Ok(Err(store_error(&error))),
-                other => other.map(Ok),
-            };
-            batch.iter().zip(known).map(judge).collect::<rusqlite::Result<Vec<_>>>()
+            let (mut posts, mut judged) = (log::Posts::of(db)?, Vec::with_capacity(batch.len()));
+            for (append, known) in batch.iter().zip(known) {
+                judged.push(match judge(db, &mut posts, append, known) {
+                    Err(error) if wants_a_new_connection(&error) => return Err(error),
+                    other => other.map_err(|error| store_error(&error)),
+                });
+            }
+            Ok(judged)
         });
         judged.unwrap_or_else(|error| {
             tracing::error!(%error, "the tables cannot be read");
@@ -405,8 +409,10 @@ impl Thread {
     }
 }
 
-/// `known`: the head and the first repeat in the tail.
-fn judge(db: &Connection, append: &Append, known: Option<(Seq, Option<(usize, Event)>)>) -> rusqlite::Result<Appended> {
+/// The head and the first repeat in the tail.
+type Known = Option<(Seq, Option<(usize, Event)>)>;
+
+fn judge(db: &Connection, posts: &mut log::Posts, append: &Append, known: Known) -> rusqlite::Result<Appended> {
     let Append { room, events, .. } = append;
     let stop = |stored, stopped| Ok(Appended { stored, stopped: Some(stopped) });
     let (head, mut repeat) = match known {
@@ -425,12 +431,12 @@ fn judge(db: &Connection, append: &Append, known: Option<(Seq, Option<(usize, Ev
             return stop(at, Stopped::Duplicate(original));
         }
         let Some(client_id) = &event.client_id else { continue };
-        if !ids.insert((event.sender, client_id)) {
+        if events.len() > 1 && !ids.insert((event.sender, client_id)) {
             let original =
                 events[..at].iter().find(|e| e.sender == event.sender && e.client_id.as_ref() == Some(client_id));
             return stop(at, original.cloned().map_or(Stopped::SeqTaken, Stopped::Duplicate));
         }
-        if log::has_post(db, *room, event.sender, client_id)? {
+        if posts.have(*room, event.sender, client_id)? {
             let original = log::post(db, *room, event.sender, client_id)?;
             return stop(at, original.map_or(Stopped::SeqTaken, Stopped::Duplicate));
         }

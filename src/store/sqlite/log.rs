@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::codec::{EVENT_COLUMNS, count, damaged, event, int, kind_to_blob, room_role_to_int};
 use crate::{
@@ -90,13 +90,17 @@ pub(super) fn post(db: &Connection, room: RoomId, sender: UserId, client_id: &st
     db.prepare_cached(&sql)?.query_row(params![room.0.as_bytes(), sender.0.as_bytes(), client_id], event).optional()
 }
 
-/// Whether there is such a post; for most there is none, and then this is quicker than [`post`].
-pub(super) fn has_post(db: &Connection, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT 1 FROM events WHERE room_id = ? AND sender = ? AND client_id = ?")?.exists(params![
-        room.0.as_bytes(),
-        sender.0.as_bytes(),
-        client_id
-    ])
+/// Asks for many posts, one after the other, whether they are there; for most this is quicker than [`post`], as they are not.
+pub(super) struct Posts<'a>(CachedStatement<'a>);
+
+impl<'a> Posts<'a> {
+    pub(super) fn of(db: &'a Connection) -> rusqlite::Result<Self> {
+        db.prepare_cached("SELECT 1 FROM events WHERE room_id = ? AND sender = ? AND client_id = ?").map(Self)
+    }
+
+    pub(super) fn have(&mut self, room: RoomId, sender: UserId, client_id: &str) -> rusqlite::Result<bool> {
+        self.0.exists(params![room.0.as_bytes(), sender.0.as_bytes(), client_id])
+    }
 }
 
 pub(super) fn find_posts(db: &Connection, room: RoomId, ids: &[(UserId, Arc<str>)]) -> rusqlite::Result<Vec<Event>> {

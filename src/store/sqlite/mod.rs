@@ -315,11 +315,11 @@ impl Store for SqliteStore {
     async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended> {
         let (reply, answer) = oneshot::channel();
         // Whoever asked may have gone; what they asked for is done all the same.
-        self.threads.appender.append(room, events, Box::new(move |result| drop(reply.send(result))));
+        self.threads.appender.append(room, events.into(), Box::new(move |result| drop(reply.send(result))));
         answer.await.unwrap_or_else(|_| Err(writer::closed()))
     }
 
-    fn append_then(self: Arc<Self>, room: RoomId, events: Vec<Event>, done: Done) {
+    fn append_then(self: Arc<Self>, room: RoomId, events: Arc<[Event]>, done: Done) {
         self.threads.appender.append(room, events, done);
     }
 

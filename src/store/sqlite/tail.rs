@@ -86,7 +86,7 @@ impl Tail {
     }
 
     /// Takes in what a commit has made durable.
-    pub(super) fn add(&self, commit: impl Iterator<Item = (RoomId, Vec<Event>)>, end: Position) {
+    pub(super) fn add<'a>(&self, commit: impl Iterator<Item = (RoomId, &'a [Event])>, end: Position) {
         let mut state = self.state.lock();
         let before = state.bytes;
         for (room, events) in commit {
@@ -319,13 +319,13 @@ impl Default for RoomTail {
 }
 
 impl RoomTail {
-    fn add(&mut self, events: Vec<Event>, hasher: &RandomState) {
+    fn add(&mut self, events: &[Event], hasher: &RandomState) {
         for event in events {
-            self.all.add(&event);
-            if let Some(key) = key_of(&event, hasher) {
+            self.all.add(event);
+            if let Some(key) = key_of(event, hasher) {
                 self.posts.insert(key, event.seq);
             }
-            self.events.push_back(event);
+            self.events.push_back(event.clone());
         }
     }
 

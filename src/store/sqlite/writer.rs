@@ -8,7 +8,7 @@
 //! - After trouble with the disk the next batch begins with a new connection, so that service comes back by itself.
 
 use std::{
-    io,
+    io, iter,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -148,22 +148,17 @@ impl Writer {
 }
 
 /// What has queued up, and what those who were just answered queue while the processor is theirs for a moment.
-pub(super) fn gather<T>(queue: &Receiver<T>, most: usize, patience: usize) -> Vec<T> {
-    let mut batch = Vec::new();
-    let mut yields = 0;
-    while batch.len() < most && yields < patience {
-        match queue.try_recv() {
-            Ok(job) => {
-                batch.push(job);
-                yields = 0;
-            }
-            Err(_) => {
-                yields += 1;
-                thread::yield_now();
+pub(super) fn gather<T>(queue: &Receiver<T>, most: usize, patience: usize) -> impl Iterator<Item = T> {
+    let next = move || {
+        for _ in 0..patience {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(_) => thread::yield_now(),
             }
         }
-    }
-    batch
+        None
+    };
+    iter::from_fn(next).take(most)
 }
 
 pub(super) fn closed() -> StoreError {
