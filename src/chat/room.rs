@@ -18,8 +18,7 @@ use super::{
     inbox::Inbox,
     ring::{Ring, RingBudget},
     subscriber::{Subscriber, SubscriberId},
-    telling::News,
-    work::Pending,
+    work::{News, Pending},
 };
 use crate::{
     event::{

@@ -8,22 +8,12 @@ use std::sync::Arc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    Chat, Result,
+    Chat,
     room::Room,
     rules::REUSED,
-    work::{Item, Items, Posted, Reply, Work},
+    work::{Answers, Item, News, Posted, Work},
 };
 use crate::{bus::Hint, event::Event, turn};
-
-pub(super) type Answers = Vec<(Reply, Result<Posted>)>;
-
-/// What those who asked are to hear of.
-pub(super) enum News {
-    /// These events are in the log, one for each of the items.
-    Stored { items: Items, events: Arc<[Event]> },
-    /// They were in the log before, or may not be.
-    Answers(Answers),
-}
 
 /// The right to tell what is new in a room: everybody hears it in the order of the log. Somebody has it as long as `desk.telling`.
 pub(super) struct Telling {
@@ -42,18 +32,10 @@ impl Telling {
         begins.then(|| Self { chat: chat.clone(), room: room.clone(), _at_work: chat.at_work.token() })
     }
 
-    /// Tells what is first in line, and has the rest told in a turn of its own, since sockets are written to at the end of one.
+    /// Tells what is first in line.
     pub fn tell(self) {
         let news = self.room.live.lock().desk.news.pop_front();
         news.into_iter().for_each(|news| self.tell_one(news));
-        let goes_on = {
-            let mut live = self.room.live.lock();
-            live.desk.telling = !live.desk.news.is_empty();
-            live.desk.telling
-        };
-        if goes_on {
-            drop(tokio::spawn(async move { turn::take(|| self.tell()) }));
-        }
     }
 
     fn tell_one(&self, news: News) {
@@ -74,10 +56,17 @@ impl Telling {
 }
 
 impl Drop for Telling {
-    /// After a panic the next one tells what is left.
+    /// However it ended, the rest is told, in a turn of its own, since sockets are written to at the end of one.
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.room.live.lock().desk.telling = false;
+        let goes_on = {
+            let mut live = self.room.live.lock();
+            live.desk.telling = !live.desk.news.is_empty();
+            live.desk.telling
+        };
+        if goes_on {
+            let (chat, room) = (self.chat.clone(), self.room.clone());
+            let next = Self { _at_work: chat.at_work.token(), chat, room };
+            drop(tokio::spawn(async move { turn::take(|| next.tell()) }));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rooms go on: whoever panics, in a fan-out or in a room's writer, harms nobody else; and however many follow a room,
+//! Rooms go on: whoever panics, in a fan-out, in an answer or in a room's writer, harms nobody else; and however many follow a room,
 //! each gets everything, in order.
 
 use std::{
@@ -19,7 +19,7 @@ use super::{
     room::{Pull, Room},
     subscriber::{Burst, Subscriber, SubscriberId},
     users::Username,
-    work::{Posted, Reply, Work},
+    work::{Actor, Posted, Reply, Work},
 };
 use crate::{
     bus::local::LocalBus,
@@ -257,17 +257,11 @@ async fn a_writer_that_waits_for_a_fan_out_is_not_left_waiting_when_that_panics(
     }
 }
 
-/// The room after its writer panicked, once it had stored one event after `start`: what was pending is answered, and
-/// everything goes on.
-async fn assert_going_on(scene: &Scene, start: Seq, pending: Acknowledged, readers: &[Arc<Reader>]) {
-    assert_unknown(&acknowledged(pending).await);
-    assert!(
-        scene.room.live.lock().desk.doubtful.is_some(),
-        "nobody would read the log for what the writer may have stored"
-    );
-    assert_eq!(scene.chat.metrics.pending_posts.get(), 0);
-    assert_eq!(scene.post("and on").await.seq, start + 2);
-    let last = scene.post("and on again").await.seq;
+/// The room after whoever told of its first event after `start` panicked: what was asked meanwhile is done, and all goes on.
+async fn assert_told_on(scene: &Scene, start: Seq, pending: Acknowledged, readers: &[Arc<Reader>]) {
+    assert_eq!(acknowledged(pending).await.expect("a post that is stored").seq, start + 2);
+    let last = scene.post("and on").await.seq;
+    assert_eq!(last, start + 3);
     let log = scene.log_after(start).await;
     for reader in readers {
         assert!(reader.read_to(last).await == log, "not what the log says");
@@ -275,31 +269,60 @@ async fn assert_going_on(scene: &Scene, start: Seq, pending: Acknowledged, reade
 }
 
 #[tokio::test]
-async fn a_room_whose_writer_panics_in_its_fan_out_goes_on_and_nobody_is_left_waiting() {
+async fn a_room_whose_fan_out_panics_goes_on_and_nobody_is_left_waiting() {
     let scene = Scene::with(Config::default()).await;
     let start = scene.room.head();
     let (post, pending) = scene.post_from_inside();
     let trouble = Box::new(move || {
         post();
-        panic!("in a writer, as the test wants it");
+        panic!("in a fan-out, as the test wants it");
     });
     let readers = [scene.reader(), scene.reader_with(Some(trouble)), scene.reader()];
     assert_unknown(&acknowledged(scene.submit("in trouble")).await);
-    assert_going_on(&scene, start, pending, &readers).await;
+    assert_told_on(&scene, start, pending, &readers).await;
 }
 
 #[tokio::test]
-async fn a_room_whose_writer_panics_in_an_acknowledgement_goes_on_and_nobody_is_left_waiting() {
+async fn a_room_with_an_acknowledgement_that_panics_goes_on_and_nobody_is_left_waiting() {
     let scene = Scene::with(Config::default()).await;
     let start = scene.room.head();
     let readers = [scene.reader(), scene.reader()];
     let (post, pending) = scene.post_from_inside();
     let reply = move |_| {
         post();
-        panic!("in a writer, as the test wants it");
+        panic!("in an acknowledgement, as the test wants it");
     };
     scene.submit_with("in trouble", Reply::new(reply));
-    assert_going_on(&scene, start, pending, &readers).await;
+    assert_told_on(&scene, start, pending, &readers).await;
+}
+
+#[tokio::test]
+async fn a_room_whose_writer_panics_goes_on_and_nobody_is_left_waiting() {
+    let scene = Scene::with(Config::default()).await;
+    let start = scene.room.head();
+    let readers = [scene.reader(), scene.reader()];
+    let stored = scene.submit("before");
+    // Refused once the writer takes it, in the middle of its work.
+    let (post, pending) = scene.post_from_inside();
+    let reply = move |refused: Result<Posted>| {
+        assert!(matches!(refused, Err(ChatError::Forbidden(_))), "{refused:?}");
+        post();
+        panic!("in a writer, as the test wants it");
+    };
+    let stranger = Actor { user: UserId::fresh(), username: "zoe".into() };
+    let work = Work::Post { content: "let me in".into(), client_id: None };
+    scene.chat.submit(&scene.room, stranger, work, Reply::new(reply));
+    assert_unknown(&acknowledged(pending).await);
+    assert_eq!(acknowledged(stored).await.expect("a post that is stored").seq, start + 1);
+    let doubtful = scene.room.live.lock().desk.doubtful;
+    assert!(doubtful.is_some(), "nobody would read the log for what the writer may have stored");
+    assert_eq!(scene.chat.metrics.pending_posts.get(), 0);
+    assert_eq!(scene.post("and on").await.seq, start + 2);
+    let last = scene.post("and on again").await.seq;
+    let log = scene.log_after(start).await;
+    for reader in readers {
+        assert!(reader.read_to(last).await == log, "not what the log says");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::Result;
 use crate::{
+    event::Event,
     store::StoreError,
     types::{MessageId, RoomRole, Seq, Timestamp, UserId},
 };
@@ -95,6 +96,16 @@ pub(super) struct Item {
 
 /// Of one batch; most have one.
 pub(super) type Items = SmallVec<[Item; 1]>;
+
+pub(super) type Answers = Vec<(Reply, Result<Posted>)>;
+
+/// What those who asked are to hear of.
+pub(super) enum News {
+    /// These events are in the log, one for each of the items.
+    Stored { items: Items, events: Arc<[Event]> },
+    /// They were in the log before, or may not be.
+    Answers(Answers),
+}
 
 impl Item {
     pub fn replies(self) -> impl Iterator<Item = Reply> {

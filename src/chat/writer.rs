@@ -18,8 +18,8 @@ use super::{
     encode::encode,
     room::{End, Live, Room},
     rules::{REUSED, check},
-    telling::{Answers, News, Telling, acknowledge, answer, repeated},
-    work::{Actor, Item, Items, Pending, Reply, Work},
+    telling::{Telling, acknowledge, answer, repeated},
+    work::{Actor, Answers, Item, Items, News, Pending, Reply, Work},
 };
 use crate::{
     bus::Hint,
