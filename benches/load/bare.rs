@@ -2,21 +2,19 @@
 //! its own (this tool again, by a hidden subcommand), so that its CPU time can be told from the client's, and ends when
 //! its standard input does.
 
-use std::convert::Infallible;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod echo;
+mod fanout;
+mod http;
+
+use std::io::Write;
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use bytes::Bytes;
 use clap::Subcommand;
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper::{Request, Response, body};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 
 use crate::server::heard_address;
-use crate::{Outcome, Result, frames, proc};
+use crate::{Outcome, Result, proc};
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Bare {
@@ -34,6 +32,8 @@ pub enum Bare {
     },
     /// Answers every request with the answer that comes as JSON on standard input.
     Http,
+    /// Acknowledges every post on a WebSocket at once, and does nothing else with it.
+    Echo,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,8 +80,9 @@ impl Drop for Process {
 
 pub fn run(bare: Bare) -> Outcome {
     match bare {
-        Bare::Fanout { subscribers, rooms, bytes } => fanout(subscribers, rooms, bytes),
-        Bare::Http => http(),
+        Bare::Fanout { subscribers, rooms, bytes } => fanout::run(subscribers, rooms, bytes),
+        Bare::Http => http::run(),
+        Bare::Echo => echo::run(),
     }
 }
 
@@ -91,78 +92,4 @@ fn end_with_input() {
         Ok(_) => std::process::exit(0),
         Err(_) => std::process::exit(2),
     });
-}
-
-/// The loop that gives fan-out its name, and nothing else: blocking writes, one per delivery.
-fn fanout(subscribers: usize, rooms: usize, bytes: usize) -> Outcome {
-    end_with_input();
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("listening on {}", listener.local_addr()?);
-    let mut control = listener.accept()?.0;
-    control.set_nodelay(true)?;
-    let mut sockets: Vec<TcpStream> = Vec::with_capacity(subscribers);
-    for _ in 0..subscribers {
-        let socket = listener.accept()?.0;
-        socket.set_nodelay(true)?;
-        sockets.push(socket);
-    }
-    control.write_all(b"!")?;
-
-    let (mut orders, mut event, mut frame, mut message) = ([0; 256], String::new(), Vec::new(), 0);
-    loop {
-        let ordered = control.read(&mut orders)?;
-        if ordered == 0 {
-            return Ok(());
-        }
-        for _ in 0..ordered {
-            let room = message % rooms;
-            event.clear();
-            event.push_str(&format!(r#"{{"type":"message","seq":{},"content":""#, message / rooms + 1));
-            let filling = bytes.saturating_sub(event.len() + 2);
-            event.extend(std::iter::repeat_n('x', filling));
-            event.push_str("\"}");
-            frame.clear();
-            frames::push_text(&mut frame, event.as_bytes());
-            for socket in sockets.iter_mut().skip(room).step_by(rooms) {
-                socket.write_all(&frame)?;
-            }
-            message += 1;
-            if rooms == 1 {
-                control.write_all(b"+")?;
-            }
-        }
-    }
-}
-
-fn http() -> Outcome {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    let canned: CannedAnswer = serde_json::from_str(&line)?;
-    end_with_input();
-    let mut response = Response::new(Full::new(Bytes::from(canned.body)));
-    for (name, value) in canned.headers {
-        response.headers_mut().append(hyper::header::HeaderName::try_from(name)?, value.try_into()?);
-    }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(answer_all(response))
-}
-
-async fn answer_all(response: Response<Full<Bytes>>) -> Outcome {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    println!("listening on {}", listener.local_addr()?);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let response = response.clone();
-        let answer = service_fn(move |_: Request<body::Incoming>| {
-            let response = response.clone();
-            async move { Ok::<_, Infallible>(response) }
-        });
-        tokio::spawn(async move {
-            if let Err(error) =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await
-            {
-                eprintln!("bare server: {error}");
-            }
-        });
-    }
 }

@@ -1,4 +1,5 @@
-//! WebSocket framing for a client: whole messages out of bytes that arrive in any pieces, and masked frames the other way.
+//! WebSocket framing for a client: whole messages out of bytes that arrive in any pieces, and masked frames the other way;
+//! and as much of a server's as the bare servers need.
 //!
 //! Written by hand, because a library's connection object costs kilobytes and microseconds that this tool would then
 //! measure. Knows no sockets and no JSON, and depends on nothing, so that its tests need nothing either.
@@ -14,6 +15,9 @@ pub const TEXT: u8 = 0x1;
 pub const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
+
+/// In the second byte of a header.
+const MASKED: u8 = 0x80;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -72,7 +76,7 @@ impl Incoming {
     /// How many of `bytes` were whole frames.
     fn parse(&mut self, bytes: &[u8], each: &mut impl FnMut(Message<'_>)) -> Result<usize, FrameError> {
         let mut used = 0;
-        while let Some(head) = head(&bytes[used..])? {
+        while let Some(head) = head(&bytes[used..], 0)? {
             let start = used + head.header_bytes;
             let Some(payload) = bytes.get(start..start + head.payload_bytes) else { break };
             self.take(&head, payload, each)?;
@@ -115,20 +119,21 @@ fn close(payload: &[u8]) -> Result<Message<'_>, FrameError> {
     }
 }
 
-/// `None`: the header is not complete yet.
-fn head(bytes: &[u8]) -> Result<Option<Head>, FrameError> {
+/// `None`: the header is not complete yet. A key follows it where `mask_bit` is set.
+fn head(bytes: &[u8], mask_bit: u8) -> Result<Option<Head>, FrameError> {
     let &[first, second, ..] = bytes else { return Ok(None) };
     let (fin, opcode) = (first & 0x80 != 0, first & 0x0F);
     if first & 0x70 != 0 {
         return Err(FrameError("a reserved bit is set, and no extension was agreed on"));
     }
-    if second & 0x80 != 0 {
-        return Err(FrameError("a masked frame; servers do not mask"));
+    let (masked, length) = (second & MASKED, second & !MASKED);
+    if masked != mask_bit {
+        return Err(FrameError("a frame that is masked and may not be, or the other way round"));
     }
-    if opcode >= CLOSE && (!fin || second > 125) {
+    if opcode >= CLOSE && (!fin || length > 125) {
         return Err(FrameError("a control frame that is long or in fragments"));
     }
-    let (header_bytes, payload_bytes) = match second {
+    let (header_bytes, payload_bytes) = match length {
         126 => match bytes.get(2..4) {
             Some(length) => (4, u64::from(u16::from_be_bytes([length[0], length[1]]))),
             None => return Ok(None),
@@ -151,9 +156,38 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, FrameError> {
 pub fn push_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     static KEYS: AtomicU32 = AtomicU32::new(1);
     let key = KEYS.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9).to_be_bytes();
-    push_head(out, opcode, payload.len(), 0x80);
+    push_head(out, opcode, payload.len(), MASKED);
     out.extend_from_slice(&key);
-    out.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    let start = out.len();
+    out.extend_from_slice(payload);
+    mask(&mut out[start..], key);
+}
+
+/// A client's frame, `frame_bytes` long.
+pub struct Unmasked<'a> {
+    pub opcode: u8,
+    pub payload: &'a [u8],
+    pub frame_bytes: usize,
+}
+
+/// Unmasks the frame at the beginning of `bytes` in place. `None`: it is not whole yet.
+pub fn unmasked(bytes: &mut [u8]) -> Result<Option<Unmasked<'_>>, FrameError> {
+    let Some(head) = head(bytes, MASKED)? else { return Ok(None) };
+    let start = head.header_bytes + 4;
+    let end = start + head.payload_bytes;
+    let Some(&key) = bytes.get(head.header_bytes..end).and_then(<[u8]>::first_chunk) else { return Ok(None) };
+    mask(&mut bytes[start..end], key);
+    Ok(Some(Unmasked { opcode: head.opcode, payload: &bytes[start..end], frame_bytes: end }))
+}
+
+/// Masks, or unmasks. Eight bytes at a time, which is most of what a payload is.
+fn mask(payload: &mut [u8], key: [u8; 4]) {
+    let twice = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
+    let (eights, rest) = payload.as_chunks_mut::<8>();
+    for eight in eights {
+        *eight = (u64::from_ne_bytes(*eight) ^ twice).to_ne_bytes();
+    }
+    rest.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
 }
 
 /// Appends one whole text frame, as a server sends it.

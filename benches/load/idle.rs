@@ -81,7 +81,7 @@ async fn round(target: &Target, common: &Common, options: &Options, most: usize)
     }
 
     let head = crowd.heads(1)[0];
-    let mut sender = Sender::open(target, people.first(), vec![room], &people.run, 128).await?;
+    let mut sender = Sender::open(target.addr, people.first(), vec![room], &people.run, 128).await?;
     let posted = Instant::now();
     let acks = sender.windowed(1, Until::Posts(1)).await?;
     let last = crowd.wait_for(have as u64, Duration::from_secs(30)).await;

@@ -9,16 +9,17 @@
 //! figures honest:
 //! - every subscriber checks every seq, and the run fails where one was lost, doubled or reordered;
 //! - steady loads are open-loop: latency counts from when a message was meant to be sent, not from when it could be;
-//! - the ceiling (a bare write loop, a bare SQLite, a bare hyper) is measured in the same run, on the same machine;
+//! - the ceiling (a bare write loop, a bare SQLite, a bare echo, a bare hyper) is measured in the same run, on the same machine;
 //! - CPU of server and client are told apart, and figures are medians of rounds with their range.
 //!
-//! Bottom up: `frames` and `scan` (bytes), `check` (order), `socket`, `crowd` (subscribers), `sender` and `pacer` (posts),
+//! Bottom up: `frames` and `scan` (bytes), `check` (order), `socket`, `crowd` (subscribers), `sender`, `pacer` and `crew` (posts),
 //! `server` and `people` (what is under load, and from whom), `bare` (what it is compared with), `delay` (a far-away store),
 //! `stats`, `svg` and `report` (what is shown), and a file per scenario. Everything runs on one thread but the pacer.
 
 mod bare;
 mod check;
 mod cluster;
+mod crew;
 mod crowd;
 mod delay;
 mod fanout;
@@ -108,7 +109,7 @@ enum Scenario {
     Fanout(fanout::Options),
     /// Many small rooms: the highest rate with p99 under a bound, beside a bare write loop
     Rooms(rooms::Options),
-    /// Durable, acknowledged posts per second, beside a bare SQLite that commits batches
+    /// Durable, acknowledged posts per second, beside a bare SQLite that commits batches and a bare echo that acknowledges
     Posts(posts::Options),
     /// GET /users/me with a JWT over keep-alive connections, beside a bare hyper that answers the same bytes
     Rest(rest::Options),

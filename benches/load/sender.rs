@@ -2,6 +2,7 @@
 //! matched to its post by `client_id`.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -9,7 +10,6 @@ use tokio::time::timeout;
 use crate::crowd::Schedule;
 use crate::people::Person;
 use crate::scan;
-use crate::server::Target;
 use crate::socket::{Ended, Socket};
 use crate::stats::Latency;
 use crate::{Result, frames};
@@ -42,8 +42,8 @@ pub struct Sender {
 
 impl Sender {
     /// `name` sets this sender's client ids apart from all others of the same user.
-    pub async fn open(target: &Target, person: &Person, rooms: Vec<String>, name: &str, bytes: usize) -> Result<Self> {
-        let socket = Socket::open(target.addr, "/ws", person).await?;
+    pub async fn open(addr: SocketAddr, person: &Person, rooms: Vec<String>, name: &str, bytes: usize) -> Result<Self> {
+        let socket = Socket::open(addr, "/ws", person).await?;
         Ok(Self { socket, rooms, prefix: format!("{name}-"), next: 0, content: "x".repeat(bytes) })
     }
 

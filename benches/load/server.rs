@@ -9,8 +9,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hyper::Method;
 use tempfile::TempDir;
 
+use crate::http::{Body, Client};
 use crate::{Common, Outcome, Result, proc};
 
 const START_SECS: u64 = 20;
@@ -23,6 +25,13 @@ pub struct Target {
     pub addr: SocketAddr,
     pid: Option<u32>,
     own: Option<Own>,
+}
+
+/// How a server came to rest.
+pub struct Rest {
+    pub waited_secs: f64,
+    /// At the end of the wait; `None` where the server does not tell.
+    pub unsettled_bytes: Option<f64>,
 }
 
 /// Killed when dropped, so that a failed run leaves nothing behind; `stop` asks politely first.
@@ -62,9 +71,29 @@ impl Target {
         proc::rss_bytes(pid)
     }
 
+    /// Waits until nothing is unsettled in the server's store, at most so long; all that time for a server that gives no
+    /// metrics at this address.
+    pub async fn rest(&self, most: Duration) -> Result<Rest> {
+        let (mut client, start) = (Client::connect(self.addr).await?, Instant::now());
+        loop {
+            let unsettled_bytes = metric(&mut client, "natter_store_unsettled_bytes").await?;
+            if unsettled_bytes == Some(0.0) || start.elapsed() >= most {
+                return Ok(Rest { waited_secs: start.elapsed().as_secs_f64(), unsettled_bytes });
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     pub fn stop(self) -> Outcome {
         self.own.map_or(Ok(()), Own::stop)
     }
+}
+
+async fn metric(client: &mut Client, name: &str) -> Result<Option<f64>> {
+    let answer = client.call(Method::GET, "/metrics", None, Body::None).await?;
+    let text = String::from_utf8_lossy(&answer.body);
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    Ok(values.next().filter(|_| answer.status == 200))
 }
 
 impl Own {

@@ -84,7 +84,7 @@ impl<'a> Side<'a> {
         for nth in 0..senders {
             let turns = chat_ids.iter().skip(nth).step_by(senders).cloned().collect();
             let name = format!("{}-{nth}", people.run);
-            voices.push(Sender::open(target, people.first(), turns, &name, bytes).await?);
+            voices.push(Sender::open(target.addr, people.first(), turns, &name, bytes).await?);
         }
         settle(SETTLE_MILLIS).await;
         let heads = crowd.heads(rooms);

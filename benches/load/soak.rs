@@ -61,7 +61,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     let mut senders = Vec::new();
     for nth in 0..SENDERS {
         let name = format!("{}-{nth}", people.run);
-        senders.push(Sender::open(&target, people.of(nth as usize), vec![room.clone()], &name, 128).await?);
+        senders.push(Sender::open(target.addr, people.of(nth as usize), vec![room.clone()], &name, 128).await?);
     }
 
     let (mut seqs, mut memory) = (Vec::new(), Vec::new());

@@ -83,7 +83,7 @@ impl<'a> Fleet<'a> {
         for (nth, node) in shape.posters.iter().enumerate() {
             let own: Vec<String> = rooms.iter().skip(nth).step_by(shape.posters.len()).cloned().collect();
             let name = format!("{}-{nth}", people.run);
-            senders.push(Sender::open(&targets[*node], people.first(), own, &name, shape.bytes).await?);
+            senders.push(Sender::open(targets[*node].addr, people.first(), own, &name, shape.bytes).await?);
         }
         settle(SETTLE_MILLIS).await;
         let mut fleet = Self {
