@@ -6,6 +6,7 @@ mod echo;
 mod fanout;
 mod http;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -29,6 +30,9 @@ pub enum Bare {
         /// Length of an event.
         #[arg(long)]
         bytes: usize,
+        /// Gathers frames up to this length and writes them at once; 0: one write per delivery. For one room.
+        #[arg(long, default_value_t = 0)]
+        chunk: usize,
     },
     /// Answers every request with the answer that comes as JSON on standard input.
     Http,
@@ -66,6 +70,10 @@ impl Process {
     pub fn cpu_secs(&self) -> Result<f64> {
         proc::cpu_secs(self.child.id())
     }
+
+    pub fn thread_cpu_secs(&self) -> Result<BTreeMap<u32, f64>> {
+        proc::thread_cpu_secs(self.child.id())
+    }
 }
 
 impl Drop for Process {
@@ -80,7 +88,9 @@ impl Drop for Process {
 
 pub fn run(bare: Bare) -> Outcome {
     match bare {
-        Bare::Fanout { subscribers, rooms, bytes } => fanout::run(subscribers, rooms, bytes),
+        Bare::Fanout { subscribers, rooms, bytes, chunk } => {
+            fanout::run(&fanout::Shape { subscribers, rooms, bytes, chunk_bytes: chunk })
+        }
         Bare::Http => http::run(),
         Bare::Echo => echo::run(),
     }

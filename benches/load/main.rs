@@ -105,7 +105,7 @@ pub struct Common {
 enum Scenario {
     /// Memory per idle connection, at 1,000 to 18,000 of them
     Idle(idle::Options),
-    /// One room, many subscribers: latency and CPU at a steady rate, deliveries/s at saturation, beside a bare write loop
+    /// One room, many subscribers: latency and CPU at a steady rate, deliveries/s at saturation, beside bare write loops
     Fanout(fanout::Options),
     /// Many small rooms: the highest rate with p99 under a bound, beside a bare write loop
     Rooms(rooms::Options),

@@ -1,5 +1,6 @@
 //! What the kernel says about a process and this machine. Linux only: everything is read from `/proc`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -13,10 +14,28 @@ const TICKS_PER_SEC: f64 = 100.0;
 
 /// User and system time of a process so far, all threads together.
 pub fn cpu_secs(pid: u32) -> Result<f64> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
+    Ok(cpu_secs_in(&read(&format!("/proc/{pid}/stat"))?))
+}
+
+/// The same of each thread that lives now, by its id.
+pub fn thread_cpu_secs(pid: u32) -> Result<BTreeMap<u32, f64>> {
+    let mut threads = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        // One that has ended meanwhile is left out.
+        if let (Ok(stat), Some(Ok(id))) =
+            (fs::read_to_string(thread.path().join("stat")), thread.file_name().to_str().map(str::parse))
+        {
+            threads.insert(id, cpu_secs_in(&stat));
+        }
+    }
+    Ok(threads)
+}
+
+fn cpu_secs_in(stat: &str) -> f64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = |nth: usize| after_name.split_whitespace().nth(nth).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
-    Ok((ticks(11) + ticks(12)) / TICKS_PER_SEC)
+    (ticks(11) + ticks(12)) / TICKS_PER_SEC
 }
 
 pub fn own_cpu_secs() -> Result<f64> {

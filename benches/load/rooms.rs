@@ -57,7 +57,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     let target = Target::start(common)?;
     let senders = (1..=16).rev().find(|senders| rooms % senders == 0).unwrap_or(1);
     let mut natter = Side::natter(&target, common, (rooms, readers, senders), options.bytes as usize).await?;
-    let mut bare = Side::bare(rooms, readers, natter.crowd.event_bytes()).await?;
+    let mut bare = Side::bare(rooms, readers, natter.crowd.event_bytes(), 0).await?;
     let (mut of_natter, mut of_bare) = (Vec::new(), Vec::new());
     for round in 1..=common.rounds {
         println!("round {round} of {}", common.rounds);

@@ -1,5 +1,6 @@
 //! The natter under load: one that this tool starts on a free port with a throw-away data folder, or one that runs already.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -64,6 +65,11 @@ impl Target {
     /// CPU time so far; not a number where the process is not known (`--url` without `--pid`).
     pub fn cpu_secs(&self) -> Result<f64> {
         self.pid.map_or(Ok(f64::NAN), proc::cpu_secs)
+    }
+
+    /// Of each thread; none where the process is not known.
+    pub fn thread_cpu_secs(&self) -> Result<BTreeMap<u32, f64>> {
+        self.pid.map_or(Ok(BTreeMap::new()), proc::thread_cpu_secs)
     }
 
     pub fn rss_bytes(&self) -> Result<u64> {

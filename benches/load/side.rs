@@ -1,6 +1,7 @@
 //! One side of a fan-out comparison: natter, or the bare write loop. Both have subscribers that check every seq and
 //! somebody who posts, and both are measured by the same code.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::{Common, Result, pacer, proc};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between connecting and measuring: presence is told to everyone while sockets come.
-const SETTLE_MILLIS: u64 = 2_000;
+pub const SETTLE_MILLIS: u64 = 2_000;
 
 pub struct Side<'a> {
     pub crowd: Rc<Crowd>,
@@ -49,8 +50,18 @@ pub struct Measured {
     pub deliveries: u64,
     pub secs: f64,
     pub server_cpu: f64,
+    /// Of the server's thread that worked most.
+    pub busiest_thread_cpu: f64,
     pub client_cpu: f64,
     pub latency: Latency,
+}
+
+/// What is read before a measurement and after it. CPU in seconds.
+struct Meter {
+    server_cpu: f64,
+    threads_cpu: BTreeMap<u32, f64>,
+    client_cpu: f64,
+    delivered: u64,
 }
 
 impl Measured {
@@ -65,6 +76,18 @@ impl Measured {
 
     pub fn client_cpu_per_million(&self) -> f64 {
         self.client_cpu / self.deliveries as f64 * 1e6
+    }
+
+    pub fn server_cores(&self) -> f64 {
+        self.server_cpu / self.secs
+    }
+
+    pub fn busiest_thread_cores(&self) -> f64 {
+        self.busiest_thread_cpu / self.secs
+    }
+
+    pub fn client_cores(&self) -> f64 {
+        self.client_cpu / self.secs
     }
 }
 
@@ -105,11 +128,12 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The bare loop with as many sockets, writing events of the same length.
-    pub async fn bare(rooms: usize, readers: usize, event_bytes: usize) -> Result<Side<'static>> {
-        let (subscribers, bytes) = ((rooms * readers).to_string(), event_bytes.to_string());
-        let arguments = ["fanout", "--subscribers", &subscribers, "--rooms", &rooms.to_string(), "--bytes", &bytes];
-        let process = bare::Process::start(&arguments, "")?;
+    /// The bare loop with as many sockets, writing events of the same length; with `chunk_bytes` many at once, to one room.
+    pub async fn bare(rooms: usize, readers: usize, event_bytes: usize, chunk_bytes: usize) -> Result<Side<'static>> {
+        let numbers = [rooms * readers, rooms, event_bytes, chunk_bytes].map(|number| number.to_string());
+        let names = ["--subscribers", "--rooms", "--bytes", "--chunk"];
+        let named = names.iter().zip(&numbers).flat_map(|(name, number)| [*name, number.as_str()]);
+        let process = bare::Process::start(&["fanout"].into_iter().chain(named).collect::<Vec<_>>(), "")?;
         let mut control = socket::connect(process.addr).await?;
         let crowd = Crowd::new();
         for nth in 0..rooms * readers {
@@ -184,23 +208,34 @@ impl<'a> Side<'a> {
         }
     }
 
-    fn meter(&self) -> Result<(f64, f64, u64)> {
-        Ok((self.server_cpu()?, proc::own_cpu_secs()?, self.crowd.delivered()))
+    fn meter(&self) -> Result<Meter> {
+        let threads_cpu = match &self.server {
+            Server::Natter(target) => target.thread_cpu_secs(),
+            Server::Bare(process) => process.thread_cpu_secs(),
+        };
+        Ok(Meter {
+            server_cpu: self.server_cpu()?,
+            threads_cpu: threads_cpu?,
+            client_cpu: proc::own_cpu_secs()?,
+            delivered: self.crowd.delivered(),
+        })
     }
 
     /// Waits for the last delivery and reads the meters again.
-    async fn measure(&mut self, before: (f64, f64, u64), start: Instant, messages: u64) -> Result<Measured> {
-        let goal = before.2 + messages * self.readers_per_room;
+    async fn measure(&mut self, before: Meter, start: Instant, messages: u64) -> Result<Measured> {
+        let goal = before.delivered + messages * self.readers_per_room;
         let last = self.crowd.wait_for(goal, PATIENCE).await;
         let rooms = self.heads.len() as u64;
         self.heads.iter_mut().for_each(|head| *head += messages / rooms);
         let after = self.meter()?;
+        let of_thread = |(id, cpu): (&u32, &f64)| cpu - before.threads_cpu.get(id).unwrap_or(&0.0);
         Ok(Measured {
             messages,
-            deliveries: after.2 - before.2,
+            deliveries: after.delivered - before.delivered,
             secs: last.saturating_duration_since(start).as_secs_f64(),
-            server_cpu: after.0 - before.0,
-            client_cpu: after.1 - before.1,
+            server_cpu: after.server_cpu - before.server_cpu,
+            busiest_thread_cpu: after.threads_cpu.iter().map(of_thread).fold(f64::NAN, f64::max),
+            client_cpu: after.client_cpu - before.client_cpu,
             latency: self.crowd.latencies(),
         })
     }
