@@ -13,10 +13,11 @@
 //! - CPU of server and client are told apart, and figures are medians of rounds with their range.
 //!
 //! Bottom up: `frames` and `scan` (bytes), `check` (order), `socket`, `crowd` (subscribers), `sender`, `pacer` and `crew` (posts),
-//! `server` and `people` (what is under load, and from whom), `bare` (what it is compared with), `delay` (a far-away store),
+//! `keep_alive` (requests), `server` and `people` (what is under load, and from whom), `bare` (what it is compared with), `delay` (a far-away store),
 //! `stats`, `svg` and `report` (what is shown), and a file per scenario. Everything runs on one thread but the pacer.
 
 mod bare;
+mod big;
 mod check;
 mod cluster;
 mod crew;
@@ -26,6 +27,7 @@ mod fanout;
 mod frames;
 mod http;
 mod idle;
+mod keep_alive;
 mod pacer;
 mod people;
 mod posts;
@@ -111,6 +113,9 @@ enum Scenario {
     Rooms(rooms::Options),
     /// Durable, acknowledged posts per second, beside a bare SQLite that commits batches and a bare echo that acknowledges
     Posts(posts::Options),
+    /// A database of millions of messages: how fast a natter starts on it, takes posts and gives pages of history, beside one that
+    /// is all but empty
+    Big(big::Options),
     /// GET /users/me with a JWT over keep-alive connections, beside a bare hyper that answers the same bytes
     Rest(rest::Options),
     /// Several natters on one MongoDB and one NATS server: deliveries with 1 to 3 of them, what the bus costs, what a slow store costs
@@ -151,6 +156,7 @@ fn measure(common: &Common, scenario: &Scenario) -> Outcome {
                 Scenario::Fanout(options) => fanout::run(common, options).await,
                 Scenario::Rooms(options) => rooms::run(common, options).await,
                 Scenario::Posts(options) => posts::run(common, options).await,
+                Scenario::Big(options) => big::run(common, options).await,
                 Scenario::Rest(options) => rest::run(common, options).await,
                 Scenario::Cluster(options) => cluster::run(common, options).await,
                 Scenario::Soak(options) => soak::run(common, options).await,

@@ -13,7 +13,7 @@ use crate::{Common, Result};
 
 /// Sign-ups and sign-ins at once: enough to keep the server busy, few enough not to be refused.
 const AT_ONCE: usize = 8;
-const PASSWORD: &str = "load-tool-password";
+pub const PASSWORD: &str = "load-tool-password";
 
 #[derive(Clone)]
 pub struct Person {
@@ -30,7 +30,7 @@ pub struct People {
 impl People {
     /// As many users as `sockets` need at `--per-user` each; with `--user`, that one.
     pub async fn gather(target: &Target, common: &Common, sockets: usize) -> Result<Self> {
-        let run = format!("{:x}", SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis()));
+        let run = fresh_run();
         if let (Some(user), Some(password)) = (&common.user, &common.password) {
             let token = sign_in(&mut Client::connect(target.addr).await?, user, password).await?;
             return Ok(Self { all: vec![Person { username: user.clone(), token }], run });
@@ -99,6 +99,11 @@ impl People {
     }
 }
 
+/// Sets the names and client ids of a run apart from those of every other.
+pub fn fresh_run() -> String {
+    format!("{:x}", SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis()))
+}
+
 /// The seq of a room's last event, as its history tells it.
 pub async fn head_seq(target: &Target, person: &Person, chat_id: &str) -> Result<u64> {
     let mut client = Client::connect(target.addr).await?;
@@ -106,6 +111,24 @@ pub async fn head_seq(target: &Target, person: &Person, chat_id: &str) -> Result
     let path = format!("/chat/{chat_id}?after={}&limit=1", i64::MAX);
     let answer = client.json(Method::GET, &path, Some(&person.token), Body::None).await?;
     answer["head_seq"].as_u64().ok_or_else(|| format!("GET {path} was answered without head_seq: {answer}").into())
+}
+
+/// Users that are there already, with this tool's password.
+pub async fn sign_in_all(target: &Target, usernames: Vec<String>) -> Result<Vec<Person>> {
+    let clients = connections(target, usernames.len()).await?;
+    stream::iter(usernames)
+        .map(|username| {
+            let clients = &clients;
+            async move {
+                let mut client = take(clients);
+                let token = sign_in(&mut client, &username, PASSWORD).await?;
+                clients.borrow_mut().push(client);
+                Ok(Person { username, token })
+            }
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
 }
 
 async fn sign_in(client: &mut Client, username: &str, password: &str) -> Result<String> {

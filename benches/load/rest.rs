@@ -8,19 +8,18 @@ use clap::Args;
 use futures_util::future::try_join_all;
 use hyper::Method;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::bare::{self, CannedAnswer};
 use crate::fanout::compare;
 use crate::http::{Body, Client};
+use crate::keep_alive::KeepAlive;
 use crate::people::{People, Person};
 use crate::report::{Report, Table};
 use crate::server::Target;
 use crate::stats::{Latency, Spread};
 use crate::svg::{Plot, Series, point};
-use crate::{Common, Outcome, Result, proc, socket};
+use crate::{Common, Outcome, Result, proc};
 
 #[derive(Args, Debug, Clone)]
 pub struct Options {
@@ -96,15 +95,15 @@ async fn measure(
     options: &Options,
     server_cpu: impl Fn() -> Result<f64>,
 ) -> Result<Run> {
-    let mut streams = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..options.connections {
-        streams.push(socket::connect(addr).await?);
+        connections.push(KeepAlive::connect(addr).await?);
     }
     let (server, client, start) = (server_cpu()?, proc::own_cpu_secs()?, Instant::now());
     let end = start + Duration::from_secs(options.seconds);
-    let asking = streams.into_iter().map(|stream| {
+    let asking = connections.into_iter().map(|connection| {
         let request = request.as_bytes().to_vec();
-        tokio::task::spawn_local(ask_until(stream, request, end))
+        tokio::task::spawn_local(ask_until(connection, request, end))
     });
     let mut latency = Latency::default();
     let patience = Duration::from_secs(options.seconds + 30);
@@ -122,37 +121,16 @@ async fn measure(
     })
 }
 
-async fn ask_until(mut stream: TcpStream, request: Vec<u8>, end: Instant) -> Result<Latency> {
-    let (mut latency, mut response) = (Latency::default(), Vec::with_capacity(4_096));
+async fn ask_until(mut connection: KeepAlive, request: Vec<u8>, end: Instant) -> Result<Latency> {
+    let mut latency = Latency::default();
     loop {
         let asked = Instant::now();
         if asked >= end {
             return Ok(latency);
         }
-        stream.write_all(&request).await?;
-        response.clear();
-        while response_bytes(&response)?.is_none_or(|whole| response.len() < whole) {
-            if stream.read_buf(&mut response).await? == 0 {
-                return Err("the server closed a keep-alive connection while it was in use".into());
-            }
-        }
+        connection.ask(&request).await?;
         latency.record(asked.elapsed());
     }
-}
-
-/// Length of the response that begins here; `None` until its header is whole.
-fn response_bytes(response: &[u8]) -> Result<Option<usize>> {
-    let Some(end) = response.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&response[..end])?;
-    let mut lines = head.split("\r\n");
-    if lines.next() != Some("HTTP/1.1 200 OK") {
-        return Err(format!("the server answered:\n{}", String::from_utf8_lossy(response)).into());
-    }
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    length.map(|body| Some(end + 4 + body)).ok_or_else(|| "the server's answer has no Content-Length".into())
 }
 
 fn plot(natter: &[Run], bare: &[Run]) -> Plot {

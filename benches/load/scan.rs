@@ -25,6 +25,16 @@ pub fn number(json: &[u8], key: &[u8], hint: &mut Hint) -> Option<u64> {
     (1..=19).contains(&length).then(|| digits[..length].iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0')))
 }
 
+/// Every number that follows `key`, in their order.
+pub fn numbers<'a>(mut json: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
+    let mut hint = Hint::default();
+    std::iter::from_fn(move || {
+        let found = number(json, key, &mut hint)?;
+        json = &json[hint.0 + key.len()..];
+        Some(found)
+    })
+}
+
 /// The string that follows `key`, which ends with the opening quote; as written, escapes and all.
 pub fn text<'a>(json: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     find(json, key).map(|at| until_quote(&json[at + key.len()..]))

@@ -108,13 +108,7 @@ impl Own {
         let folder = scratch_folder()?;
         let own_file = || format!("sqlite:{}", folder.path().join("data/natter.db").display());
         let log = folder.path().join("server.log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("NATTER_") || FOREIGN_SETTINGS.contains(&text.as_ref()) {
-                command.env_remove(&name);
-            }
-        }
+        let mut command = natter();
         command
             .arg("serve")
             .args(["--bind", "127.0.0.1:0"])
@@ -172,6 +166,18 @@ impl Drop for Own {
                 .map_or_else(|error| eprintln!("natter: {error}"), |_| ());
         }
     }
+}
+
+/// The program, without settings that come from elsewhere.
+pub fn natter() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("NATTER_") || FOREIGN_SETTINGS.contains(&text.as_ref()) {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// A folder on the disk that holds the build, where `/tmp` may be memory: durable writes are to meet a disk.
