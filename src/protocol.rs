@@ -96,6 +96,7 @@ fn framed<T>(encode: impl FnOnce(&mut Vec<u8>), take: impl FnOnce(&[u8], usize) 
         };
         buffer[start] = FINAL_TEXT;
         let taken = take(&buffer[start..], HEADER_MAX - start);
+        buffer.clear();
         buffer.shrink_to(SCRATCH_BYTES);
         taken
     })

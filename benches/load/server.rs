@@ -80,6 +80,10 @@ impl Target {
     /// Waits until nothing is unsettled in the server's store, at most so long; all that time for a server that gives no
     /// metrics at this address.
     pub async fn rest(&self, most: Duration) -> Result<Rest> {
+        // What others have left to the kernel to write, above all the bare SQLite, goes out before.
+        if !most.is_zero() {
+            tokio::task::spawn_blocking(|| Command::new("sync").status()).await??;
+        }
         let (mut client, start) = (Client::connect(self.addr).await?, Instant::now());
         loop {
             let unsettled_bytes = metric(&mut client, "natter_store_unsettled_bytes").await?;

@@ -40,6 +40,10 @@ impl FanOut {
     }
 
     pub fn add(&mut self, subscriber: Arc<dyn Subscriber>, slot: u32) -> usize {
+        if self.is_idle() {
+            // What came while nobody followed is nobody's.
+            self.handed_out = self.ring.head();
+        }
         self.subscribers.insert(Subscription { subscriber, slot })
     }
 
@@ -127,8 +131,9 @@ impl FanOut {
         Some(Burst { room, first, last, merged, only_messages })
     }
 
-    pub fn is_far(&self) -> bool {
-        self.running && self.ring.is_half_full_after(self.handed_out)
+    /// Somebody hands out, or is `about_to`, and is half a ring behind.
+    pub fn is_far(&self, about_to: bool) -> bool {
+        (self.running || about_to) && !self.is_idle() && self.ring.is_half_full_after(self.handed_out)
     }
 
     /// The fan-out has failed: everything from `first` on is to be offered once more.

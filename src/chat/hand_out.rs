@@ -111,7 +111,7 @@ impl Room {
     pub(super) async fn fan_out_near(&self) {
         loop {
             let taken = self.burst_taken.notified();
-            if !self.live.lock().fan_out.is_far() {
+            if !self.live.lock().is_behind() {
                 return;
             }
             taken.await;

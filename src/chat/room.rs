@@ -30,6 +30,9 @@ use crate::{
     types::{Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
+/// Batches that may be durable and not told of before the next one waits.
+const MOST_NEWS: usize = 4;
+
 #[derive(Debug, Clone)]
 pub struct Membership {
     pub username: Arc<str>,
@@ -261,7 +264,12 @@ impl Live {
 
     /// Something else comes first: a fan-out that is far behind, another node's turn, or reading back what was stored.
     pub fn must_wait(&self) -> bool {
-        self.desk.doubtful.is_some() || self.fan_out.is_far() || self.inbox.others_first.is_some()
+        self.desk.doubtful.is_some() || self.is_behind() || self.inbox.others_first.is_some()
+    }
+
+    /// Much of what is durable has not been told or handed out.
+    pub fn is_behind(&self) -> bool {
+        self.desk.news.len() >= MOST_NEWS || self.fan_out.is_far(self.desk.telling)
     }
 
     /// Takes in the events that follow on the head; what is in already is passed over, so that whoever read the log twice does

@@ -3,7 +3,7 @@
 //! It comes after the room's writer has handed its next batch to the store, so that the store need not wait for it. One tells at a
 //! time, and takes what others bring meanwhile: so acknowledgements keep the order of the log.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -19,6 +19,8 @@ use crate::{bus::Hint, event::Event, turn};
 pub(super) struct Telling {
     chat: Arc<Chat>,
     room: Arc<Room>,
+    /// To a task of its own, which may never run where the runtime ends.
+    handed_on: bool,
     /// The end waits for it.
     _at_work: TaskTrackerToken,
 }
@@ -29,11 +31,17 @@ impl Telling {
         let mut live = room.live.lock();
         live.desk.news.push_back(news);
         let begins = !std::mem::replace(&mut live.desk.telling, true);
-        begins.then(|| Self { chat: chat.clone(), room: room.clone(), _at_work: chat.at_work.token() })
+        begins.then(|| Self {
+            chat: chat.clone(),
+            room: room.clone(),
+            handed_on: false,
+            _at_work: chat.at_work.token(),
+        })
     }
 
     /// Tells what is first in line.
-    pub fn tell(self) {
+    pub fn tell(mut self) {
+        self.handed_on = false;
         let news = self.room.live.lock().desk.news.pop_front();
         news.into_iter().for_each(|news| self.tell_one(news));
     }
@@ -58,14 +66,18 @@ impl Telling {
 impl Drop for Telling {
     /// However it ended, the rest is told, in a turn of its own, since sockets are written to at the end of one.
     fn drop(&mut self) {
-        let goes_on = {
+        let (goes_on, given_up) = {
             let mut live = self.room.live.lock();
+            let given_up = if self.handed_on { std::mem::take(&mut live.desk.news) } else { VecDeque::new() };
             live.desk.telling = !live.desk.news.is_empty();
-            live.desk.telling
+            (live.desk.telling, given_up)
         };
+        self.room.burst_taken.notify_waiters();
+        // Whoever waits for an answer hears that nobody knows.
+        drop(given_up);
         if goes_on {
             let (chat, room) = (self.chat.clone(), self.room.clone());
-            let next = Self { _at_work: chat.at_work.token(), chat, room };
+            let next = Self { handed_on: true, _at_work: chat.at_work.token(), chat, room };
             drop(tokio::spawn(async move { turn::take(|| next.tell()) }));
         }
     }
@@ -80,7 +92,7 @@ fn publish(chat: &Chat, room: &Room, events: &[Event]) {
 }
 
 /// Tells whoever must know that an item is in the log now.
-pub(super) fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
+fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
     let (seq, sent_at) = (event.seq, event.sent_at);
     if event.is_message() {
         chat.metrics.posts.inc();

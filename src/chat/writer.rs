@@ -18,7 +18,7 @@ use super::{
     encode::encode,
     room::{End, Live, Room},
     rules::{REUSED, check},
-    telling::{Telling, acknowledge, answer, repeated},
+    telling::{Telling, answer, repeated},
     work::{Actor, Answers, Item, Items, News, Pending, Reply, Work},
 };
 use crate::{
@@ -400,8 +400,8 @@ async fn read_back(chat: &Arc<Chat>, room: &Arc<Room>, items: &mut Items, mut af
             }
             chat.show_stored(room, std::slice::from_ref(&event));
             if let Some(item) = item.map(|at| items.remove(at)) {
-                acknowledge(chat, room, item, &event);
-                chat.bus.publish(Hint::RoomAdvanced { room: room.id, head: event.seq, events: vec![event] });
+                let news = News::Stored { items: Items::from([item]), events: Arc::from([event]) };
+                Telling::begin(chat, room, news).into_iter().for_each(Telling::tell);
             }
         }
         if last {

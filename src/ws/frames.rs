@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::types::{Seq, whole};
@@ -102,6 +102,19 @@ pub struct Post<'a> {
     pub content: String,
     #[serde(borrow)]
     pub client_id: Option<Text<'a>>,
+    // Known fields of other frames, which nobody may give twice either.
+    #[serde(rename = "chats")]
+    _chats: Option<IgnoredAny>,
+    #[serde(rename = "all")]
+    _all: Option<IgnoredAny>,
+    #[serde(rename = "since")]
+    _since: Option<IgnoredAny>,
+    #[serde(rename = "message")]
+    _message: Option<IgnoredAny>,
+    #[serde(rename = "seq")]
+    _seq: Option<IgnoredAny>,
+    #[serde(rename = "token")]
+    _token: Option<IgnoredAny>,
 }
 
 /// Where it stands, if it has no escapes.
@@ -111,7 +124,9 @@ pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A frame of `GET /ws` where it is a good post, read in one go; of any other [`parse`] says what it is.
 pub fn parse_post(text: &str) -> Option<Post<'_>> {
-    serde_json::from_str(text).ok().filter(|post: &Post<'_>| post.kind == "post")
+    // A list of a post's values would be taken for one.
+    let object = text.trim_start().starts_with('{');
+    object.then(|| serde_json::from_str(text).ok()).flatten().filter(|post: &Post<'_>| post.kind == "post")
 }
 
 /// A frame of `GET /ws`: what the client wants to have echoed, and what it asks.
@@ -129,7 +144,7 @@ pub fn parse_one_room(text: &str) -> Result<(String, Option<String>), BadFrame> 
 }
 
 fn fields(text: &str) -> Result<Fields<'_>, BadFrame> {
-    if text.trim_start().starts_with('[') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+    if text.trim_start().starts_with('[') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
         return Err(BadFrame::new("bad_frame", NO_OBJECT));
     }
     serde_json::from_str(text).map_err(|error| {
@@ -263,6 +278,20 @@ mod tests {
         assert_eq!(parse(r#"["ping",7]"#).1.unwrap_err().code, "bad_frame");
         for json in ["[]", "1", "{}", r#"{"type":1}"#, r#"{"type":"ping","type":"ping"}"#] {
             assert!(!parse(json).1.unwrap_err().is_not_json(), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_good_post_is_never_read_as_one() {
+        for text in [
+            r#"["post",null,"a","hi",null]"#,
+            r#"["post",null,"a","hi",null,null,null,null,null,null,null]"#,
+            r#"{"type":"post","chat_id":"a","content":"x","seq":1,"seq":2}"#,
+            r#"{"type":"post","chat_id":"a","content":"x","content":"y"}"#,
+            r#"{"type":"post","chat_id":"a","content":7}"#,
+            r#"{"type":"post","content":"x"}"#,
+        ] {
+            assert!(parse_post(text).is_none() && parse(text).1.is_err(), "{text}");
         }
     }
 

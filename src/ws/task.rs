@@ -81,6 +81,7 @@ impl Task {
         let connection = &self.connection;
         let listener = Ear { connection, idle: self.job.is_none() };
         let max = connection.app.config.sockets.frame_bytes;
+        let was_over = connection.state().is_over();
         let heard = reader::feed(&mut self.partial, bytes, max, &listener);
         let mut state = connection.state();
         state.heard_at = connection.app.sockets.now();
@@ -89,7 +90,8 @@ impl Task {
             return connection.close(Close::FrameRate);
         };
         if state.is_over() {
-            if matches!(heard.close, Some(Close::Asked(_))) {
+            // What closed it just now is still to be written.
+            if was_over && matches!(heard.close, Some(Close::Asked(_))) {
                 state.die();
             }
             return;

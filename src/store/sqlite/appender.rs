@@ -101,6 +101,7 @@ impl Appender {
             next: VecDeque::new(),
             later: VecDeque::new(),
             rooms: HashSet::new(),
+            known: Vec::new(),
             held: HashMap::new(),
             waiting: waiting.clone(),
             commit_ops: config.commit_ops.max(1),
@@ -187,9 +188,10 @@ struct Thread {
     busy: bool,
     /// Appends for this commit and the next ones.
     next: VecDeque<Append>,
-    /// Kept for their memory: what `next_batch` passes over, and the rooms that it has taken.
+    /// Kept for their memory: what `next_batch` passes over, the rooms that it has taken, and what the tail says of them.
     later: VecDeque<Append>,
     rooms: HashSet<RoomId>,
+    known: Vec<Known>,
     /// Rooms with a change on its way, and what waits for that.
     held: HashMap<RoomId, VecDeque<Append>>,
     waiting: Arc<AtomicUsize>,
@@ -391,10 +393,11 @@ impl Thread {
     /// What of each append may follow on its room's log. Looks at the whole tail before the tables: what leaves the one is in
     /// the other before.
     fn judge(&mut self, batch: &[Append]) -> Vec<Result<Appended>> {
-        let known: Vec<_> = batch.iter().map(|append| self.tail.judge(append.room, &append.events)).collect();
+        let mut known = mem::take(&mut self.known);
+        known.extend(batch.iter().map(|append| self.tail.judge(append.room, &append.events)));
         let judged = self.tables.read(|db| {
             let (mut posts, mut judged) = (log::Posts::of(db)?, Vec::with_capacity(batch.len()));
-            for (append, known) in batch.iter().zip(known) {
+            for (append, known) in batch.iter().zip(known.drain(..)) {
                 judged.push(match judge(db, &mut posts, append, known) {
                     Err(error) if wants_a_new_connection(&error) => return Err(error),
                     other => other.map_err(|error| store_error(&error)),
@@ -402,6 +405,8 @@ impl Thread {
             }
             Ok(judged)
         });
+        known.clear();
+        self.known = known;
         judged.unwrap_or_else(|error| {
             tracing::error!(%error, "the tables cannot be read");
             batch.iter().map(|_| Err(error.clone())).collect()
