@@ -32,6 +32,7 @@ pub struct Server {
     runtime: Runtime,
     server: Arc<server::Server>,
     store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
     folder: TempDir,
 }
 
@@ -41,8 +42,18 @@ impl Server {
         // As many on every machine, so that they count the same.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("the system gives threads");
-        let (server, store, address) = runtime.block_on(serve(settings(), &folder.path().join("natter.db")));
-        Self { address, runtime, server, store, folder }
+        let metrics = Arc::new(Metrics::default());
+        let database = folder.path().join("natter.db");
+        let serving = serve(settings(), &database, metrics.clone());
+        let (server, store, address) = runtime.block_on(serving);
+        Self { address, runtime, server, store, metrics, folder }
+    }
+
+    /// So far.
+    pub fn commits(&self) -> f64 {
+        let metrics = self.metrics.render();
+        let count = metrics.lines().find_map(|line| line.strip_prefix("natter_commit_ops_count "));
+        count.and_then(|count| count.parse().ok()).expect("a number")
     }
 
     /// Has everything brought into the tables: a backup has everything.
@@ -75,8 +86,12 @@ fn settings() -> Config {
     }
 }
 
-async fn serve(config: Config, database: &Path) -> (Arc<server::Server>, Arc<dyn Store>, SocketAddr) {
-    let (config, metrics) = (Arc::new(config), Arc::new(Metrics::default()));
+async fn serve(
+    config: Config,
+    database: &Path,
+    metrics: Arc<Metrics>,
+) -> (Arc<server::Server>, Arc<dyn Store>, SocketAddr) {
+    let config = Arc::new(config);
     let store = SqliteStore::open(database, &config.store, metrics.clone()).expect("a new database");
     let store: Arc<dyn Store> = Arc::new(store);
     let listener = server::listen(config.server.bind, config.server.backlog).expect("a port");
