@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::try_join_all;
 
 use super::{
     Counts,
@@ -132,9 +132,12 @@ impl<'a> Walk<'a> {
             let page = store.rooms(after, PAGE).await.map_err(|error| sentence(&error))?;
             let Some(last) = page.last() else { break };
             after = Some(last.room_id);
-            let mut openings = stream::iter(page).map(|room| open(store, room)).buffered(AHEAD);
-            while let Some(opening) = openings.next().await {
-                self.room(opening?).await?;
+            for rooms in page.chunks(AHEAD) {
+                // One that is begun and not polled while others are read would keep its turn at the store from them.
+                let openings = try_join_all(rooms.iter().map(|room| open(store, room.clone()))).await?;
+                for opening in openings {
+                    self.room(opening).await?;
+                }
             }
         }
         self.users().await
