@@ -32,9 +32,9 @@
 //!
 //! `POST /chat/{id}` → route table → limits → authenticate → authorize → `api::messages` → `chat` → the room's pending
 //! posts → whoever brings the first one takes them all as a batch and gives them their seqs → `store.append_then` → one task takes
-//! everything that shared a commit ([`turn`]): each room's ring gets the frames, encoded once → subscribers are handed them →
-//! acknowledgements → the next batch, which has gathered meanwhile. That is the whole of group commit, and there is no timer in
-//! it. A socket's `post` frame joins at `chat`.
+//! everything that shared a commit ([`turn`]): each room's ring gets the frames, encoded once → the next batch, which has gathered
+//! meanwhile, goes to the store → subscribers are handed the frames → acknowledgements. That is the whole of group commit, and
+//! there is no timer in it. A socket's `post` frame joins at `chat`, read where it stands (`ws::reader`).
 //!
 //! # A new type of event
 //!

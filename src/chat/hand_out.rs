@@ -106,8 +106,8 @@ impl Room {
         }
     }
 
-    /// Waits while what has not been handed out fills half of the ring: a fan-out asks no reader to be ready, so it gets
-    /// there, and nobody who is level has to read from the store.
+    /// Waits while what has not been handed out fills half of the ring, or several batches have still to be told of: neither asks a
+    /// reader to be ready, so they get there, and nobody who is level has to read from the store.
     pub(super) async fn fan_out_near(&self) {
         loop {
             let taken = self.burst_taken.notified();

@@ -148,7 +148,7 @@ impl Thread {
                 return false;
             }
             self.tail.tell(Some(error));
-            thread::sleep(RETRY);
+            self.tail.pause_before_retry(RETRY);
         }
     }
 

@@ -299,6 +299,13 @@ impl Tail {
         while state.hurried == 0 && !state.stopping && !self.changed.wait_until(&mut state, until).timed_out() {}
     }
 
+    /// A pause that the end alone cuts short.
+    pub(super) fn pause_before_retry(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        let mut state = self.state.lock();
+        while !state.stopping && !self.changed.wait_until(&mut state, until).timed_out() {}
+    }
+
     /// Whether the tables take what they are given.
     pub(super) fn tell(&self, trouble: Option<StoreError>) {
         self.state.lock().trouble = trouble;

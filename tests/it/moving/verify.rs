@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::fixture::{cli, database, digest, filled};
+use super::fixture::{cli, database, digest, exported, filled};
 use crate::harness::{Server, Setup};
 
 /// What verify says of a database of two rooms after `damage`; `{a}` and `{b}` are the rooms' ids as blobs.
@@ -28,6 +28,16 @@ async fn what_is_sound_is_said_to_be() {
     let told = cli(&setup, &["verify"]).await.ok();
     assert!(told.contains("all sound: 1 users, 3 chats, 66 events (60 messages)"), "{told}");
     assert_eq!(digest(&told).len(), 64);
+}
+
+#[tokio::test]
+async fn long_logs_are_read_to_their_ends_though_the_store_has_one_reader() {
+    let setup = Setup::new().set("store.readers", "1");
+    filled(&setup, 12, 1_100).await;
+    let told = cli(&setup, &["verify"]).await.ok();
+    assert!(told.contains("12 chats"), "{told}");
+    let (_, exported) = exported(&setup, "all.zst").await;
+    assert_eq!(exported, digest(&told));
 }
 
 #[tokio::test]
