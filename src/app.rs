@@ -1,6 +1,9 @@
 //! The server's parts, put together once at start and shared by every request and socket.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     auth::{password::Passwords, token::Tokens},
@@ -8,7 +11,7 @@ use crate::{
     config::Config,
     http::{answers::Answers, limits::Limiters},
     metrics::Metrics,
-    ws::Sockets,
+    ws::engine::{Engine, Needs},
 };
 
 pub struct App {
@@ -16,10 +19,42 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub chat: Arc<Chat>,
     pub passwords: Arc<Passwords>,
-    pub tokens: Tokens,
-    pub limiters: Limiters,
+    pub tokens: Arc<Tokens>,
+    pub limiters: Arc<Limiters>,
     pub answers: Answers,
-    pub sockets: Sockets,
+    pub sockets: Arc<Engine>,
     /// Set when the server is asked to stop: new work is refused with 503, and `/readyz` says no.
     pub draining: AtomicBool,
+}
+
+impl App {
+    /// Within a runtime, where the engine of the sockets starts. Tokens are signed with `key`.
+    pub fn start(
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+        chat: Arc<Chat>,
+        passwords: Arc<Passwords>,
+        key: &[u8],
+    ) -> io::Result<Arc<Self>> {
+        let tokens = Arc::new(Tokens::new(key, config.auth.algorithm, config.auth.access_token_minutes));
+        let limiters = Arc::new(Limiters::new(&config, metrics.clone()));
+        let sockets = Engine::start(Needs {
+            config: config.clone(),
+            metrics: metrics.clone(),
+            chat: chat.clone(),
+            tokens: tokens.clone(),
+            limiters: limiters.clone(),
+        })?;
+        Ok(Arc::new(Self {
+            answers: Answers::new(&config.limits, metrics.clone()),
+            draining: AtomicBool::new(false),
+            config,
+            metrics,
+            chat,
+            passwords,
+            tokens,
+            limiters,
+            sockets,
+        }))
+    }
 }

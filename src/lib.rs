@@ -15,8 +15,8 @@
 //! | [`transfer`] | moving everything: `export`, `import`, `verify`, and adopting the original server's database |
 //! | [`http`] | from bytes to a granted request and back: `routes` is the one table, `pipeline` runs a request through it |
 //! | [`api`] | what each route does, one file per resource; `api::docs` tells programs about them all, `api::ui` serves `src/ui`, the web client |
-//! | [`ws`] | sockets: the upgrade, frames, cursors, pings |
 //! | [`app`] | the parts, put together once and shared by all of the above |
+//! | [`ws`] | the engine of the sockets: the upgrade, frames, cursors, pings |
 //! | [`chat`] | the domain: rooms, users, logins, presence. Knows neither HTTP nor sockets |
 //! | [`auth`] | passwords and tokens: mechanisms that know no users |
 //! | [`store`] | where everything that must survive lives: a contract, with SQLite and MongoDB |
@@ -46,8 +46,8 @@
 //! # The way of a connection
 //!
 //! `GET /ws` → the same pipeline as any request → 101 → the upgraded connection is taken back to its bare socket, and
-//! nothing of the request or of the HTTP library stays → the connection's task reads frames and follows its cursors: from
-//! the ring while it keeps up, from the store when it has fallen behind.
+//! nothing of the request or of the HTTP library stays → the connection rests in a poller of the engine ([`ws`]), which reads
+//! frames and follows its cursors: from the ring while it keeps up, from the store when it has fallen behind.
 //!
 //! # Many machines
 //!

@@ -13,10 +13,22 @@ use crate::types::{RoomId, Seq, UserId};
 
 /// A burst ends with the event that makes it so long.
 const BURST_BYTES: usize = 64 * 1024;
+/// Room is made for this part of the subscribers there are, where it is full.
+const GROWTH: usize = 8;
 
 pub(super) struct Subscription {
     pub subscriber: Arc<dyn Subscriber>,
     pub slot: u32,
+    /// Some bits of the user's id: who goes is found without a look at every subscriber.
+    tag: u32,
+}
+
+fn tag(user: UserId) -> u32 {
+    user.0
+        .as_bytes()
+        .rchunks_exact(4)
+        .next()
+        .map_or(0, |bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()))
 }
 
 /// - `ring` ends with the head of the log, and holds nothing that is not durable.
@@ -39,27 +51,33 @@ impl FanOut {
         self.subscribers.is_empty()
     }
 
-    pub fn add(&mut self, subscriber: Arc<dyn Subscriber>, slot: u32) -> usize {
+    pub fn add(&mut self, subscriber: Arc<dyn Subscriber>, slot: u32) -> u32 {
         if self.is_idle() {
             // What came while nobody followed is nobody's.
             self.handed_out = self.ring.head();
         }
-        self.subscribers.insert(Subscription { subscriber, slot })
+        if self.subscribers.len() == self.subscribers.capacity() {
+            // Doubling would leave a quarter of the memory empty.
+            self.subscribers.reserve_exact((self.subscribers.len() / GROWTH).max(1));
+        }
+        let tag = tag(subscriber.user());
+        self.subscribers.insert(Subscription { subscriber, slot, tag }) as u32
     }
 
     /// `false`: the subscription is gone, and its key may be another's now.
-    pub fn remove(&mut self, key: usize, subscriber: SubscriberId, slot: u32) -> bool {
+    pub fn remove(&mut self, key: u32, subscriber: SubscriberId, slot: u32) -> bool {
         let is_mine = |s: &Subscription| s.slot == slot && s.subscriber.id() == subscriber;
-        let mine = self.subscribers.get(key).is_some_and(is_mine);
+        let mine = self.subscribers.get(key as usize).is_some_and(is_mine);
         if mine {
-            self.subscribers.remove(key);
+            self.subscribers.remove(key as usize);
         }
         mine
     }
 
     pub fn remove_user(&mut self, user: UserId) -> Vec<Subscription> {
-        let keys: Vec<usize> =
-            self.subscribers.iter().filter(|(_, s)| s.subscriber.user() == user).map(|(key, _)| key).collect();
+        let tag = tag(user);
+        let is_theirs = |s: &Subscription| s.tag == tag && s.subscriber.user() == user;
+        let keys: Vec<usize> = self.subscribers.iter().filter(|(_, s)| is_theirs(s)).map(|(key, _)| key).collect();
         keys.into_iter().map(|key| self.subscribers.remove(key)).collect()
     }
 

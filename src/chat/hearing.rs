@@ -162,7 +162,10 @@ impl Chat {
     /// A read mark is told to the reader's own sockets, and to the other person of a private room.
     fn tell_read(&self, room: RoomId, user: UserId, seq: Seq) {
         let Some(room) = self.rooms.in_memory(room) else { return };
-        let Some(username) = room.username_of(user) else { return };
+        let connections = self.online.connections_of(user);
+        // Where they are many, the reader is named by their own sockets, who alone are told.
+        let name = || Some(connections.first()?.username().clone());
+        let Some(username) = room.name_of(user).or_else(name) else { return };
         let read = Said::Read { chat_id: room.id, username: &username, read_seq: seq };
         self.notice(user, &read, false);
         if room.kind == RoomKind::Private {
@@ -174,8 +177,8 @@ impl Chat {
 
     fn tell_typing(&self, room: RoomId, user: UserId) {
         let Some(room) = self.rooms.in_memory(room) else { return };
-        let small = room.member_count() <= self.config.presence.names_up_to;
-        if let Some(username) = room.username_of(user).filter(|_| small) {
+        // Where they are many, nobody is told.
+        if let Some(username) = room.name_of(user) {
             let frame = Frame::json(&Said::Typing { chat_id: room.id, username: &username });
             room.notify(&frame, Some(user));
         }
@@ -315,6 +318,9 @@ mod tests {
         }
         fn user(&self) -> UserId {
             self.user
+        }
+        fn username(&self) -> &Arc<str> {
+            unreachable!("nobody asks")
         }
         fn session(&self) -> SessionId {
             self.session

@@ -1,6 +1,6 @@
 //! The domain: rooms, who is in them, what was said. It knows neither HTTP nor sockets.
 //!
-//! - `room.rs` is a room: its log's live end, its members and who follows it; `ring.rs` keeps its recent frames,
+//! - `room.rs` is a room: its log's live end, its members (`members.rs`) and who follows it; `ring.rs` keeps its recent frames,
 //!   `fan_out.rs` and `hand_out.rs` offer them to each `subscriber.rs`, and `writer.rs` is the one writer that makes its log grow: `work.rs` is what it is asked, `rules.rs` what it allows, `encode.rs`
 //!   what it writes, `away.rs` whether the store is known to be away.
 //! - `rooms.rs` is the table of the rooms in memory.
@@ -20,6 +20,7 @@ mod fan_out;
 mod hand_out;
 mod hearing;
 mod inbox;
+mod members;
 pub mod online;
 pub mod presence;
 pub mod ring;

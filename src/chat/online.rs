@@ -21,22 +21,118 @@ use crate::{
 
 const SHARDS: usize = 64;
 
+/// Somebody who is connected, was a moment ago, or is on another node.
 /// - `connections` is what the user has open here; empty while a handshake is under way, while they still count as online
 ///   (`presence.ttl_secs`), or while they are online on another node.
 /// - `coming` is how many handshakes have a place already.
 /// - `shown` is what the people here were told last, `told` what the other nodes were.
 #[derive(Default)]
 struct Entry {
-    connections: Vec<Arc<dyn Subscriber>>,
-    coming: usize,
+    connections: Connections,
+    away: Option<Box<Away>>,
+    coming: u32,
     /// Counted in the metric: they have or lately had a connection here.
     counted: bool,
+    shown: bool,
+    told: bool,
+}
+
+/// Nearly everybody has one, which then takes no memory of its own.
+enum Connections {
+    One(Arc<dyn Subscriber>),
+    Others(Option<Box<Several>>),
+}
+
+struct Several {
+    by_id: HashMap<u64, Arc<dyn Subscriber>>,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Connections::Others(None)
+    }
+}
+
+impl Connections {
+    fn len(&self) -> usize {
+        match self {
+            Connections::One(_) => 1,
+            Connections::Others(others) => others.as_ref().map_or(0, |others| others.by_id.len()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn add(&mut self, connection: Arc<dyn Subscriber>) {
+        *self = match std::mem::take(self) {
+            Connections::Others(None) => Connections::One(connection),
+            Connections::One(one) => {
+                let both = [one, connection].map(|connection| (connection.id().0, connection));
+                Connections::Others(Some(Box::new(Several { by_id: both.into() })))
+            }
+            Connections::Others(Some(mut others)) => {
+                others.by_id.insert(connection.id().0, connection);
+                Connections::Others(Some(others))
+            }
+        };
+    }
+
+    fn remove(&mut self, id: SubscriberId) {
+        match self {
+            Connections::One(one) if one.id() == id => *self = Connections::default(),
+            Connections::One(_) | Connections::Others(None) => {}
+            Connections::Others(Some(others)) => {
+                others.by_id.remove(&id.0);
+                if others.by_id.is_empty() {
+                    *self = Connections::default();
+                }
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Subscriber>> {
+        match self {
+            Connections::One(one) => vec![one.clone()],
+            Connections::Others(others) => others.iter().flat_map(|others| others.by_id.values().cloned()).collect(),
+        }
+    }
+}
+
+/// What there is to know of those who are not simply connected here.
+#[derive(Default)]
+struct Away {
     left_at: Option<Instant>,
+    /// The other nodes that have them.
     elsewhere: Vec<NodeId>,
     /// When the last other node that had them fell silent.
     missed_at: Option<Instant>,
-    shown: bool,
-    told: bool,
+}
+
+impl Entry {
+    fn away(&mut self) -> &mut Away {
+        self.away.get_or_insert_default()
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.away.as_ref().is_some_and(|away| !away.elsewhere.is_empty())
+    }
+
+    /// They are on that node no more; gives whether they were.
+    fn leave_node(&mut self, node: NodeId) -> bool {
+        let Some(away) = &mut self.away else { return false };
+        let before = away.elsewhere.len();
+        away.elsewhere.retain(|other| *other != node);
+        away.elsewhere.len() < before
+    }
+
+    /// Forgets what matters no more to somebody who is connected here.
+    fn rest(&mut self) {
+        if !self.connections.is_empty() {
+            self.away.take_if(|away| away.elsewhere.is_empty());
+        }
+    }
 }
 
 pub struct Online {
@@ -122,7 +218,7 @@ impl Online {
             entry.counted = true;
             self.metrics.users_online.inc();
         }
-        if entry.connections.len() + entry.coming >= self.per_user {
+        if entry.connections.len() + entry.coming as usize >= self.per_user {
             self.metrics.bound_hit("sockets.connections_per_user");
             return false;
         }
@@ -141,16 +237,18 @@ impl Online {
         let mut shard = self.shard(user).lock();
         let Some(entry) = shard.get_mut(&user) else { return };
         entry.coming -= 1;
-        entry.connections.reserve_exact(1);
-        entry.connections.push(connection);
-        entry.left_at = None;
+        entry.connections.add(connection);
+        if let Some(away) = &mut entry.away {
+            away.left_at = None;
+        }
+        entry.rest();
         if self.presence && !(entry.shown && entry.told) {
             self.touched.lock().insert(user);
         }
     }
 
     pub fn remove(&self, user: UserId, connection: SubscriberId) {
-        self.leave(user, |entry| entry.connections.retain(|other| other.id() != connection));
+        self.leave(user, |entry| entry.connections.remove(connection));
     }
 
     fn leave(&self, user: UserId, change: impl FnOnce(&mut Entry)) {
@@ -161,7 +259,7 @@ impl Online {
             return;
         }
         if self.presence {
-            entry.left_at = Some(Instant::now());
+            entry.away().left_at = Some(Instant::now());
             self.touched.lock().insert(user);
         } else {
             shard.remove(&user);
@@ -170,7 +268,7 @@ impl Online {
     }
 
     pub fn connections_of(&self, user: UserId) -> Vec<Arc<dyn Subscriber>> {
-        self.shard(user).lock().get(&user).map(|entry| entry.connections.clone()).unwrap_or_default()
+        self.shard(user).lock().get(&user).map(|entry| entry.connections.all()).unwrap_or_default()
     }
 
     /// Somebody who has just gone still counts, for `presence.ttl_secs`.
@@ -197,8 +295,10 @@ impl Online {
             let mut shard = self.shard(user).lock();
             let Some(entry) = shard.get_mut(&user) else { continue };
             let connected = !entry.connections.is_empty();
-            let waits = !connected && (entry.coming > 0 || lately(entry.left_at));
-            let missed = entry.elsewhere.is_empty() && lately(entry.missed_at);
+            let elsewhere = entry.is_elsewhere();
+            let (left_at, missed_at) = entry.away.as_ref().map_or((None, None), |away| (away.left_at, away.missed_at));
+            let waits = !connected && (entry.coming > 0 || lately(left_at));
+            let missed = !elsewhere && lately(missed_at);
             if waits || missed {
                 self.touched.lock().insert(user);
             }
@@ -206,7 +306,7 @@ impl Online {
                 entry.told = connected;
                 turned.nodes.push((user, connected));
             }
-            let online = connected || !entry.elsewhere.is_empty();
+            let online = connected || elsewhere;
             if online != entry.shown && (online || !(waits || missed)) {
                 entry.shown = online;
                 turned.people.push(Turned { user, online });
@@ -216,6 +316,8 @@ impl Online {
             }
             if !online && !waits && !missed {
                 shard.remove(&user);
+            } else if !missed {
+                entry.rest();
             }
         }
         turned
@@ -279,19 +381,17 @@ impl Online {
         let mut shard = self.shard(user).lock();
         if !online {
             let Some(entry) = shard.get_mut(&user) else { return };
-            let before = entry.elsewhere.len();
-            entry.elsewhere.retain(|other| *other != node);
-            self.remote.fetch_sub(before - entry.elsewhere.len(), Relaxed);
+            self.remote.fetch_sub(usize::from(entry.leave_node(node)), Relaxed);
             self.touched.lock().insert(user);
             return;
         }
         if self.remote.load(Relaxed) >= self.most_remote {
             return self.metrics.bound_hit("cluster.remote_users");
         }
-        let entry = shard.entry(user).or_default();
-        entry.missed_at = None;
-        if !entry.elsewhere.contains(&node) {
-            entry.elsewhere.push(node);
+        let away = shard.entry(user).or_default().away();
+        away.missed_at = None;
+        if !away.elsewhere.contains(&node) {
+            away.elsewhere.push(node);
             self.remote.fetch_add(1, Relaxed);
             self.touched.lock().insert(user);
         }
@@ -302,14 +402,23 @@ impl Online {
         let now = Instant::now();
         for shard in &self.shards {
             for (user, entry) in shard.lock().iter_mut() {
-                let before = entry.elsewhere.len();
-                entry.elsewhere.retain(|other| *other != node);
-                if entry.elsewhere.len() < before {
+                if entry.leave_node(node) {
                     self.remote.fetch_sub(1, Relaxed);
-                    entry.missed_at = Some(now);
+                    entry.away().missed_at = Some(now);
                     self.touched.lock().insert(*user);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a user who is connected costs here, beside the map's own words.
+    #[test]
+    fn somebody_online_is_small() {
+        assert!(size_of::<(UserId, Entry)>() <= 48, "{}", size_of::<(UserId, Entry)>());
     }
 }

@@ -105,12 +105,13 @@ impl Chat {
             }
         }
         for (id, room) in by_room {
-            if self.is_large(&room) {
+            let Some(members) = room.names() else {
                 untold.counts.insert(id, room);
-            } else {
-                room.notify(&self.names_frame(&room, |user| turned.get(user).map(|online| here(*online))), None);
-                tokio::task::yield_now().await;
-            }
+                continue;
+            };
+            let show = |user: &UserId| turned.get(user).map(|online| here(*online));
+            room.notify(&self.names_frame(&room, &members, show), None);
+            tokio::task::yield_now().await;
         }
         failed.map_or(Ok(()), Err)
     }
@@ -142,19 +143,19 @@ impl Chat {
 
     /// Who is online now, for somebody who has just begun to follow the room.
     pub(crate) fn presence_of(&self, room: &Room) -> Frame {
-        if self.is_large(room) {
-            self.count_frame(room, Instant::now())
-        } else {
-            self.names_frame(room, |user| self.online.is_online(*user).then_some(Here::Online))
+        let online = |user: &UserId| self.online.is_online(*user).then_some(Here::Online);
+        match room.names() {
+            Some(members) => self.names_frame(room, &members, online),
+            None => self.count_frame(room, Instant::now()),
         }
     }
 
-    fn is_large(&self, room: &Room) -> bool {
-        room.member_count() > self.config.presence.names_up_to
-    }
-
-    fn names_frame(&self, room: &Room, show: impl Fn(&UserId) -> Option<Here>) -> Frame {
-        let members = room.members_now();
+    fn names_frame(
+        &self,
+        room: &Room,
+        members: &[(UserId, Arc<str>)],
+        show: impl Fn(&UserId) -> Option<Here>,
+    ) -> Frame {
         let online = members.iter().filter(|(user, _)| self.online.is_online(*user)).count();
         let users: BTreeMap<&str, Here> =
             members.iter().filter_map(|(user, name)| Some((&**name, show(user)?))).collect();

@@ -3,11 +3,7 @@
 //! It knows no sockets: it hands each [`Subscriber`] what is new, and a subscriber that cannot take it comes back and
 //! reads from its cursor. `writer.rs` is the only one to make the log grow.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,6 +12,7 @@ use super::{
     ChatError, Result,
     fan_out::{FanOut, Subscription},
     inbox::Inbox,
+    members::Members,
     ring::{Ring, RingBudget},
     subscriber::{Subscriber, SubscriberId},
     work::{News, Pending},
@@ -26,18 +23,12 @@ use crate::{
         fold::{Head, Standing, Stretch},
     },
     protocol::Frame,
-    store::{MemberRecord, RoomRecord},
+    store::RoomRecord,
     types::{Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
 /// Batches that may be durable and not told of before the next one waits.
 const MOST_NEWS: usize = 4;
-
-#[derive(Debug, Clone)]
-pub struct Membership {
-    pub username: Arc<str>,
-    pub role: RoomRole,
-}
 
 /// The end of the log as it is known here. Changes only by [`Live::take_in`].
 #[derive(Clone, Copy)]
@@ -67,7 +58,7 @@ pub(super) struct Desk {
 pub(super) struct Live {
     pub end: End,
     pub name: Option<String>,
-    pub members: HashMap<UserId, Membership>,
+    pub members: Members,
     pub desk: Desk,
     pub inbox: Inbox,
     pub fan_out: FanOut,
@@ -91,7 +82,7 @@ pub struct Room {
 
 /// Where a new subscription stands.
 pub struct Joined {
-    pub key: usize,
+    pub key: u32,
     pub head: Seq,
 }
 
@@ -104,11 +95,7 @@ pub enum Pull {
 }
 
 impl Room {
-    pub(super) fn new(record: RoomRecord, members: Vec<MemberRecord>, budget: Arc<RingBudget>) -> Self {
-        let members = members
-            .into_iter()
-            .map(|m| (m.user_id, Membership { username: m.username.into(), role: m.role }))
-            .collect();
+    pub(super) fn new(record: RoomRecord, members: Members, budget: Arc<RingBudget>) -> Self {
         let live = Live {
             end: End { head: record.head_seq, messages: record.messages, last_sent_at: record.active_at },
             name: record.name,
@@ -132,7 +119,7 @@ impl Room {
     }
 
     pub fn role_of(&self, user: UserId) -> Option<RoomRole> {
-        self.live.lock().members.get(&user).map(|member| member.role)
+        self.live.lock().members.role_of(&user)
     }
 
     /// The seq of the latest durable event.
@@ -154,9 +141,9 @@ impl Room {
         !self.live.lock().fan_out.is_idle()
     }
 
-    /// Members' ids and names; large rooms give many.
-    pub(super) fn members_now(&self) -> Vec<(UserId, Arc<str>)> {
-        self.live.lock().members.iter().map(|(id, member)| (*id, member.username.clone())).collect()
+    /// Members' ids and names; `None` where they are many (`presence.names_up_to`).
+    pub(super) fn names(&self) -> Option<Vec<(UserId, Arc<str>)>> {
+        self.live.lock().members.names()
     }
 
     /// When the members online were counted last, and how many they were.
@@ -169,7 +156,7 @@ impl Room {
     }
 
     pub(super) fn member_ids(&self) -> Vec<UserId> {
-        self.live.lock().members.keys().copied().collect()
+        self.live.lock().members.ids()
     }
 
     /// `true` once: from then on its members are told of it as they come.
@@ -177,8 +164,9 @@ impl Room {
         !std::mem::replace(&mut self.live.lock().met, true)
     }
 
-    pub(super) fn username_of(&self, user: UserId) -> Option<Arc<str>> {
-        self.live.lock().members.get(&user).map(|member| member.username.clone())
+    /// `None` where they are no member, or there are many.
+    pub(super) fn name_of(&self, user: UserId) -> Option<Arc<str>> {
+        self.live.lock().members.name_of(&user)
     }
 
     /// Nobody follows it, nobody writes, and nobody has asked for it for `secs`.
@@ -194,7 +182,7 @@ impl Room {
     /// Follows the log from now on: every event after the returned head will be offered. Refuses who is not a member.
     pub fn subscribe(&self, subscriber: Arc<dyn Subscriber>, slot: u32) -> Result<Joined> {
         let mut live = self.live.lock();
-        if !live.members.contains_key(&subscriber.user()) {
+        if !live.members.contains(&subscriber.user()) {
             return Err(ChatError::NoSuchRoom);
         }
         let key = live.fan_out.add(subscriber, slot);
@@ -202,7 +190,7 @@ impl Room {
     }
 
     /// Does nothing where the room dropped the subscription before, and `key` is another's now.
-    pub fn unsubscribe(&self, key: usize, subscriber: SubscriberId, slot: u32) {
+    pub fn unsubscribe(&self, key: u32, subscriber: SubscriberId, slot: u32) {
         let mut live = self.live.lock();
         if live.fan_out.remove(key, subscriber, slot) {
             live.used = Instant::now();
@@ -297,10 +285,9 @@ impl Live {
     /// Gives the subscriptions of somebody who is gone.
     fn stand(&mut self, user: UserId, standing: Standing) -> Vec<Subscription> {
         if let Some(joining) = &standing.joined {
-            let (username, role) = (joining.username.clone(), standing.role_or(joining));
-            self.members.insert(user, Membership { username, role });
-        } else if let (Some(member), Some(role)) = (self.members.get_mut(&user), standing.role) {
-            member.role = role;
+            self.members.insert(user, &joining.username, standing.role_or(joining));
+        } else if let Some(role) = standing.role {
+            self.members.set_role(&user, role);
         }
         if !standing.gone {
             return Vec::new();

@@ -16,11 +16,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::{Chat, ChatError, Result, ring::RingBudget, room::Room};
+use super::{Chat, ChatError, Result, members::Members, ring::RingBudget, room::Room};
 use crate::{
     config::Config,
     metrics::Metrics,
-    types::{RoomId, Seq},
+    types::{RoomId, RoomKind, Seq},
 };
 
 const SHARDS: usize = 64;
@@ -179,12 +179,15 @@ impl Chat {
     async fn load_room(&self, id: RoomId) -> Result<Arc<Room>> {
         let record = self.store.room(id).await?.ok_or(ChatError::NoSuchRoom)?;
         let head = record.head_seq;
-        let mut members = Vec::new();
+        // Two always know each other.
+        let private = record.kind == RoomKind::Private;
+        let named_up_to = if private { usize::MAX } else { self.config.presence.names_up_to };
+        let (mut members, mut after) = (Members::new(named_up_to), None);
         loop {
-            let after = members.last().map(|member: &crate::store::MemberRecord| member.user_id);
             let page = self.store.members(id, after, MEMBERS_PAGE).await?;
+            after = page.last().map(|member| member.user_id);
             let last = page.len() < MEMBERS_PAGE;
-            members.extend(page);
+            page.into_iter().for_each(|member| members.insert(member.user_id, &member.username.into(), member.role));
             if last {
                 break;
             }

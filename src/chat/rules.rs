@@ -13,12 +13,8 @@ const OUTSIDER: ChatError = ChatError::Forbidden("Insufficient permissions");
 
 /// Whether the room, as it is now, allows it. A private room's two members are never changed.
 pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: &Chat) -> Result<()> {
-    let Some(mine) = live.members.get(&by.user).map(|member| member.role) else { return Err(OUTSIDER) };
-    let role_of = |user: &UserId| live.members.get(user).map(|member| member.role);
-    let last_owner = |user: &UserId| {
-        role_of(user) == Some(RoomRole::Owner)
-            && live.members.values().filter(|member| member.role == RoomRole::Owner).count() == 1
-    };
+    let Some(mine) = live.members.role_of(&by.user) else { return Err(OUTSIDER) };
+    let role_of = |user: &UserId| live.members.role_of(user);
     if kind == RoomKind::Private && !matches!(work, Work::Post { .. }) {
         return Err(ChatError::Conflict("A private chat keeps its two members and has no name; make a group instead."));
     }
@@ -47,7 +43,7 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
             Some(theirs) if mine == RoomRole::Moderator && (theirs.may_moderate() || role.may_moderate()) => {
                 Err(ChatError::Forbidden("Only an owner changes who is owner or moderator."))
             }
-            Some(_) if *role != RoomRole::Owner && last_owner(user) => {
+            Some(_) if *role != RoomRole::Owner && live.members.is_last_owner(user) => {
                 Err(ChatError::Conflict("They are the last owner; make somebody else owner first."))
             }
             Some(_) => Ok(()),
@@ -60,7 +56,7 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
                     || mine == RoomRole::Owner
                     || (mine == RoomRole::Moderator && !theirs.may_moderate()) =>
             {
-                if last_owner(user) && live.members.len() > 1 {
+                if live.members.is_last_owner(user) && live.members.len() > 1 {
                     return Err(ChatError::Conflict("They are the last owner; make somebody else owner first."));
                 }
                 Ok(())

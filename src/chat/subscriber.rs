@@ -1,5 +1,7 @@
 //! Somebody's connection, as rooms see it, and what they offer it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
 pub trait Subscriber: Send + Sync {
     fn id(&self) -> SubscriberId;
     fn user(&self) -> UserId;
+    fn username(&self) -> &Arc<str>;
     fn session(&self) -> SessionId;
     /// The room's log grew. `slot` is the subscriber's own name for the subscription; by now it may be another room's.
     fn offer(&self, slot: u32, burst: &Burst);

@@ -142,7 +142,7 @@ struct Reader {
     room: Arc<Room>,
     user: UserId,
     /// The room's name for it.
-    key: OnceLock<usize>,
+    key: OnceLock<u32>,
     read: watch::Sender<Read>,
     trouble: Mutex<Option<Trouble>>,
 }
@@ -172,6 +172,10 @@ impl Subscriber for Reader {
 
     fn user(&self) -> UserId {
         self.user
+    }
+
+    fn username(&self) -> &Arc<str> {
+        unreachable!("nobody asks")
     }
 
     fn session(&self) -> SessionId {

@@ -5,13 +5,13 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::Duration,
 };
 
 use natter::{
     app::App,
-    auth::{password::Passwords, token::Tokens},
+    auth::password::Passwords,
     bus::{Bus, local::LocalBus, nats::NatsBus},
     chat::Chat,
     config::{self, Config, load::Loaded},
@@ -19,13 +19,11 @@ use natter::{
         self, Operator,
         socket::{self, Control},
     },
-    http::{answers::Answers, limits::Limiters},
     logging,
     metrics::Metrics,
     server::{self, Server},
     store::Store,
     transfer::import,
-    ws::Sockets,
 };
 use tokio::{
     net::TcpListener,
@@ -132,17 +130,9 @@ pub async fn start(config: Config) -> Result<Serving, String> {
         import::refuse_unfinished(store.as_ref()).await?;
     }
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
-    let app = Arc::new(App {
-        tokens: Tokens::new(&key.bytes, config.auth.algorithm, config.auth.access_token_minutes),
-        limiters: Limiters::new(&config, metrics.clone()),
-        answers: Answers::new(&config.limits, metrics.clone()),
-        sockets: Sockets::new(&config, metrics.clone()),
-        draining: AtomicBool::new(false),
-        passwords: passwords.clone(),
-        chat: chat.clone(),
-        metrics,
-        config,
-    });
+    let app = App::start(config, metrics, chat.clone(), passwords.clone(), &key.bytes).map_err(|error| {
+        format!("The sockets cannot be looked after: {error}. Check the limit on open files (ulimit -n).")
+    })?;
     let operator = Arc::new(Operator { chat, store: store.clone(), passwords });
     // Where the store is shared, the command line works on it directly.
     let control = match &place {

@@ -110,11 +110,11 @@ pub const ROUTES: &[Route] = &[
         "/chat/{chat_id}/members/{username}",
         Member(REST, Read, NotTold, |a, g, r| Box::pin(members::remove(a, g, r))),
     ),
-    route(Method::GET, "/ws", SignedIn(SOCKET, |a, c, r| Box::pin(upgrade::all_rooms(a, c, r)))),
+    route(Method::GET, "/ws", SignedIn(SOCKET, |a, c, r| Box::pin(async { upgrade::all_rooms(&a.sockets, c, r) }))),
     route(
         Method::GET,
         "/ws/chat/{chat_id}",
-        Member(SOCKET, Read, NotTold, |a, g, r| Box::pin(upgrade::one_room(a, g, r))),
+        Member(SOCKET, Read, NotTold, |a, g, r| Box::pin(upgrade::one_room(&a.sockets, g.caller, g.room, r))),
     ),
     route(Method::GET, "/healthz", Probe(|a, r| Box::pin(service::healthz(a, r)))),
     route(Method::GET, "/readyz", Probe(|a, r| Box::pin(service::readyz(a, r)))),

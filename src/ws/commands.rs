@@ -1,12 +1,12 @@
 //! What comes of a client's frames.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use serde_json::value::RawValue;
 
 use super::{
     close::Close,
-    connection::{Connection, Mode},
+    connection::{Connection, Mode, unix_secs},
     frames::{self, BadFrame, Command},
     reader::Heard,
     refusal::Refusal,
@@ -26,7 +26,7 @@ use crate::{
 /// Before anything else: is the login still good now that this connection can be found to be revoked, and the welcome.
 /// `false`: the connection is closing.
 pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connection_id: &str) -> bool {
-    let app = &connection.app;
+    let shared = connection.shared();
     if !still_good(connection, caller).await {
         return false;
     }
@@ -34,8 +34,8 @@ pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connect
         connection.greet(None);
         return true;
     }
-    let (limits, sockets) = (&app.config.limits, &app.config.sockets);
-    let expires_at = connection.state().expires_at;
+    let (limits, sockets) = (&shared.config.limits, &shared.config.sockets);
+    let expires_at = i64::from(connection.state().expires_at);
     connection.greet(Some(&Frame::json(&Said::Welcome {
         user_id: connection.user,
         username: &connection.username,
@@ -55,7 +55,7 @@ pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connect
 
 /// A hint that ended the login before this connection could hear it is made up for. `false`: the connection is closing.
 async fn still_good(connection: &Connection, caller: &Caller) -> bool {
-    match connection.app.chat.validate_again(caller).await {
+    match connection.shared().chat.validate_again(caller).await {
         Ok(()) => true,
         Err(ChatError::InvalidToken) => {
             connection.close(Close::LoginEnded);
@@ -70,13 +70,13 @@ async fn still_good(connection: &Connection, caller: &Caller) -> bool {
 
 /// Serves what a read gave, in order, then closes where the client said so or broke the protocol.
 pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
-    let limits = &connection.app.config.limits;
+    let limits = &connection.shared().config.limits;
     for text in heard.texts {
         if connection.state().is_over() {
             return;
         }
         if json_depth::exceeded_at(text.as_bytes(), limits.json_depth).is_some() {
-            connection.app.metrics.bound_hit("limits.json_depth");
+            connection.shared().metrics.bound_hit("limits.json_depth");
             let detail = format!("The frame nests more than {} levels deep (limits.json_depth).", limits.json_depth);
             let refusal = Refusal { code: "bad_frame", detail, retry_after: None };
             if connection.mode == Mode::AllRooms {
@@ -88,7 +88,7 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
         }
         let going_on = match connection.mode {
             Mode::AllRooms => all_rooms(&connection, &text).await,
-            Mode::OneRoom(room) => one_room(&connection, room, &text),
+            Mode::OneRoom => one_room(&connection, &text),
         };
         if !going_on {
             return;
@@ -100,7 +100,7 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
         Some(Close::Asked(_)) => connection.close_asked(heard.answers),
         Some(why) => {
             if why == Close::TooBig {
-                connection.app.metrics.bound_hit("sockets.frame_bytes");
+                connection.shared().metrics.bound_hit("sockets.frame_bytes");
             }
             connection.close(why);
         }
@@ -109,21 +109,21 @@ pub(super) async fn serve(connection: Arc<Connection>, heard: Heard) {
 
 /// Serves a text that needs nothing to be waited for: a post, to a room that is in memory. `false`: [`serve`] must see to it.
 pub(super) fn serve_at_once(connection: &Arc<Connection>, text: &str) -> bool {
-    let app = &connection.app;
+    let shared = connection.shared();
     if connection.state().is_over() {
         return true;
     }
-    if json_depth::exceeded_at(text.as_bytes(), app.config.limits.json_depth).is_some() {
+    if json_depth::exceeded_at(text.as_bytes(), shared.config.limits.json_depth).is_some() {
         return false;
     }
-    if let Mode::OneRoom(room) = connection.mode {
-        one_room(connection, room, text);
+    if connection.mode == Mode::OneRoom {
+        one_room(connection, text);
         return true;
     }
     let Some(asked) = frames::parse_post(text) else { return false };
     let Some(id) = RoomId::parse(&asked.chat_id) else { return false };
     let followed = connection.state().outbox.room(id).cloned();
-    let room = followed.or_else(|| app.chat.rooms.in_memory(id));
+    let room = followed.or_else(|| shared.chat.rooms.in_memory(id));
     let Some(room) = room.filter(|room| room.role_of(connection.user).is_some()) else { return false };
     let client_id = asked.client_id.map(|id| Arc::from(id.0));
     post_in(connection, asked.req, &room, asked.content, client_id);
@@ -132,16 +132,16 @@ pub(super) fn serve_at_once(connection: &Arc<Connection>, text: &str) -> bool {
 
 /// `false`: these frames are more than `limits.frames_per_sec` allows.
 pub(super) fn admit(connection: &Connection, frames: u32) -> bool {
-    let app = &connection.app;
-    app.metrics.frames_received.inc_by(frames.into());
-    let limits = &app.config.limits;
+    let shared = connection.shared();
+    shared.metrics.frames_received.inc_by(frames.into());
+    let limits = &shared.config.limits;
     if limits.rates == crate::config::Rates::Off {
         return true;
     }
-    let now = app.sockets.now();
+    let now = shared.now();
     let admitted = connection.state().frames.admit(frames, now, limits.frames_per_sec, limits.frames_burst);
     if !admitted {
-        app.metrics.bound_hit("limits.frames_per_sec");
+        shared.metrics.bound_hit("limits.frames_per_sec");
     }
     admitted
 }
@@ -167,16 +167,16 @@ fn count_bad_frame(connection: &Arc<Connection>, reason: &str) -> bool {
         state.bad_frames += 1;
         state.bad_frames
     };
-    if bad < connection.app.config.sockets.bad_frames {
+    if bad < connection.shared().config.sockets.bad_frames {
         return true;
     }
-    connection.app.metrics.bound_hit("sockets.bad_frames");
+    connection.shared().metrics.bound_hit("sockets.bad_frames");
     connection.close_with(Close::BadFrames, reason);
     false
 }
 
 async fn carry_out(connection: &Arc<Connection>, req: Option<&RawValue>, command: Command) -> Result<(), Refusal> {
-    let chat = &connection.app.chat;
+    let chat = &connection.shared().chat;
     match command {
         Command::Ping => connection.send(&Said::Pong { req }),
         Command::Auth { token } => return authenticate(connection, req, &token).await,
@@ -221,9 +221,9 @@ async fn room_of(connection: &Connection, id: &str) -> Result<Arc<Room>, ChatErr
     let followed = connection.state().outbox.room(id).cloned();
     let room = match followed {
         Some(room) => room,
-        None => connection.app.chat.find_room(id).await?,
+        None => connection.shared().chat.find_room(id).await?,
     };
-    connection.app.chat.make_sure(&room, connection.user, None).await;
+    connection.shared().chat.make_sure(&room, connection.user, None).await;
     if room.role_of(connection.user).is_none() {
         return Err(ChatError::NoSuchRoom);
     }
@@ -232,36 +232,36 @@ async fn room_of(connection: &Connection, id: &str) -> Result<Arc<Room>, ChatErr
 
 /// One `typing` in `presence.typing_millis` is passed on, for each room.
 fn typing(connection: &Connection, room: &Arc<Room>) {
-    let app = &connection.app;
-    let now = app.sockets.now_millis();
+    let shared = connection.shared();
+    let now = shared.now_millis();
     let due = {
         let mut state = connection.state();
         let slot = state.outbox.slot_of(room.id);
         match slot.and_then(|slot| state.outbox.get(slot)) {
             Some(subscription) => {
-                let last = subscription.typed_at.replace(now);
-                last.is_none_or(|last| u64::from(now.wrapping_sub(last)) >= app.config.presence.typing_millis)
+                let last = subscription.typed_at.replace(NonZeroU32::new(now).unwrap_or(NonZeroU32::MAX));
+                last.is_none_or(|last| u64::from(now.wrapping_sub(last.get())) >= shared.config.presence.typing_millis)
             }
             None => false,
         }
     };
     if due {
-        app.chat.typing(room, connection.user);
+        shared.chat.typing(room, connection.user);
     }
 }
 
 async fn authenticate(connection: &Arc<Connection>, req: Option<&RawValue>, token: &str) -> Result<(), Refusal> {
-    let app = &connection.app;
+    let shared = connection.shared();
     let refusal = |code, detail: &str| Refusal { code, detail: detail.to_owned(), retry_after: None };
-    let claims = app.tokens.check(token).map_err(|error| refusal(error.code(), &error.to_string()))?;
-    let caller = app.chat.validate(&claims).await?;
+    let claims = shared.tokens.check(token).map_err(|error| refusal(error.code(), &error.to_string()))?;
+    let caller = shared.chat.validate(&claims).await?;
     if caller.user_id != connection.user {
         return Err(refusal("invalid_token", "This socket belongs to somebody else; open another for this token."));
     }
     {
         let mut state = connection.state();
         state.session = caller.session_id;
-        state.expires_at = caller.expires_at;
+        state.expires_at = unix_secs(caller.expires_at);
     }
     if !still_good(connection, &caller).await {
         return Ok(());
@@ -304,21 +304,21 @@ fn begin_post(connection: &Connection) -> bool {
         return false;
     }
     state.in_flight += 1;
-    let full = state.in_flight == connection.app.config.sockets.in_flight;
+    let full = state.in_flight as usize == connection.shared().config.sockets.in_flight;
     drop(state);
     if full {
-        connection.app.metrics.bound_hit("sockets.in_flight");
+        connection.shared().metrics.bound_hit("sockets.in_flight");
     }
     true
 }
 
 fn may_post(connection: &Connection, content: &str, client_id: Option<&str>) -> Result<(), Refusal> {
-    let app = &connection.app;
-    app.chat.check_post(content, client_id).map_err(|error| match connection.mode {
+    let shared = connection.shared();
+    shared.chat.check_post(content, client_id).map_err(|error| match connection.mode {
         Mode::AllRooms => error,
-        Mode::OneRoom(_) => error.naming_message(),
+        Mode::OneRoom => error.naming_message(),
     })?;
-    app.limiters.post(connection.user).map_err(|wait| Refusal {
+    shared.limiters.post(connection.user).map_err(|wait| Refusal {
         code: "rate_limited",
         detail: "You post faster than limits.posts_per_sec allows; send it again a little later.".into(),
         retry_after: Some(wait.secs),
@@ -327,13 +327,13 @@ fn may_post(connection: &Connection, content: &str, client_id: Option<&str>) -> 
 
 fn submit(connection: &Connection, room: &Arc<Room>, content: String, client_id: Option<Arc<str>>, reply: Reply) {
     let by = Actor { user: connection.user, username: connection.username.clone() };
-    connection.app.chat.submit(room, by, Work::Post { content, client_id }, reply);
+    connection.shared().chat.submit(room, by, Work::Post { content, client_id }, reply);
 }
 
 /// A post on a one-room socket: nothing is answered but the message itself. What is refused is counted; what could not
 /// be stored closes the socket, so that its client knows.
-fn one_room(connection: &Arc<Connection>, room: RoomId, text: &str) -> bool {
-    let room = connection.state().outbox.room(room).cloned();
+fn one_room(connection: &Arc<Connection>, text: &str) -> bool {
+    let room = connection.state().outbox.first_room().cloned();
     let Some(room) = room else { return false };
     let asked = frames::parse_one_room(text).map_err(Refusal::from).and_then(|(content, client_id)| {
         may_post(connection, &content, client_id.as_deref())?;

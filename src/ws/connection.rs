@@ -1,73 +1,86 @@
 //! A connection: a socket, what it follows, and how others reach it.
 //!
-//! At rest it is this struct, its socket and a small task (`task.rs`): no buffer, no parser, no channel, no timer. Whoever
-//! has something for it (a room's fan-out, a writer's answer, the wheel) takes its lock for a moment; a burst goes straight
-//! to the socket from there, and only a connection that is behind has its task woken.
+//! At rest it is this struct, its socket and a place in a poller (`poller.rs`): no task, no buffer, no parser, no channel, no timer.
+//! Whoever has something for it (a room's fan-out, a writer's answer, the timer) takes its lock for a moment; a burst goes straight
+//! to the socket from there, and only a connection that is behind is driven (`drive.rs`).
 
-use std::sync::{Arc, Weak};
+use std::{
+    io,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::AcqRel},
+    },
+};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::net::TcpStream;
 
 use super::{
-    Seat,
     close::Close,
     frame_rate::FrameRate,
-    outbox::{Outbox, Pumped, Subscription},
+    outbox::{Outbox, Pumped},
+    poller::Poller,
+    reader::Partial,
+    shared::{Seat, Shared},
+    subscriptions::Subscription,
+    wire::Wire,
 };
 use crate::{
-    app::App,
-    chat::{
-        Caller,
-        subscriber::{Burst, Subscriber, SubscriberId},
-    },
+    chat::{Caller, subscriber::SubscriberId},
     metrics::CloseCode,
     protocol::{self, Frame, Said},
     turn::{self, AtTheEnd},
-    types::{RoomId, SessionId, UserId},
+    types::{SessionId, UserId},
 };
 
-/// Writes to one connection at the end of a turn; the task goes on from there.
+/// Writes to one connection at the end of a turn; its poller goes on from there.
 const WRITES_AT_ONCE: usize = 4;
 
-/// What a socket follows: one room that is named in its path, or those it asks for.
+/// What a socket follows: the one room that is named in its path, or those it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     AllRooms,
-    OneRoom(RoomId),
+    OneRoom,
 }
 
+/// - `poller` and `place` are where it rests.
+/// - `woken`: it is in its poller's line.
 pub(crate) struct Connection {
-    pub(super) app: Arc<App>,
-    id: SubscriberId,
+    pub(super) id: SubscriberId,
     pub(super) user: UserId,
     pub(super) username: Arc<str>,
+    pub(super) wire: Wire,
+    pub(super) poller: Arc<Poller<Connection>>,
+    pub(super) place: u32,
     pub(super) mode: Mode,
-    pub(super) stream: TcpStream,
+    woken: AtomicBool,
     state: Mutex<State>,
-    pub(super) task: AtomicWaker,
-    me: Weak<Connection>,
-    _seat: Seat,
 }
 
 /// - `phase` only moves forward.
-/// - Times are seconds on the clock of `Sockets`.
+/// - Times are seconds on the clock of `Shared`, but for `expires_at`.
 pub(super) struct State {
     pub outbox: Outbox,
     pub session: SessionId,
-    pub expires_at: i64,
-    pub in_flight: usize,
-    pub bad_frames: u32,
-    pub frames: FrameRate,
-    pub phase: Phase,
+    /// In Unix seconds.
+    pub expires_at: u32,
     pub heard_at: u32,
     /// A ping went out then, and nothing has been heard since.
-    pinged_at: Option<u32>,
-    behind_since: Option<u32>,
-    /// The wheel looks at this connection every second.
-    watched: bool,
+    pub pinged_at: Option<NonZeroU32>,
+    pub behind_since: Option<NonZeroU32>,
+    pub frames: FrameRate,
+    pub in_flight: u32,
+    pub bad_frames: u32,
+    /// What the client stopped in the middle of.
+    pub partial: Option<Box<Partial>>,
+    pub phase: Phase,
+    /// The timer looks at it every second.
+    pub watched: bool,
+    /// There may be something to read.
+    pub readable: bool,
+    /// The client sends nothing more; what it sent may not be read yet.
+    pub hung_up: bool,
     /// Something the client asked is being done, and nothing more is read until it is.
     pub busy: bool,
     /// The client has asked for all of its user's rooms.
@@ -76,7 +89,7 @@ pub(super) struct State {
     pub greeted: bool,
     /// It is written to at the end of a turn.
     listed: bool,
-    /// The task reads nothing until answers have left.
+    /// Nothing is read until answers have left.
     pub paused: bool,
 }
 
@@ -115,38 +128,53 @@ pub(super) enum Phase {
 }
 
 impl Connection {
-    pub(super) fn new(app: Arc<App>, caller: &Caller, mode: Mode, stream: TcpStream, seat: Seat) -> Arc<Self> {
-        let now = app.sockets.now();
+    pub(super) fn new(
+        seat: Seat,
+        poller: Arc<Poller<Connection>>,
+        place: u32,
+        caller: &Caller,
+        mode: Mode,
+        wire: Wire,
+    ) -> Arc<Self> {
+        let now = poller.shared.now();
         let state = State {
             outbox: Outbox::default(),
             session: caller.session_id,
-            expires_at: caller.expires_at,
-            in_flight: 0,
-            bad_frames: 0,
-            frames: FrameRate::from(now),
-            phase: Phase::Open,
+            expires_at: unix_secs(caller.expires_at),
             heard_at: now,
             pinged_at: None,
             behind_since: None,
+            frames: FrameRate::from(now),
+            in_flight: 0,
+            bad_frames: 0,
+            partial: None,
+            phase: Phase::Open,
             watched: false,
+            // What came before its place was settled was told to nobody.
+            readable: true,
+            hung_up: false,
             busy: false,
             follows_all: false,
             greeted: false,
             listed: false,
             paused: false,
         };
-        Arc::new_cyclic(|me| Self {
-            me: me.clone(),
-            id: app.sockets.next_id(),
-            app,
+        seat.fill();
+        Arc::new(Self {
+            id: poller.shared.next_id(),
             user: caller.user_id,
             username: caller.username.clone(),
+            wire,
+            poller,
+            place,
             mode,
-            stream,
+            woken: AtomicBool::new(false),
             state: Mutex::new(state),
-            task: AtomicWaker::new(),
-            _seat: seat,
         })
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.poller.shared
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -154,11 +182,41 @@ impl Connection {
     }
 
     pub(super) fn only_messages(&self) -> bool {
-        matches!(self.mode, Mode::OneRoom(_))
+        self.mode == Mode::OneRoom
     }
 
+    /// Has it driven soon.
     pub(super) fn wake(&self) {
-        self.task.wake();
+        if !self.woken.swap(true, AcqRel) {
+            self.poller.wake(self.place);
+        }
+    }
+
+    /// Who wakes it from now on has it driven once more.
+    pub(super) fn is_driven(&self) {
+        self.woken.swap(false, AcqRel);
+    }
+
+    /// One write of what waits.
+    pub(super) fn pump(&self, state: &mut State) -> io::Result<Pumped> {
+        let shared = self.shared();
+        state.outbox.pump(&self.wire, self.only_messages(), shared.config.sockets.write_bytes, &shared.metrics)
+    }
+
+    /// Whether more may be read now, which is noted.
+    pub(super) fn may_read(&self) -> bool {
+        let sockets = &self.shared().config.sockets;
+        let mut state = self.state();
+        let may = match state.phase {
+            Phase::Open => {
+                (state.in_flight as usize) < sockets.in_flight && state.outbox.queued_bytes() < sockets.outbox_bytes
+            }
+            Phase::Draining => false,
+            // For the client's goodbye.
+            Phase::Closing { .. } | Phase::Dead { .. } => true,
+        };
+        state.paused = !may;
+        may
     }
 
     /// Puts the welcome, where there is one, before whatever has gathered, and lets that go.
@@ -174,7 +232,7 @@ impl Connection {
         self.wake();
     }
 
-    /// Puts an answer in line and has the task write it: answers that come together leave in one write.
+    /// Puts an answer in line and has it written soon: answers that come together leave in one write.
     pub(super) fn send(&self, said: &Said<'_>) {
         let mut state = self.state();
         if !state.is_over() {
@@ -211,12 +269,13 @@ impl Connection {
         self.write_soon();
     }
 
-    /// Has what waits written: at the end of the turn where there is one, else by the task.
-    fn write_soon(&self) {
+    /// Has what waits written: at the end of the turn where there is one, else by its poller.
+    pub(super) fn write_soon(&self) {
         if !turn::is_on() {
             return self.wake();
         }
-        if !std::mem::replace(&mut self.state().listed, true) && !turn::later(|| Some(self.me.upgrade()?)) {
+        let me = || self.poller.places.lock().at(self.place).filter(|there| there.id == self.id).cloned();
+        if !std::mem::replace(&mut self.state().listed, true) && !turn::later(|| Some(me()?)) {
             self.wake();
         }
     }
@@ -259,8 +318,8 @@ impl Connection {
     }
 
     fn begin_closing(&self, mut state: MutexGuard<'_, State>, code: u16, reason: &'static str, asked: bool) {
-        self.app.metrics.closes.get_or_create(&CloseCode { code, reason }).inc();
-        state.phase = Phase::Closing { since: self.app.sockets.now(), asked };
+        self.shared().metrics.closes.get_or_create(&CloseCode { code, reason }).inc();
+        state.phase = Phase::Closing { since: self.shared().now(), asked };
         let subscriptions = state.outbox.take_subscriptions();
         drop(state);
         self.leave(subscriptions);
@@ -268,111 +327,46 @@ impl Connection {
         self.wake();
     }
 
-    /// Has the wheel look every second.
-    pub(super) fn watch(&self) {
-        let watched = std::mem::replace(&mut self.state().watched, true);
-        if !watched {
-            self.app.sockets.watch(self.me.clone());
-        }
-    }
-
     pub(super) fn leave(&self, subscriptions: Vec<(u32, Subscription)>) {
         for (slot, subscription) in subscriptions {
-            self.app.metrics.subscriptions.dec();
+            self.shared().metrics.subscriptions.dec();
             subscription.room.unsubscribe(subscription.key, self.id, slot);
         }
     }
 
-    /// Follows the wheel: pings, expiry, slowness. Returns when to look again, in seconds on the sockets' clock.
-    pub(super) fn tick(&self, now: u32, unix: i64) -> Option<u32> {
-        let sockets = &self.app.config.sockets;
+    /// The socket is at its end: takes the connection out of everything it is in.
+    pub(super) fn end(&self) {
+        let shared = self.shared();
         let mut state = self.state();
-        match state.phase {
-            Phase::Open | Phase::Draining => {}
-            Phase::Closing { since, .. } if now.saturating_sub(since) < sockets.close_secs as u32 => {
-                return Some(now + 1);
-            }
-            Phase::Closing { .. } => {
-                state.die();
-                drop(state);
-                self.wake();
-                return None;
-            }
-            Phase::Dead { .. } => return None,
+        let was_closing = matches!(state.phase, Phase::Closing { .. } | Phase::Dead { was_closing: true });
+        if !was_closing {
+            let gone = CloseCode { code: 1006, reason: "gone without a word" };
+            shared.metrics.closes.get_or_create(&gone).inc();
         }
-        if unix >= state.expires_at {
-            drop(state);
-            self.close(Close::TokenExpired);
-            return None;
-        }
-        let (ping, pong) = (sockets.ping_secs as u32, sockets.pong_secs as u32);
-        let look_again = match state.pinged_at {
-            Some(at) if state.heard_at >= at => {
-                state.pinged_at = None;
-                state.heard_at + ping
-            }
-            Some(_) if state.busy => now + 1,
-            Some(at) if now >= at + pong => {
-                drop(state);
-                self.app.metrics.bound_hit("sockets.pong_secs");
-                self.close(Close::NoPong);
-                return None;
-            }
-            Some(at) => at + pong,
-            None if now >= state.heard_at + ping => {
-                state.pinged_at = Some(now);
-                state.outbox.push(protocol::ping_frame());
-                now + pong
-            }
-            None => state.heard_at + ping,
-        };
-        let expires_in = u32::try_from(state.expires_at - unix).unwrap_or(u32::MAX);
-        let pinged = state.pinged_at == Some(now);
+        state.die();
+        let subscriptions = state.outbox.take_subscriptions();
         drop(state);
-        if pinged {
-            self.wake();
-        }
-        Some(look_again.min(now.saturating_add(expires_in)).max(now + 1))
+        self.leave(subscriptions);
+        self.wire.end();
+        shared.chat.online.remove(self.user, self.id);
     }
+}
 
-    /// Looks at a connection that is blocked or closing, every second. `false`: it is neither any more.
-    pub(super) fn watch_tick(&self, now: u32) -> bool {
-        let sockets = &self.app.config.sockets;
-        let mut state = self.state();
-        let closing = matches!(state.phase, Phase::Closing { .. });
-        if state.is_dead() || (!closing && !state.outbox.blocked) {
-            state.watched = false;
-            state.behind_since = None;
-            return false;
-        }
-        if closing {
-            drop(state);
-            return self.tick(now, i64::MIN).is_some();
-        }
-        if state.outbox.bytes_behind() <= sockets.behind_bytes {
-            state.behind_since = None;
-            return true;
-        }
-        let since = *state.behind_since.get_or_insert(now);
-        drop(state);
-        if now.saturating_sub(since) >= sockets.behind_secs as u32 {
-            self.app.metrics.bound_hit("sockets.behind_bytes");
-            self.close(Close::TooSlow);
-        }
-        true
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared().give_back_seat();
     }
 }
 
 impl AtTheEnd for Connection {
-    /// Writes what has gathered during the turn. What cannot be written at once, and whatever else there is to do, is the task's.
+    /// Writes what has gathered during the turn. What cannot be written at once, and whatever else there is to do, is its poller's.
     fn turn_ended(&self) {
-        let max = self.app.config.sockets.write_bytes;
         let mut state = self.state();
         state.listed = false;
         let mut level = false;
         if matches!(state.phase, Phase::Open) && state.greeted {
             for _ in 0..WRITES_AT_ONCE {
-                match state.outbox.pump(&self.stream, self.only_messages(), max, &self.app.metrics) {
+                match self.pump(&mut state) {
                     Ok(Pumped::More) => {}
                     Ok(Pumped::Level) => {
                         level = true;
@@ -390,98 +384,18 @@ impl AtTheEnd for Connection {
     }
 }
 
-impl Subscriber for Connection {
-    fn id(&self) -> SubscriberId {
-        self.id
-    }
+/// As a word; a time past its end is the end.
+pub(super) fn unix_secs(secs: i64) -> u32 {
+    u32::try_from(secs.max(0)).unwrap_or(u32::MAX)
+}
 
-    fn user(&self) -> UserId {
-        self.user
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn session(&self) -> SessionId {
-        self.state().session
-    }
-
-    fn offer(&self, slot: u32, burst: &Burst) {
-        let mut state = self.state();
-        if state.is_over() {
-            return;
-        }
-        let outbox = &mut state.outbox;
-        let clear = outbox.is_clear();
-        let Some(subscription) = outbox.get(slot) else { return };
-        if subscription.room.id != burst.room || subscription.cursor >= burst.last {
-            return;
-        }
-        let fits = burst.only_messages || !self.only_messages();
-        let level = clear && fits && !subscription.held && subscription.cursor + 1 == burst.first;
-        let mut through = false;
-        if level {
-            match outbox.write_through(&self.stream, &burst.merged, &self.app.metrics) {
-                Ok(taken) => through = taken,
-                Err(_) => state.die(),
-            }
-        }
-        let outbox = &mut state.outbox;
-        if through {
-            self.app.metrics.deliveries.inc_by(burst.last - burst.first + 1);
-            if let Some(subscription) = outbox.get(slot) {
-                subscription.cursor = burst.last;
-                subscription.was_level = true;
-            }
-        } else {
-            outbox.wait(slot);
-        }
-        let (blocked, dead) = (state.outbox.blocked, state.is_dead());
-        drop(state);
-        if blocked || dead {
-            self.wake();
-        } else if !through {
-            self.write_soon();
-        }
-    }
-
-    fn dropped(&self, slot: u32, room: RoomId) {
-        let mut state = self.state();
-        if state.outbox.get(slot).is_some_and(|subscription| subscription.room.id == room) {
-            state.outbox.remove(slot);
-            self.app.metrics.subscriptions.dec();
-        }
-        drop(state);
-        if self.mode == Mode::OneRoom(room) {
-            self.close(Close::RemovedFromRoom);
-        }
-    }
-
-    fn misses(&self, room: RoomId) -> bool {
-        let state = self.state();
-        state.follows_all && !state.is_over() && state.outbox.slot_of(room).is_none()
-    }
-
-    fn notice(&self, frame: &Frame, matters: bool) {
-        if self.only_messages() {
-            return;
-        }
-        let mut state = self.state();
-        if state.is_over() || (state.outbox.blocked && !matters) {
-            return;
-        }
-        let full = state.outbox.queued_bytes() + frame.bytes().len() > self.app.config.sockets.outbox_bytes;
-        if full && (state.outbox.blocked || !matters) {
-            drop(state);
-            self.app.metrics.bound_hit("sockets.outbox_bytes");
-            if matters {
-                self.close(Close::TooSlow);
-            }
-            return;
-        }
-        state.outbox.put(frame.bytes());
-        drop(state);
-        self.wake();
-    }
-
-    fn revoke(&self) {
-        self.close(Close::LoginEnded);
+    /// What a connection at rest costs beside its socket and its place: every byte here is a megabyte at a million connections.
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        assert!(size_of::<Connection>() <= 208, "{}", size_of::<Connection>());
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use super::{connection::Connection, frames::Since, outbox::Subscription, refusal::Refusal};
+use super::{connection::Connection, frames::Since, refusal::Refusal, subscriptions::Subscription};
 use crate::{
     chat::{Chat, ChatError, room::Room, subscriber::Subscriber},
     protocol::{Frame, Refused, Said, Subscribed},
@@ -35,19 +35,19 @@ pub(super) struct Begun {
 /// Follows a room, held back until [`release`]: the answer must go out before the first event.
 pub(super) fn begin(connection: &Arc<Connection>, room: Arc<Room>, since: Option<&Since>) -> Result<Begun, ChatError> {
     unsubscribe(connection, room.id);
-    let app = &connection.app;
+    let shared = connection.shared();
     let mut state = connection.state();
     if state.is_over() {
         return Err(ChatError::InvalidToken);
     }
-    if state.outbox.subscription_count() >= app.config.sockets.subscriptions {
-        app.metrics.bound_hit("sockets.subscriptions");
+    if state.outbox.subscription_count() >= shared.config.sockets.subscriptions {
+        shared.metrics.bound_hit("sockets.subscriptions");
         return Err(ChatError::Conflict("This socket follows as many chats as it may (sockets.subscriptions)."));
     }
     let slot = state.outbox.vacant_slot();
     let subscriber: Arc<dyn Subscriber> = connection.clone();
     let joined = room.subscribe(subscriber, slot)?;
-    app.metrics.subscriptions.inc();
+    shared.metrics.subscriptions.inc();
     let (cursor, lossless) = start(&room, joined.head, since);
     state.outbox.insert(Subscription::new(room.clone(), joined.key, cursor));
     Ok(Begun { room, slot, head: joined.head, since: cursor, lossless })
@@ -78,7 +78,7 @@ pub(super) async fn subscribe(
     mut chats: BTreeMap<String, Option<Since>>,
     all: bool,
 ) -> Result<(), Refusal> {
-    let chat = connection.app.chat.clone();
+    let chat = connection.shared().chat.clone();
     if all {
         chats = every_room(&chat, connection, chats).await?;
     }
@@ -120,10 +120,10 @@ pub(super) async fn subscribe(
         errors: errors.into_iter().map(|(id, error)| (id, refused(error))).collect(),
     });
     release(connection, Some(&answer), &begun);
-    if connection.app.config.presence.enabled {
+    if connection.shared().config.presence.enabled {
         for one in &begun {
             connection.notice(&chat.presence_of(&one.room), false);
-            if connection.state().outbox.queued_bytes() > connection.app.config.sockets.write_bytes {
+            if connection.state().outbox.queued_bytes() > connection.shared().config.sockets.write_bytes {
                 // Let the task write: a client that follows many rooms must not lose what it has room for.
                 tokio::task::yield_now().await;
             }
@@ -138,7 +138,7 @@ async fn every_room(
     connection: &Connection,
     mut since: BTreeMap<String, Option<Since>>,
 ) -> Result<BTreeMap<String, Option<Since>>, ChatError> {
-    let most = connection.app.config.sockets.subscriptions;
+    let most = connection.shared().config.sockets.subscriptions;
     let mut rooms = BTreeMap::new();
     let mut after = None;
     loop {
@@ -151,7 +151,7 @@ async fn every_room(
             rooms.insert(id, since);
         }
         if rooms.len() > most {
-            connection.app.metrics.bound_hit("sockets.subscriptions");
+            connection.shared().metrics.bound_hit("sockets.subscriptions");
             let detail = "You are in more chats than one socket may follow (sockets.subscriptions); name them.";
             return Err(ChatError::Conflict(detail));
         }
@@ -164,7 +164,7 @@ async fn every_room(
 /// Because the client asked for it: it knows the room, and is not told of it again.
 pub(super) fn let_go(connection: &Connection, id: RoomId) {
     if unsubscribe(connection, id) {
-        connection.app.chat.knows_of(id, connection.user);
+        connection.shared().chat.knows_of(id, connection.user);
     }
 }
 
@@ -176,7 +176,7 @@ fn unsubscribe(connection: &Connection, id: RoomId) -> bool {
         slot.and_then(|slot| state.outbox.remove(slot).map(|subscription| (slot, subscription)))
     };
     let Some((slot, subscription)) = removed else { return false };
-    connection.app.metrics.subscriptions.dec();
+    connection.shared().metrics.subscriptions.dec();
     subscription.room.unsubscribe(subscription.key, connection.id(), slot);
     true
 }

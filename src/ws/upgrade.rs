@@ -16,19 +16,19 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use uuid::Uuid;
 
 use super::{
-    Seat,
     close::Close,
     commands,
     connection::{Connection, Mode},
+    drive::Busy,
+    engine::Engine,
     frames::Since,
+    shared::Seat,
     subscribe,
-    task::Task,
+    wire::Wire,
 };
 use crate::{
-    app::App,
     chat::{Caller, room::Room, subscriber::Subscriber},
     http::{
-        authorize::RoomGrant,
         request::Request,
         respond::{Rejection, Response, empty},
         socket::HttpSocket,
@@ -38,21 +38,27 @@ use crate::{
 
 const PROTOCOL: &str = "natter.v1";
 
-pub async fn all_rooms(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
-    open(app, caller, request, None)
+pub fn all_rooms(engine: &Arc<Engine>, caller: Caller, request: Request) -> Result<Response, Rejection> {
+    open(engine, caller, request, None)
 }
 
-pub async fn one_room(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
+/// The caller is a member of the room.
+pub async fn one_room(
+    engine: &Arc<Engine>,
+    caller: Caller,
+    room: Arc<Room>,
+    request: Request,
+) -> Result<Response, Rejection> {
     let since = request.query_seq("since")?.map(|seq| Since { seq, epoch: request.query("epoch") });
-    app.chat.make_sure(&grant.room, grant.caller.user_id, since.as_ref().map(|since| since.seq)).await;
-    if since.as_ref().is_some_and(|since| !is_of_this_log(since, &grant.room)) {
+    engine.shared.chat.make_sure(&room, caller.user_id, since.as_ref().map(|since| since.seq)).await;
+    if since.as_ref().is_some_and(|since| !is_of_this_log(since, &room)) {
         let detail =
             "This log is not the one that ?since= was taken from; load the history again and start from there.";
         return Err(Rejection::new(StatusCode::CONFLICT, "not_lossless", detail));
     }
     // From here on: the client may post as soon as it has its 101, and the room is followed a little later.
-    let since = since.unwrap_or_else(|| Since { seq: grant.room.head(), epoch: None });
-    open(app, grant.caller, request, Some((grant.room, since)))
+    let since = since.unwrap_or_else(|| Since { seq: room.head(), epoch: None });
+    open(engine, caller, request, Some((room, since)))
 }
 
 fn is_of_this_log(since: &Since, room: &Room) -> bool {
@@ -61,13 +67,13 @@ fn is_of_this_log(since: &Since, room: &Room) -> bool {
 
 type Follow = Option<(Arc<Room>, Since)>;
 
-fn open(app: &Arc<App>, caller: Caller, mut request: Request, follow: Follow) -> Result<Response, Rejection> {
+fn open(engine: &Arc<Engine>, caller: Caller, mut request: Request, follow: Follow) -> Result<Response, Rejection> {
     let accept = check_handshake(&request)?;
-    let Some(place) = Place::take(app, caller.user_id) else {
+    let Some(place) = Place::take(engine, caller.user_id) else {
         let detail = "You have as many sockets open as you may (sockets.connections_per_user); close one.";
         return Err(Rejection::too_many("too_many_connections", detail, 1));
     };
-    let Some(seat) = app.sockets.take_seat() else {
+    let Some(seat) = engine.shared.take_seat() else {
         let detail = "The server has as many sockets open as it may (sockets.connections); try again in a moment.";
         return Err(Rejection::unavailable("too_many_connections", detail));
     };
@@ -87,18 +93,18 @@ fn open(app: &Arc<App>, caller: Caller, mut request: Request, follow: Follow) ->
 
 /// A user's place for one more connection, given back where the handshake comes to nothing.
 struct Place {
-    app: Arc<App>,
+    engine: Arc<Engine>,
     user: UserId,
     filled: bool,
 }
 
 impl Place {
-    fn take(app: &Arc<App>, user: UserId) -> Option<Self> {
-        app.chat.online.reserve(user).then(|| Self { app: app.clone(), user, filled: false })
+    fn take(engine: &Arc<Engine>, user: UserId) -> Option<Self> {
+        engine.shared.chat.online.reserve(user).then(|| Self { engine: engine.clone(), user, filled: false })
     }
 
     fn fill(mut self, connection: Arc<dyn Subscriber>) {
-        self.app.chat.online.add(connection);
+        self.engine.shared.chat.online.add(connection);
         self.filled = true;
     }
 }
@@ -106,7 +112,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.filled {
-            self.app.chat.online.give_up(self.user);
+            self.engine.shared.chat.online.give_up(self.user);
         }
     }
 }
@@ -147,14 +153,15 @@ async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade
     let Some((stream, early)) = bare(upgraded) else {
         return tracing::error!("an upgraded connection is not a TCP socket");
     };
-    let mode = follow.as_ref().map_or(Mode::AllRooms, |(room, _)| Mode::OneRoom(room.id));
-    let app = place.app.clone();
-    let connection = Connection::new(app.clone(), &caller, mode, stream, seat);
+    let mode = if follow.is_some() { Mode::OneRoom } else { Mode::AllRooms };
+    let opened = Wire::of(stream).and_then(|wire| place.engine.open(seat, &caller, mode, wire));
+    let connection = match opened {
+        Ok(connection) => connection,
+        Err(error) => return tracing::warn!(%error, "the kernel would not watch a socket"),
+    };
+    let busy = Busy::of(&connection);
     place.fill(connection.clone());
-    let first = start(connection.clone(), caller, follow);
-    let task = Task::new(connection.clone(), Box::pin(first), &early);
-    app.sockets.look_after(&connection);
-    tokio::spawn(task);
+    busy.begin(start(connection, caller, follow), early).await;
 }
 
 /// The socket out of hyper, and what the client sent right after its handshake.

@@ -1,22 +1,16 @@
 //! A server in this process, of the same parts as that of `natter serve`, on SQLite and a port of its own.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use natter::{
     app::App,
-    auth::{password::Passwords, token::Tokens},
+    auth::password::Passwords,
     bus::local::LocalBus,
     chat::Chat,
     config::{self, Config},
-    http::{answers::Answers, limits::Limiters},
     metrics::Metrics,
     server,
     store::{Store, sqlite::SqliteStore},
-    ws::Sockets,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -97,18 +91,10 @@ async fn serve(
     let listener = server::listen(config.server.bind, config.server.backlog).expect("a port");
     let address = listener.local_addr().expect("it listens");
     let bus = Arc::new(LocalBus::default());
-    let app = App {
-        tokens: Tokens::new(&[7; 48], config.auth.algorithm, config.auth.access_token_minutes),
-        limiters: Limiters::new(&config, metrics.clone()),
-        answers: Answers::new(&config.limits, metrics.clone()),
-        sockets: Sockets::new(&config, metrics.clone()),
-        draining: AtomicBool::new(false),
-        passwords: Arc::new(Passwords::new(&config.auth, metrics.clone())),
-        chat: Chat::start(config.clone(), metrics.clone(), store.clone(), bus),
-        metrics,
-        config,
-    };
-    let server = Arc::new(server::Server::new(Arc::new(app)));
+    let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
+    let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
+    let app = App::start(config, metrics, chat, passwords, &[7; 48]).expect("an engine");
+    let server = Arc::new(server::Server::new(app));
     server.accept(listener);
     (server, store, address)
 }
