@@ -38,7 +38,11 @@ impl Person {
 
     /// A room of their own.
     pub fn room(&self, name: &str) -> String {
-        let made = self.ask("/chat/new", "application/json", &json!({"name": name, "usernames": []}).to_string());
+        self.room_with(name, &[])
+    }
+
+    pub fn room_with(&self, name: &str, usernames: &[String]) -> String {
+        let made = self.ask("/chat/new", "application/json", &json!({"name": name, "usernames": usernames}).to_string());
         made["chat_id"].as_str().expect("a chat_id").to_owned()
     }
 
@@ -98,6 +102,11 @@ pub fn frame(value: &Value) -> Vec<u8> {
     frame
 }
 
+/// A socket that holds no memory of this process.
+pub struct Parked {
+    _stream: TcpStream,
+}
+
 /// What was read and is not looked at stands in `buffer[from..to]`.
 pub struct Socket {
     stream: TcpStream,
@@ -107,6 +116,10 @@ pub struct Socket {
 }
 
 impl Socket {
+    pub fn park(self) -> Parked {
+        Parked { _stream: self.stream }
+    }
+
     pub fn send(&mut self, frames: &[u8]) {
         self.stream.write_all(frames).expect("a server that reads");
     }

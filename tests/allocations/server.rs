@@ -74,6 +74,8 @@ fn settings() -> Config {
             frames_per_sec: RATE,
             frames_burst: RATE,
             requests_burst: RATE,
+            signups_per_minute: RATE,
+            signups_burst: RATE,
             ..Default::default()
         },
         ..Default::default()
