@@ -36,7 +36,7 @@ impl App {
         passwords: Arc<Passwords>,
         key: &[u8],
     ) -> io::Result<Arc<Self>> {
-        let tokens = Arc::new(Tokens::new(key, config.auth.algorithm, config.auth.access_token_minutes));
+        let tokens = Arc::new(Tokens::new(key, &config.auth, metrics.clone()));
         let limiters = Arc::new(Limiters::new(&config, metrics.clone()));
         let sockets = Engine::start(Needs {
             config: config.clone(),

@@ -3,11 +3,15 @@
 //! Each shard keeps two generations. New and touched entries live in the young one; when that is full it becomes the old
 //! one, and what was old and never touched since is forgotten. So both the bound and the choice of what to forget cost
 //! nothing per entry: no clock, no list, no scan. (The same idea as a two-space copying collector.)
+//!
+//! A map of those who rest is empty: [`BoundedMap::forget_unused`] turns the generations by the clock too.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::{BuildHasher, Hash},
+    mem,
     sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
 };
 
 const SHARDS: usize = 64;
@@ -16,6 +20,8 @@ const SHARDS: usize = 64;
 pub struct BoundedMap<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
+    /// When the generations were last turned by the clock.
+    turned: Mutex<Instant>,
 }
 
 /// One part of the map, under its own lock.
@@ -34,19 +40,52 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         let shards = if capacity < 16 * SHARDS { 1 } else { SHARDS };
         let room = capacity.div_ceil(2 * shards).max(1);
         let shard = || Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), room, version: 0 });
-        Self { shards: (0..shards).map(|_| shard()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..shards).map(|_| shard()).collect(),
+            hasher: RandomState::new(),
+            turned: Mutex::new(Instant::now()),
+        }
     }
 
     /// The shard that `key` belongs to. Never hold it over an `.await`.
     pub fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
         let index = self.hasher.hash_one(key) as usize % self.shards.len();
-        // A panic under the lock leaves a map that is whole: every change is one insert or one remove.
-        self.shards[index].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        locked(&self.shards[index])
+    }
+
+    /// Forgets what was not touched for `unused`, and gives its memory back. To be called from time to time: it does nothing
+    /// until `unused` has passed since it last did something, so that an entry is forgotten after once to twice that time.
+    pub async fn forget_unused(&self, unused: Duration) {
+        {
+            let mut turned = self.turned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if turned.elapsed() < unused {
+                return;
+            }
+            *turned = Instant::now();
+        }
+        for shard in &self.shards {
+            // Let go outside the lock, and with pauses: the entries of a large map take a while to free.
+            let forgotten = locked(shard).turn();
+            drop(forgotten);
+            tokio::task::yield_now().await;
+        }
     }
 
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.shards.iter().map(|s| s.lock().expect("no test panics here")).map(|s| s.young.len() + s.old.len()).sum()
+    }
+}
+
+/// A panic under the lock leaves a map that is whole: every change is one insert or one remove.
+fn locked<K, V>(shard: &Mutex<Shard<K, V>>) -> MutexGuard<'_, Shard<K, V>> {
+    shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl<K, V> Shard<K, V> {
+    /// Makes the young generation the old one. Gives what was old and is forgotten.
+    fn turn(&mut self) -> HashMap<K, V> {
+        mem::replace(&mut self.old, mem::take(&mut self.young))
     }
 }
 
@@ -64,8 +103,7 @@ impl<K: Hash + Eq + Clone, V> Shard<K, V> {
         self.old.remove(&key);
         let mut forgot = false;
         if self.young.len() >= self.room && !self.young.contains_key(&key) {
-            forgot = !self.old.is_empty();
-            self.old = std::mem::take(&mut self.young);
+            forgot = !self.turn().is_empty();
         }
         self.young.insert(key, value);
         forgot
@@ -108,5 +146,25 @@ mod tests {
             assert_eq!(map.shard(&0).get(&0), Some(&mut "touched"));
         }
         assert_eq!(map.shard(&1).get(&1), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_used_is_forgotten_by_the_clock() {
+        let map = BoundedMap::new(5_000);
+        for key in 0..1_000u32 {
+            map.shard(&key).insert(key, ());
+        }
+        map.forget_unused(Duration::from_secs(600)).await;
+        map.forget_unused(Duration::from_secs(600)).await;
+        assert_eq!(map.len(), 1_000, "it is not time yet");
+        map.forget_unused(Duration::ZERO).await;
+        assert!(map.shard(&7).get(&7).is_some(), "whatever was touched stays once more");
+        map.forget_unused(Duration::ZERO).await;
+        assert_eq!(map.len(), 1);
+        map.forget_unused(Duration::ZERO).await;
+        assert_eq!(map.len(), 0);
+        let rooms =
+            map.shards.iter().map(|shard| locked(shard)).map(|shard| shard.young.capacity() + shard.old.capacity());
+        assert_eq!(rooms.sum::<usize>(), 0, "and their memory is given back");
     }
 }

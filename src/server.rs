@@ -8,6 +8,7 @@
 mod drain;
 mod head_timer;
 mod metrics;
+mod tidy;
 
 use std::{
     convert::Infallible,
@@ -104,6 +105,7 @@ impl Server {
 
     /// Begins to accept; a task of the server's own goes on until the drain.
     pub fn accept(self: &Arc<Self>, listener: TcpListener) {
+        self.open.spawn(self.stop.clone().run_until_cancelled_owned(tidy::run(self.app.clone())));
         let server = self.clone();
         self.open.spawn(async move {
             let mut full = Rarely::default();

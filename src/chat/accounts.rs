@@ -14,7 +14,7 @@ use std::{
 
 use super::{Caller, ChatError, Result};
 use crate::{
-    auth::token::Claims,
+    auth::token::Bearer,
     bounded::BoundedMap,
     bus::{Ended, Hint},
     config::Config,
@@ -85,19 +85,20 @@ impl Accounts {
     }
 
     /// Who a well signed token stands for, where it is still good.
-    pub(super) async fn validate(&self, store: &dyn Store, claims: &Claims, now: Timestamp) -> Result<Caller> {
-        if let Some(caller) = self.believed(claims, now) {
+    pub(super) async fn validate(&self, store: &dyn Store, bearer: &Bearer, now: Timestamp) -> Result<Caller> {
+        if let Some(caller) = self.believed(bearer, now) {
             return Ok(caller);
         }
-        let user = self.look_at_user(store, claims.uid).await?.ok_or(ChatError::InvalidToken)?;
-        if !user.lets_in(claims) {
+        let user = self.look_at_user(store, bearer.user_id).await?.ok_or(ChatError::InvalidToken)?;
+        if !user.lets_in(bearer) {
             return Err(ChatError::InvalidToken);
         }
-        let session = self.look_at_session(store, claims.sid, user.look).await?.ok_or(ChatError::InvalidToken)?;
-        if !session.lets_in(claims, now) {
+        let session =
+            self.look_at_session(store, bearer.session_id, user.look).await?.ok_or(ChatError::InvalidToken)?;
+        if !session.lets_in(bearer, now) {
             return Err(ChatError::InvalidToken);
         }
-        Ok(user.caller(claims))
+        Ok(user.caller(bearer))
     }
 
     /// A user's record, from memory where it is believed.
@@ -109,11 +110,11 @@ impl Accounts {
     }
 
     /// `None` is no refusal: it says that the store must be asked.
-    fn believed(&self, claims: &Claims, now: Timestamp) -> Option<Caller> {
-        let user = fresh(&self.users, &claims.uid, |user| user.since, self.believe)?;
-        let session = fresh(&self.sessions, &claims.sid, |session| session.since, self.believe)?;
-        let good = session.look == user.look && user.lets_in(claims) && session.lets_in(claims, now);
-        good.then(|| user.caller(claims))
+    fn believed(&self, bearer: &Bearer, now: Timestamp) -> Option<Caller> {
+        let user = fresh(&self.users, &bearer.user_id, |user| user.since, self.believe)?;
+        let session = fresh(&self.sessions, &bearer.session_id, |session| session.since, self.believe)?;
+        let good = session.look == user.look && user.lets_in(bearer) && session.lets_in(bearer, now);
+        good.then(|| user.caller(bearer))
     }
 
     async fn look_at_user(&self, store: &dyn Store, id: UserId) -> Result<Option<KnownUser>> {
@@ -164,25 +165,25 @@ fn fresh<K: Hash + Eq + Clone, V: Clone>(
 }
 
 impl KnownUser {
-    fn lets_in(&self, claims: &Claims) -> bool {
-        !self.record.disabled && self.record.token_epoch == claims.ver
+    fn lets_in(&self, bearer: &Bearer) -> bool {
+        !self.record.disabled && self.record.token_epoch == bearer.token_epoch
     }
 
-    fn caller(&self, claims: &Claims) -> Caller {
+    fn caller(&self, bearer: &Bearer) -> Caller {
         Caller {
             user_id: self.record.user_id,
             username: self.name.clone(),
-            session_id: claims.sid,
+            session_id: bearer.session_id,
             roles: self.record.roles.clone(),
-            token_epoch: claims.ver,
-            expires_at: claims.exp,
+            token_epoch: bearer.token_epoch,
+            expires_at: bearer.expires_at,
         }
     }
 }
 
 impl KnownSession {
-    fn lets_in(&self, claims: &Claims, now: Timestamp) -> bool {
-        self.user == claims.uid && now < self.expires_at
+    fn lets_in(&self, bearer: &Bearer, now: Timestamp) -> bool {
+        self.user == bearer.user_id && now < self.expires_at
     }
 }
 
@@ -193,12 +194,12 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-    /// A cache, one user with one login, and the claims of its token.
+    /// A cache, one user with one login, and whom its token is for.
     struct Case {
         accounts: Accounts,
         user: UserRecord,
         session: SessionRecord,
-        claims: Claims,
+        bearer: Bearer,
     }
 
     impl Case {
@@ -220,15 +221,13 @@ mod tests {
                 created_at: NOW,
                 expires_at: NOW.plus_secs(60),
             };
-            let claims = Claims {
-                sub: "ann".into(),
-                uid: user.user_id,
-                sid: session.session_id,
-                ver: 3,
-                iat: NOW.unix_secs(),
-                exp: NOW.unix_secs() + 30,
+            let bearer = Bearer {
+                user_id: user.user_id,
+                session_id: session.session_id,
+                token_epoch: 3,
+                expires_at: NOW.unix_secs() + 30,
             };
-            Self { accounts: Accounts::new(&Config::default(), Arc::default()), user, session, claims }
+            Self { accounts: Accounts::new(&Config::default(), Arc::default()), user, session, bearer }
         }
 
         fn versions(&self) -> (u64, u64) {
@@ -249,7 +248,7 @@ mod tests {
         }
 
         fn believed(&self) -> bool {
-            self.accounts.believed(&self.claims, NOW).is_some()
+            self.accounts.believed(&self.bearer, NOW).is_some()
         }
 
         fn hear(&self, which: Option<Ended>) {
@@ -269,9 +268,9 @@ mod tests {
     #[test]
     fn what_was_read_is_believed() {
         let case = Case::known();
-        let caller = case.accounts.believed(&case.claims, NOW).unwrap();
+        let caller = case.accounts.believed(&case.bearer, NOW).unwrap();
         assert_eq!((caller.user_id, &*caller.username), (case.user.user_id, "ann"));
-        assert_eq!((caller.session_id, caller.expires_at), (case.session.session_id, case.claims.exp));
+        assert_eq!((caller.session_id, caller.expires_at), (case.session.session_id, case.bearer.expires_at));
         assert!(!Case::new().believed(), "what was never read is not");
     }
 
@@ -317,15 +316,15 @@ mod tests {
     #[test]
     fn only_a_token_of_this_login_epoch_and_time_is_believed() {
         let case = Case::known();
-        let believed = |claims: &Claims, now| case.accounts.believed(claims, now).is_some();
-        assert!(believed(&case.claims, NOW.plus_secs(59)));
-        assert!(!believed(&case.claims, NOW.plus_secs(60)), "the login has expired");
-        assert!(!believed(&Claims { ver: 2, ..case.claims.clone() }, NOW));
-        assert!(!believed(&Claims { sid: SessionId::fresh(), ..case.claims.clone() }, NOW));
+        let believed = |bearer: &Bearer, now| case.accounts.believed(bearer, now).is_some();
+        assert!(believed(&case.bearer, NOW.plus_secs(59)));
+        assert!(!believed(&case.bearer, NOW.plus_secs(60)), "the login has expired");
+        assert!(!believed(&Bearer { token_epoch: 2, ..case.bearer }, NOW));
+        assert!(!believed(&Bearer { session_id: SessionId::fresh(), ..case.bearer }, NOW));
         let mut other = Case::new();
         other.accounts = case.accounts;
         other.remember(other.versions());
-        let mixed = Claims { sid: other.claims.sid, ..case.claims.clone() };
+        let mixed = Bearer { session_id: other.bearer.session_id, ..case.bearer };
         assert!(other.believed());
         assert!(other.accounts.believed(&mixed, NOW).is_none(), "a login of somebody else");
     }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Caller, Chat, ChatError, Result};
 use crate::{
-    auth::token::Claims,
+    auth::token::Bearer,
     store::{RefreshHash, SessionRecord, UserRecord},
     types::{SessionId, Timestamp, UserId},
 };
@@ -75,21 +75,14 @@ impl Chat {
     ///
     /// Whoever keeps the answer (a socket) must validate once more after it has begun to listen for hints, for a hint that
     /// came in between was heard by nobody.
-    pub async fn validate(&self, claims: &Claims) -> Result<Caller> {
-        self.accounts.validate(&*self.store, claims, Timestamp::now()).await
+    pub async fn validate(&self, bearer: &Bearer) -> Result<Caller> {
+        self.accounts.validate(&*self.store, bearer, Timestamp::now()).await
     }
 
     /// As [`Chat::validate`], for a caller it was true of a moment ago.
     pub async fn validate_again(&self, caller: &Caller) -> Result<()> {
-        let claims = Claims {
-            sub: caller.username.to_string(),
-            uid: caller.user_id,
-            sid: caller.session_id,
-            ver: caller.token_epoch,
-            iat: 0,
-            exp: caller.expires_at,
-        };
-        self.validate(&claims).await.map(drop)
+        let Caller { user_id, session_id, token_epoch, expires_at, .. } = *caller;
+        self.validate(&Bearer { user_id, session_id, token_epoch, expires_at }).await.map(drop)
     }
 
     /// A caller's own record, mostly from memory.

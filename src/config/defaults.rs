@@ -35,6 +35,7 @@ impl Default for Auth {
             password_queue: 64,
             sessions_per_user: 100,
             cached_users: 200_000,
+            cached_tokens: 200_000,
             cache_secs: 60,
         }
     }

@@ -75,7 +75,9 @@ pub struct Auth {
     pub sessions_per_user: usize,
     /// Users and logins kept in memory, so that a request needs no look-up.
     pub cached_users: usize,
-    /// How long a cached user or login is believed without asking the store.
+    /// Access tokens kept in memory as verified, so that a request needs no signature checked; each takes about 100 bytes.
+    pub cached_tokens: usize,
+    /// How long a cached user or login is believed without asking the store. What is not used for so long is let go.
     pub cache_secs: u64,
 }
 

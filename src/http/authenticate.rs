@@ -34,11 +34,11 @@ pub async fn authenticate(app: &App, request: &Request, via: Via) -> Result<Call
 
 /// Whether a token, wherever it came from, is good now. Sockets also ask this of tokens that come in frames.
 pub async fn check(app: &App, token: &str) -> Result<Caller, Rejection> {
-    let claims = app.tokens.check(token).map_err(|error| match error {
+    let bearer = app.tokens.check(token).map_err(|error| match error {
         TokenError::Expired => Rejection::unauthorized("token_expired", "Token expired"),
         TokenError::Invalid => Rejection::invalid_token(),
     })?;
-    app.chat.validate(&claims).await.map_err(|error| match error {
+    app.chat.validate(&bearer).await.map_err(|error| match error {
         ChatError::Store(error) => error.into(),
         _ => Rejection::invalid_token(),
     })

@@ -253,8 +253,8 @@ fn typing(connection: &Connection, room: &Arc<Room>) {
 async fn authenticate(connection: &Arc<Connection>, req: Option<&RawValue>, token: &str) -> Result<(), Refusal> {
     let shared = connection.shared();
     let refusal = |code, detail: &str| Refusal { code, detail: detail.to_owned(), retry_after: None };
-    let claims = shared.tokens.check(token).map_err(|error| refusal(error.code(), &error.to_string()))?;
-    let caller = shared.chat.validate(&claims).await?;
+    let bearer = shared.tokens.check(token).map_err(|error| refusal(error.code(), &error.to_string()))?;
+    let caller = shared.chat.validate(&bearer).await?;
     if caller.user_id != connection.user {
         return Err(refusal("invalid_token", "This socket belongs to somebody else; open another for this token."));
     }

@@ -42,7 +42,8 @@ impl Person {
     }
 
     pub fn room_with(&self, name: &str, usernames: &[String]) -> String {
-        let made = self.ask("/chat/new", "application/json", &json!({"name": name, "usernames": usernames}).to_string());
+        let made =
+            self.ask("/chat/new", "application/json", &json!({"name": name, "usernames": usernames}).to_string());
         made["chat_id"].as_str().expect("a chat_id").to_owned()
     }
 

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 
-use crate::harness::{Person, Server};
+use crate::harness::{Person, Server, until};
 
 const KEY: &str = "a key of this test, long enough to be taken as a good one";
 
@@ -169,6 +169,72 @@ async fn an_expired_token_is_refused_as_expired() {
     assert_refused(&ann, &room, "expired", &resigned(&old), "Token expired").await;
     old["exp"] = json!(0);
     assert_refused(&ann, &room, "expired in 1970", &resigned(&old), "Token expired").await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_good_a_moment_ago_is_refused_as_expired_when_its_time_is_over() {
+    let server = server().await;
+    let ann = server.person("ann").await;
+    let mut short = claims(&ann.token);
+    short["exp"] = json!(time::OffsetDateTime::now_utc().unix_timestamp() + 3);
+    let brief = ann.holding(&resigned(&short));
+    brief.me().await;
+    brief.me().await;
+    until("the token's end", async || brief.get("/users/me").await.status != 200).await;
+    brief.get("/users/me").await.refused_saying(401, "Token expired");
+    ann.me().await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_good_a_moment_ago_is_invalid_once_its_login_has_ended() {
+    let server = server().await;
+    let (ann, bob) = server.two_people().await;
+    let (root, room) = (server.admin().await, ann.private(&bob).await);
+    let by_root = async |way: &str| drop(root.post_empty(&format!("/users/ann/{way}")).await.ok());
+    for way in ["revoke", "logout", "disable"] {
+        let person = server.sign_in("ann").await;
+        person.me().await;
+        person.me().await;
+        match way {
+            "revoke" => drop(person.revoke().await.ok()),
+            _ => by_root(way).await,
+        }
+        assert_refused(&person, &room, way, &person.token, "Invalid token").await;
+    }
+    by_root("enable").await;
+    server.sign_in("ann").await.me().await;
+}
+
+#[tokio::test]
+async fn a_byte_changed_in_a_token_that_was_good_a_moment_ago_makes_it_invalid() {
+    let server = server().await;
+    let ann = server.person("ann").await;
+    for at in (0..ann.token.len()).step_by(7) {
+        ann.me().await;
+        let other = if ann.token.as_bytes()[at] == b'A' { "B" } else { "A" };
+        let mut changed = ann.token.clone();
+        changed.replace_range(at..=at, other);
+        ann.holding(&changed).get("/users/me").await.refused_saying(401, "Invalid token");
+    }
+    ann.me().await;
+}
+
+#[tokio::test]
+async fn more_tokens_than_are_remembered_are_all_good_and_the_bound_is_counted() {
+    let server = Server::with(&[("SECRET_KEY", KEY), ("auth.cached_tokens", "2")]).await;
+    let ann = server.person("ann").await;
+    let mut other = claims(&ann.token);
+    let tokens: Vec<String> = (1..=6)
+        .map(|n| {
+            other["iat"] = json!(n);
+            resigned(&other)
+        })
+        .collect();
+    for token in tokens.iter().chain(&tokens) {
+        ann.holding(token).me().await;
+    }
+    let hits = server.metrics().await.get("natter_bound_hits_total{setting=\"auth.cached_tokens\"}").copied();
+    assert!(hits.is_some_and(|hits| hits >= 1.0), "{hits:?}");
 }
 
 #[tokio::test]

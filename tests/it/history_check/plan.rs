@@ -231,6 +231,7 @@ fn settings(dice: &mut StdRng) -> Vec<(&'static str, u64)> {
         one_of("sockets.behind_secs", &[1, 10]),
         one_of("bus.inline_bytes", &[1, 500, 16_384]),
         one_of("auth.cached_users", &[2, 200_000]),
+        one_of("auth.cached_tokens", &[2, 200_000]),
     ]
 }
 
