@@ -155,12 +155,37 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
 
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// The stable id that the original API shows beside the name.
     pub fn id(self) -> &'static str {
         match self {
             Role::Admin => "1",
             Role::BasicUser => "2",
         }
+    }
+}
+
+/// Some of the roles that there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Roles(u8);
+
+impl Roles {
+    pub fn contains(self, role: Role) -> bool {
+        self.0 & role.bit() != 0
+    }
+
+    /// In the order of [`Role::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self(roles.into_iter().fold(0, |bits, role| bits | role.bit()))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     },
     chat::{
         Caller, ChatError,
+        account::Account,
         sessions::Login,
         users::{Username, is_unseen},
     },
@@ -20,9 +21,9 @@ use crate::{
     http::{
         limits::Attempt,
         request::Request,
-        respond::{Rejection, Response, json, message},
+        respond::{Rejection, Response, encoded, json, json_bytes, message},
     },
-    store::{UserChange, UserRecord},
+    store::UserChange,
     types::{Role, Timestamp, UserId},
 };
 
@@ -207,8 +208,8 @@ pub async fn register(app: &Arc<App>, mut request: Request) -> Result<Response, 
 }
 
 /// `GET /users/me`
-pub async fn me(app: &Arc<App>, caller: Caller, _request: Request) -> Result<Response, Rejection> {
-    Ok(profile(&*app.chat.account(caller.user_id).await?))
+pub async fn me(_: &Arc<App>, caller: Caller, _request: Request) -> Result<Response, Rejection> {
+    Ok(profile(&caller.account))
 }
 
 /// `PATCH /users/me`: everything is checked before anything is changed.
@@ -222,7 +223,7 @@ pub async fn change_me(app: &Arc<App>, caller: Caller, mut request: Request) -> 
         changes.push(new_password(app, &caller, password, &request).await?);
     }
     changes.extend(body.display_name.map(UserChange::DisplayName));
-    Ok(profile(&app.chat.apply(caller.user_id, changes).await?))
+    Ok(profile(&Account::from(&app.chat.apply(caller.user_id, changes).await?)))
 }
 
 /// The change of the caller's password, once the current one has been compared.
@@ -300,15 +301,18 @@ fn tokens(app: &App, login: &Login) -> Response {
     })
 }
 
-fn profile(user: &UserRecord) -> Response {
-    json(&Profile {
-        id: user.user_id,
-        user_id: user.user_id,
-        username: &user.username,
-        display_name: &user.display_name,
-        roles: user.roles.iter().map(|role| (*role).into()).collect(),
-        created_at: user.created_at,
-    })
+fn profile(account: &Account) -> Response {
+    json_bytes(account.shown(|account| {
+        let profile = Profile {
+            id: account.user_id,
+            user_id: account.user_id,
+            username: &account.username,
+            display_name: &account.display_name,
+            roles: account.roles.iter().map(RoleShown::from).collect(),
+            created_at: account.created_at,
+        };
+        encoded(&profile)
+    }))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! something remembered. And a *yes* ends in time: a hint forgets it at once, `auth.cache_secs` without one.
 
 use std::{
-    hash::Hash,
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hash},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Caller, ChatError, Result};
+use super::{Caller, ChatError, Result, account::Account};
 use crate::{
     auth::token::Bearer,
     bounded::BoundedMap,
@@ -23,7 +24,8 @@ use crate::{
     types::{SessionId, Timestamp, UserId},
 };
 
-/// What is believed about users and logins, for `auth.cache_secs` at most. Bounded by `auth.cached_users`.
+/// What is believed about users and logins, for `auth.cache_secs` at most. Bounded by `auth.cached_users`; what nobody asks
+/// for is let go after once to twice `auth.cache_secs`, so that somebody who only listens costs nothing here.
 ///
 /// - A login is believed only together with the very look at its user's record that it was read after (`look`), so that
 ///   forgetting a user forgets all of the user's logins.
@@ -33,6 +35,8 @@ pub struct Accounts {
     users: BoundedMap<UserId, KnownUser>,
     sessions: BoundedMap<SessionId, KnownSession>,
     looks: AtomicU64,
+    /// Knows passwords' hashes apart, which are not kept.
+    prints: RandomState,
     believe: Duration,
     metrics: Arc<Metrics>,
 }
@@ -40,9 +44,10 @@ pub struct Accounts {
 /// A user's record as it was at some look.
 #[derive(Clone)]
 struct KnownUser {
-    record: Arc<UserRecord>,
-    /// `record.username`, shared with every caller.
-    name: Arc<str>,
+    /// Shared with every caller.
+    account: Arc<Account>,
+    /// Of the password's hash: another password is another record.
+    print: u64,
     look: u64,
     since: Instant,
 }
@@ -62,6 +67,7 @@ impl Accounts {
             users: BoundedMap::new(config.auth.cached_users),
             sessions: BoundedMap::new(config.auth.cached_users),
             looks: AtomicU64::new(0),
+            prints: RandomState::new(),
             believe: Duration::from_secs(config.auth.cache_secs),
             metrics,
         }
@@ -101,12 +107,18 @@ impl Accounts {
         Ok(user.caller(bearer))
     }
 
-    /// A user's record, from memory where it is believed.
-    pub(super) async fn record(&self, store: &dyn Store, id: UserId) -> Result<Option<Arc<UserRecord>>> {
+    /// A user's account, from memory where it is believed.
+    pub(super) async fn account(&self, store: &dyn Store, id: UserId) -> Result<Option<Arc<Account>>> {
         if let Some(known) = fresh(&self.users, &id, |user| user.since, self.believe) {
-            return Ok(Some(known.record));
+            return Ok(Some(known.account));
         }
-        Ok(self.look_at_user(store, id).await?.map(|user| user.record))
+        Ok(self.look_at_user(store, id).await?.map(|user| user.account))
+    }
+
+    /// To be called from time to time.
+    pub(super) async fn forget_unused(&self) {
+        self.users.forget_unused(self.believe).await;
+        self.sessions.forget_unused(self.believe).await;
     }
 
     /// `None` is no refusal: it says that the store must be asked.
@@ -120,7 +132,7 @@ impl Accounts {
     async fn look_at_user(&self, store: &dyn Store, id: UserId) -> Result<Option<KnownUser>> {
         let (version, since) = (self.users.shard(&id).version(), Instant::now());
         let record = store.user(id).await?;
-        Ok(record.map(|record| self.remember_user(version, since, record)))
+        Ok(record.map(|record| self.remember_user(version, since, &record)))
     }
 
     async fn look_at_session(&self, store: &dyn Store, id: SessionId, look: u64) -> Result<Option<KnownSession>> {
@@ -130,15 +142,14 @@ impl Accounts {
     }
 
     /// `version` and `since` are from before the record was read.
-    fn remember_user(&self, version: u64, since: Instant, record: UserRecord) -> KnownUser {
-        let id = record.user_id;
+    fn remember_user(&self, version: u64, since: Instant, record: &UserRecord) -> KnownUser {
+        let (id, account, print) = (record.user_id, Account::from(record), self.prints.hash_one(&record.password_hash));
         let mut shard = self.users.shard(&id);
-        let look = match shard.get(&id) {
+        let user = match shard.get(&id) {
             // The same record once more: logins that were read after the first look are still as good.
-            Some(known) if *known.record == record => known.look,
-            _ => self.looks.fetch_add(1, Relaxed),
+            Some(known) if (known.print, &*known.account) == (print, &account) => KnownUser { since, ..known.clone() },
+            _ => KnownUser { account: Arc::new(account), print, look: self.looks.fetch_add(1, Relaxed), since },
         };
-        let user = KnownUser { name: record.username.as_str().into(), record: Arc::new(record), look, since };
         if shard.version() == version && shard.insert(id, user.clone()) {
             self.metrics.bound_hit("auth.cached_users");
         }
@@ -166,17 +177,18 @@ fn fresh<K: Hash + Eq + Clone, V: Clone>(
 
 impl KnownUser {
     fn lets_in(&self, bearer: &Bearer) -> bool {
-        !self.record.disabled && self.record.token_epoch == bearer.token_epoch
+        !self.account.disabled && self.account.token_epoch == bearer.token_epoch
     }
 
     fn caller(&self, bearer: &Bearer) -> Caller {
         Caller {
-            user_id: self.record.user_id,
-            username: self.name.clone(),
+            user_id: self.account.user_id,
+            username: self.account.username.clone(),
             session_id: bearer.session_id,
-            roles: self.record.roles.clone(),
+            roles: self.account.roles,
             token_epoch: bearer.token_epoch,
             expires_at: bearer.expires_at,
+            account: self.account.clone(),
         }
     }
 }
@@ -237,7 +249,7 @@ mod tests {
 
         /// Both records are read after `versions` were taken.
         fn remember(&self, versions: (u64, u64)) {
-            let user = self.accounts.remember_user(versions.0, Instant::now(), self.user.clone());
+            let user = self.accounts.remember_user(versions.0, Instant::now(), &self.user);
             self.accounts.remember_session(versions.1, Instant::now(), &self.session, user.look);
         }
 
@@ -308,7 +320,7 @@ mod tests {
         // …the user is looked at anew by somebody else, and then the old look at the login arrives.
         let mut changed = case.user.clone();
         changed.password_hash = "$2b$05$".into();
-        let anew = case.accounts.remember_user(case.versions().0, Instant::now(), changed);
+        let anew = case.accounts.remember_user(case.versions().0, Instant::now(), &changed);
         case.accounts.remember_session(versions.1, Instant::now(), &case.session, anew.look - 1);
         assert!(!case.believed());
     }
@@ -335,6 +347,27 @@ mod tests {
         case.user.disabled = true;
         case.remember(case.versions());
         assert!(!case.believed());
+    }
+
+    #[test]
+    fn the_same_record_read_again_is_one_account() {
+        let case = Case::known();
+        let account = || case.accounts.believed(&case.bearer, NOW).expect("it was read").account;
+        let first = account();
+        case.accounts.remember_user(case.versions().0, Instant::now(), &case.user);
+        assert!(Arc::ptr_eq(&first, &account()), "with its logins, and with what is shown of it");
+        let renamed = UserRecord { display_name: "Ann Lee".into(), ..case.user.clone() };
+        case.accounts.remember_user(case.versions().0, Instant::now(), &renamed);
+        assert!(!case.believed(), "of another record the logins are asked for anew");
+    }
+
+    #[tokio::test]
+    async fn somebody_nobody_asks_for_is_forgotten() {
+        let mut case = Case::known();
+        case.accounts.believe = Duration::ZERO;
+        case.accounts.forget_unused().await;
+        case.accounts.forget_unused().await;
+        assert_eq!((case.accounts.users.len(), case.accounts.sessions.len()), (0, 0));
     }
 
     #[test]

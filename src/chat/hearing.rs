@@ -295,6 +295,7 @@ mod tests {
         bus::local::LocalBus,
         chat::{
             Caller,
+            account::Account,
             commands::new_room,
             subscriber::{Burst, Subscriber, SubscriberId},
             users::Username,
@@ -302,7 +303,7 @@ mod tests {
         config::Config,
         metrics::Metrics,
         store::sqlite::SqliteStore,
-        types::{Role, RoomRole, SessionId},
+        types::{Role, Roles, RoomRole, SessionId},
     };
 
     /// A socket that follows all rooms but those that it was never told of.
@@ -355,9 +356,10 @@ mod tests {
             user_id: ann.user_id,
             username: "ann".into(),
             session_id: SessionId::fresh(),
-            roles: vec![Role::BasicUser],
+            roles: Roles::default(),
             token_epoch: 0,
             expires_at: i64::MAX,
+            account: Arc::new(Account::from(&ann)),
         };
         let post = async |room: &Arc<Room>| chat.post(room, &ann, "hello".into(), None).await.expect("a post");
 

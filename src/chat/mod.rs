@@ -6,11 +6,13 @@
 //! - `rooms.rs` is the table of the rooms in memory.
 //! - `commands.rs` is what people do to rooms: open, invite, rename, read.
 //! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
-//! - `users.rs` and `sessions.rs` are users and logins; `accounts.rs` is the cache that makes a valid token cheap to check.
+//! - `users.rs` and `sessions.rs` are users and logins; `account.rs` is a user as everyone here shares them, `accounts.rs` the
+//!   cache that makes a valid token cheap to check.
 //! - `online.rs` knows who is connected; `presence.rs` tells the others.
 //! - `hearing.rs` is what a node does when it hears of something on the bus, `inbox.rs` what a room has heard; `watch.rs` asks the store for what it may not
 //!   have heard.
 
+pub mod account;
 pub mod accounts;
 mod away;
 mod changes;
@@ -51,7 +53,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
     store::{Store, StoreError},
-    types::{NodeId, Role, RoomId, SessionId, UserId},
+    types::{NodeId, Roles, RoomId, SessionId, UserId},
 };
 
 /// Who asks, established by a token that is valid now.
@@ -60,11 +62,13 @@ pub struct Caller {
     pub user_id: UserId,
     pub username: Arc<str>,
     pub session_id: SessionId,
-    pub roles: Vec<Role>,
+    pub roles: Roles,
     /// The token epoch that the access token was made in.
     pub token_epoch: u64,
     /// When the access token ends, in Unix seconds.
     pub expires_at: i64,
+    /// As it was when the token was looked at.
+    pub account: Arc<account::Account>,
 }
 
 /// What the domain refuses, and why. The edges map it to statuses and frames.
@@ -216,7 +220,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// Expired logins are forgotten every so many turns.
 const PURGE_TURNS: u64 = 60;
 
-/// Lets go of idle rooms and forgotten logins, and has the logs read again whose last append had no known outcome.
+/// Lets go of idle rooms, of users nobody asks for and of forgotten logins, and has the logs read again whose last append had no known outcome.
 async fn tidy_up(chat: Weak<Chat>) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
     let mut turn = 0_u64;
@@ -225,6 +229,7 @@ async fn tidy_up(chat: Weak<Chat>) {
         ticks.tick().await;
         let Some(chat) = chat.upgrade() else { return };
         chat.rooms.evict(chat.config.rooms.idle_secs);
+        chat.accounts.forget_unused().await;
         if rereading.is_finished() {
             rereading = tokio::spawn(reread_doubtful(chat.clone()));
         }

@@ -9,7 +9,7 @@ use super::{Caller, Chat, ChatError, Result};
 use crate::{
     auth::token::Bearer,
     store::{RefreshHash, SessionRecord, UserRecord},
-    types::{SessionId, Timestamp, UserId},
+    types::{SessionId, Timestamp},
 };
 
 /// A login just begun or renewed: the refresh token is shown once and stored hashed.
@@ -81,13 +81,8 @@ impl Chat {
 
     /// As [`Chat::validate`], for a caller it was true of a moment ago.
     pub async fn validate_again(&self, caller: &Caller) -> Result<()> {
-        let Caller { user_id, session_id, token_epoch, expires_at, .. } = *caller;
+        let &Caller { user_id, session_id, token_epoch, expires_at, .. } = caller;
         self.validate(&Bearer { user_id, session_id, token_epoch, expires_at }).await.map(drop)
-    }
-
-    /// A caller's own record, mostly from memory.
-    pub async fn account(&self, user: UserId) -> Result<Arc<UserRecord>> {
-        self.accounts.record(&*self.store, user).await?.ok_or(ChatError::InvalidToken)
     }
 
     /// Forgets logins that expired; to be called from time to time.

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Caller, Chat, ChatError, Result,
+    account::Account,
     room::{Pull, Room},
     subscriber::{Burst, Subscriber, SubscriberId},
     users::Username,
@@ -27,7 +28,7 @@ use crate::{
     metrics::Metrics,
     protocol::Frame,
     store::{Page, StoreError, sqlite::SqliteStore},
-    types::{Role, RoomId, Seq, SessionId, UserId},
+    types::{Role, Roles, RoomId, Seq, SessionId, UserId},
 };
 
 /// How long anything may take before a test gives up.
@@ -61,9 +62,10 @@ impl Scene {
             user_id: user.user_id,
             username: "ann".into(),
             session_id: SessionId::fresh(),
-            roles: user.roles,
+            roles: Roles::default(),
             token_epoch: 0,
             expires_at: i64::MAX,
+            account: Arc::new(Account::from(&user)),
         };
         let id = chat.open_group(&ann, "tea", &[]).await.expect("a new room");
         let room = chat.find_room(id).await.expect("the room");

@@ -174,7 +174,7 @@ impl Chat {
         if connections.is_empty() {
             return Ok(());
         }
-        let gone = self.accounts.record(&*self.store, user).await?.is_none_or(|user| user.disabled);
+        let gone = self.accounts.account(&*self.store, user).await?.is_none_or(|user| user.disabled);
         let sessions: HashSet<SessionId> = connections.iter().map(|connection| connection.session()).collect();
         let looks = sessions.into_iter().map(|session| async move { (session, self.store.session(session).await) });
         let looked: Vec<_> = stream::iter(looks).buffer_unordered(self.config.cluster.catch_ups).collect().await;

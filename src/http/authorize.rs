@@ -41,7 +41,7 @@ pub enum Outsider {
 }
 
 pub fn role(caller: &Caller, needed: Role) -> Result<(), Rejection> {
-    if caller.roles.contains(&needed) { Ok(()) } else { Err(Rejection::insufficient_permissions()) }
+    if caller.roles.contains(needed) { Ok(()) } else { Err(Rejection::insufficient_permissions()) }
 }
 
 pub async fn room(

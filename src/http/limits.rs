@@ -2,7 +2,8 @@
 //!
 //! Sizes hold always; `limits.rates = off` turns every rate off. Rates are kept per user, or per address where nobody is
 //! signed in; an IPv6 client owns a /64, so that is its address. At most `limits.rate_keys` are remembered in each table:
-//! past that, those not seen for longest are forgotten, which gives them their burst anew. A rate of 0 is none.
+//! past that, those not seen for longest are forgotten, which gives them their burst anew. Whoever has all of their burst
+//! again is forgotten too, so that somebody who only listens costs nothing here. A rate of 0 is none.
 
 use std::{hash::Hash, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -68,6 +69,17 @@ impl Limiters {
         Self { requests, signups, posts, sign_ins, metrics }
     }
 
+    /// Forgets those who have used nothing lately; to be called from time to time.
+    pub async fn forget_unused(&self) {
+        self.requests.forget_unused().await;
+        self.signups.forget_unused().await;
+        self.posts.forget_unused().await;
+        if let Some((accounts, addresses)) = &self.sign_ins {
+            accounts.forget_unused().await;
+            addresses.forget_unused().await;
+        }
+    }
+
     pub fn request(&self, who: Who) -> Result<(), RetryAfter> {
         self.requests.check(who, &self.metrics)
     }
@@ -125,7 +137,14 @@ pub struct Attempt {
 struct Rate<K: Hash + Eq + Clone> {
     setting: &'static str,
     /// `None`: rates are off, or this one is 0.
-    limiter: Option<RateLimiter<K, Keys<K>, DefaultClock>>,
+    kept: Option<Kept<K>>,
+}
+
+struct Kept<K: Hash + Eq + Clone> {
+    limiter: RateLimiter<K, Keys<K>, DefaultClock>,
+    used: Arc<BoundedMap<K, Nanos>>,
+    /// After so long without use a key has all of its burst, as if it had never been seen.
+    whole_after: Duration,
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
@@ -139,17 +158,25 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         metrics: &Arc<Metrics>,
     ) -> Self {
         let on = if limits.rates == Rates::On { NonZeroU32::new(count) } else { None };
-        let limiter = on.and_then(|count| {
+        let kept = on.and_then(|count| {
             let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::with_period(period / count.get())?.allow_burst(burst);
-            let keys = Keys { used: BoundedMap::new(limits.rate_keys), metrics: metrics.clone() };
-            Some(RateLimiter::new(quota, keys, DefaultClock::default()))
+            let used = Arc::new(BoundedMap::new(limits.rate_keys));
+            let keys = Keys { used: used.clone(), metrics: metrics.clone() };
+            let limiter = RateLimiter::new(quota, keys, DefaultClock::default());
+            Some(Kept { limiter, used, whole_after: quota.burst_size_replenished_in() })
         });
-        Self { setting, limiter }
+        Self { setting, kept }
+    }
+
+    async fn forget_unused(&self) {
+        if let Some(Kept { used, whole_after, .. }) = &self.kept {
+            used.forget_unused(*whole_after).await;
+        }
     }
 
     fn check(&self, key: K, metrics: &Metrics) -> Result<(), RetryAfter> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let Some(Kept { limiter, .. }) = &self.kept else { return Ok(()) };
         limiter.check_key(&key).map_err(|not_until| {
             metrics.bound_hit(self.setting);
             let wait = not_until.wait_time_from(limiter.clock().now());
@@ -160,7 +187,7 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
 /// The limiter's memory of its keys.
 struct Keys<K> {
-    used: BoundedMap<K, Nanos>,
+    used: Arc<BoundedMap<K, Nanos>>,
     metrics: Arc<Metrics>,
 }
 
@@ -180,7 +207,6 @@ impl<K: Hash + Eq + Clone> StateStore for Keys<K> {
     }
 }
 
-/// Refuses a request whose head is larger than the settings allow.
 /// What RFC 9112 wants refused: a message that two readers could understand in two ways.
 fn check_message(version: Version, headers: &HeaderMap) -> Result<(), Rejection> {
     let bad = |status, detail: &str| Err(Rejection::new(status, "bad_request", detail).closing());
@@ -200,6 +226,7 @@ fn check_message(version: Version, headers: &HeaderMap) -> Result<(), Rejection>
     Ok(())
 }
 
+/// Refuses a request whose head is larger than the settings allow.
 pub fn check_head(
     limits: &Limits,
     version: Version,
@@ -258,6 +285,24 @@ mod tests {
         assert_eq!(wait.setting, "limits.signups_per_minute");
         assert!((1..=30).contains(&wait.secs), "{wait:?}");
         assert_eq!(limiters.sign_up(ip("192.0.2.2")), Ok(()), "another address has its own");
+    }
+
+    #[tokio::test]
+    async fn who_has_all_of_their_burst_again_is_forgotten_and_nobody_else() {
+        let limiters = limiters(|limits| {
+            (limits.requests_per_sec, limits.requests_burst) = (1_000_000, 1);
+            (limits.posts_per_sec, limits.posts_burst) = (1, 100);
+        });
+        let used = |limiters: &Limiters| {
+            let (requests, posts) = (&limiters.requests.kept, &limiters.posts.kept);
+            requests.as_ref().map(|kept| kept.used.len()).zip(posts.as_ref().map(|kept| kept.used.len()))
+        };
+        let user = UserId::fresh();
+        assert_eq!((limiters.request(Who::User(user)), limiters.post(user)), (Ok(()), Ok(())));
+        assert_eq!(used(&limiters), Some((1, 1)));
+        while used(&limiters) != Some((0, 1)) {
+            limiters.forget_unused().await;
+        }
     }
 
     #[test]

@@ -70,7 +70,11 @@ pub(crate) struct Message<'a> {
 
 /// A JSON answer. Nothing of this API is for shared caches, and most of it is for one person's eyes.
 pub fn json(body: &impl Serialize) -> Response {
-    json_bytes(serde_json::to_vec(body).expect("answers are plain data with text keys").into())
+    json_bytes(encoded(body))
+}
+
+pub fn encoded(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).expect("answers are plain data with text keys").into()
 }
 
 /// As [`json`], encoded already.

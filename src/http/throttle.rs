@@ -31,6 +31,11 @@ impl<K: Hash + Eq + Clone> Failures<K> {
         Self { setting, most: most as usize, counts_for, times: BoundedMap::new(limits.rate_keys) }
     }
 
+    /// Forgets keys none of whose failures count any more.
+    pub async fn forget_unused(&self) {
+        self.times.forget_unused(self.counts_for).await;
+    }
+
     pub fn charge(&self, key: &K, metrics: &Metrics) -> Result<(), RetryAfter> {
         self.charge_at(key, Instant::now(), metrics)
     }

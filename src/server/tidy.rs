@@ -12,5 +12,6 @@ pub async fn run(app: Arc<App>) {
     loop {
         ticks.tick().await;
         app.tokens.forget_unused().await;
+        app.limiters.forget_unused().await;
     }
 }
