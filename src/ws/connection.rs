@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     chat::{Caller, subscriber::SubscriberId},
-    metrics::CloseCode,
+    metrics::{CloseCode, Metrics},
     protocol::{self, Frame, Said},
     turn::{self, AtTheEnd},
     types::{SessionId, UserId},
@@ -101,6 +101,15 @@ impl State {
 
     pub fn is_dead(&self) -> bool {
         matches!(self.phase, Phase::Dead { .. })
+    }
+
+    /// Writes what comes ahead of nothing. `false`: the socket took nothing, and nothing is kept.
+    pub fn write_through(&mut self, wire: &Wire, bytes: &Bytes, metrics: &Metrics) -> bool {
+        let taken = self.outbox.write_through(wire, bytes, metrics);
+        if taken.is_err() {
+            self.die();
+        }
+        taken.is_ok_and(|taken| taken)
     }
 
     pub fn die(&mut self) {
@@ -396,6 +405,6 @@ mod tests {
     /// What a connection at rest costs beside its socket and its place: every byte here is a megabyte at a million connections.
     #[test]
     fn a_connection_at_rest_is_small() {
-        assert!(size_of::<Connection>() <= 208, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 200, "{}", size_of::<Connection>());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     close::Close,
-    connection::{Connection, Mode},
+    connection::{Connection, Mode, Phase},
 };
 use crate::{
     chat::subscriber::{Burst, Subscriber, SubscriberId},
@@ -35,21 +35,14 @@ impl Subscriber for Connection {
         if state.is_over() {
             return;
         }
-        let outbox = &mut state.outbox;
-        let clear = outbox.is_clear();
-        let Some(subscription) = outbox.get(slot) else { return };
+        let clear = state.outbox.is_clear();
+        let Some(subscription) = state.outbox.get(slot) else { return };
         if subscription.room.id != burst.room || subscription.cursor >= burst.last {
             return;
         }
         let fits = burst.only_messages || !self.only_messages();
         let level = clear && fits && !subscription.held && subscription.cursor + 1 == burst.first;
-        let mut through = false;
-        if level {
-            match outbox.write_through(&self.wire, &burst.merged, &shared.metrics) {
-                Ok(taken) => through = taken,
-                Err(_) => state.die(),
-            }
-        }
+        let through = level && state.write_through(&self.wire, &burst.merged, &shared.metrics);
         let outbox = &mut state.outbox;
         if through {
             shared.metrics.deliveries.inc_by(burst.last - burst.first + 1);
@@ -104,9 +97,16 @@ impl Subscriber for Connection {
             }
             return;
         }
-        state.outbox.put(frame.bytes());
+        // Told to many at once, it must not take memory in each of them.
+        let level = state.greeted && matches!(state.phase, Phase::Open) && state.outbox.is_clear();
+        let through = level && state.write_through(&self.wire, &frame.shared(), &self.shared().metrics);
+        if !through && !state.is_dead() {
+            state.outbox.put(frame.bytes());
+        }
         drop(state);
-        self.wake();
+        if !through {
+            self.wake();
+        }
     }
 
     fn revoke(&self) {

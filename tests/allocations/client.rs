@@ -47,6 +47,13 @@ impl Person {
         made["chat_id"].as_str().expect("a chat_id").to_owned()
     }
 
+    /// Asks for something that has nothing to do with anything.
+    pub fn ask_after_health(&self) {
+        let mut answer = String::new();
+        let mut stream = self.request("GET", "/healthz", "Connection: close\r\n", "");
+        stream.read_to_string(&mut answer).expect("an answer");
+    }
+
     fn ask(&self, path: &str, kind: &str, body: &str) -> Value {
         let length = body.len();
         let head = format!("Connection: close\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n");

@@ -32,13 +32,17 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::with(settings())
+    }
+
+    pub fn with(config: Config) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // As many on every machine, so that they count the same.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("the system gives threads");
         let metrics = Arc::new(Metrics::default());
         let database = folder.path().join("natter.db");
-        let serving = serve(settings(), &database, metrics.clone());
+        let serving = serve(config, &database, metrics.clone());
         let (server, store, address) = runtime.block_on(serving);
         Self { address, runtime, server, store, metrics, folder }
     }
@@ -62,7 +66,7 @@ impl Drop for Server {
     }
 }
 
-fn settings() -> Config {
+pub fn settings() -> Config {
     Config {
         server: config::Server { bind: ([127, 0, 0, 1], 0).into(), drain_secs: 1, ..Default::default() },
         auth: config::Auth { bcrypt_cost: 4, ..Default::default() },
