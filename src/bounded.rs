@@ -7,12 +7,14 @@
 //! A map of those who rest is empty: [`BoundedMap::forget_unused`] turns the generations by the clock too.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::hash_map::RandomState,
     hash::{BuildHasher, Hash},
     mem,
-    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
+
+use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
 
 const SHARDS: usize = 64;
 
@@ -25,13 +27,21 @@ pub struct BoundedMap<K, V> {
 }
 
 /// One part of the map, under its own lock.
-pub struct Shard<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+struct Shard<K, V> {
+    young: HashTable<(K, V)>,
+    old: HashTable<(K, V)>,
     /// Entries that one generation may hold.
     room: usize,
-    /// Counts `remove`s and `advance`s: who has read something elsewhere can tell whether it may have changed since.
+    /// Counts `remove`s: who has read something elsewhere can tell whether it may have changed since.
     version: u64,
+}
+
+/// The place of one key: the shard it belongs to, locked. Never hold it over an `.await`.
+pub struct Place<'a, K, V> {
+    key: &'a K,
+    hash: u64,
+    shard: MutexGuard<'a, Shard<K, V>>,
+    hasher: &'a RandomState,
 }
 
 impl<K: Hash + Eq, V> BoundedMap<K, V> {
@@ -39,25 +49,23 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         // Small maps get one shard, so that tiny bounds are exact enough.
         let shards = if capacity < 16 * SHARDS { 1 } else { SHARDS };
         let room = capacity.div_ceil(2 * shards).max(1);
-        let shard = || Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), room, version: 0 });
-        Self {
-            shards: (0..shards).map(|_| shard()).collect(),
-            hasher: RandomState::new(),
-            turned: Mutex::new(Instant::now()),
-        }
+        let shard = || Mutex::new(Shard { young: HashTable::new(), old: HashTable::new(), room, version: 0 });
+        let shards = (0..shards).map(|_| shard()).collect();
+        Self { shards, hasher: RandomState::new(), turned: Mutex::new(Instant::now()) }
     }
 
-    /// The shard that `key` belongs to. Never hold it over an `.await`.
-    pub fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
-        let index = self.hasher.hash_one(key) as usize % self.shards.len();
-        locked(&self.shards[index])
+    pub fn at<'a>(&'a self, key: &'a K) -> Place<'a, K, V> {
+        let hash = self.hasher.hash_one(key);
+        // The tables choose by the other end of the hash.
+        let shard = self.shards[(hash >> 16) as usize % self.shards.len()].lock();
+        Place { key, hash, shard, hasher: &self.hasher }
     }
 
     /// Forgets what was not touched for `unused`, and gives its memory back. To be called from time to time: it does nothing
     /// until `unused` has passed since it last did something, so that an entry is forgotten after once to twice that time.
     pub async fn forget_unused(&self, unused: Duration) {
         {
-            let mut turned = self.turned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut turned = self.turned.lock();
             if turned.elapsed() < unused {
                 return;
             }
@@ -65,7 +73,7 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         }
         for shard in &self.shards {
             // Let go outside the lock, and with pauses: the entries of a large map take a while to free.
-            let forgotten = locked(shard).turn();
+            let forgotten = shard.lock().turn();
             drop(forgotten);
             tokio::task::yield_now().await;
         }
@@ -73,50 +81,56 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|s| s.lock().expect("no test panics here")).map(|s| s.young.len() + s.old.len()).sum()
+        self.shards.iter().map(|shard| shard.lock()).map(|shard| shard.young.len() + shard.old.len()).sum()
     }
-}
-
-/// A panic under the lock leaves a map that is whole: every change is one insert or one remove.
-fn locked<K, V>(shard: &Mutex<Shard<K, V>>) -> MutexGuard<'_, Shard<K, V>> {
-    shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl<K, V> Shard<K, V> {
     /// Makes the young generation the old one. Gives what was old and is forgotten.
-    fn turn(&mut self) -> HashMap<K, V> {
+    fn turn(&mut self) -> HashTable<(K, V)> {
         mem::replace(&mut self.old, mem::take(&mut self.young))
     }
 }
 
-impl<K: Hash + Eq + Clone, V> Shard<K, V> {
+impl<K: Hash + Eq + Clone, V> Place<'_, K, V> {
     /// The entry, which counts as touched.
-    pub fn get(&mut self, key: &K) -> Option<&mut V> {
-        if let Some((key, value)) = self.old.remove_entry(key) {
-            self.insert(key, value);
+    pub fn get(&mut self) -> Option<&mut V> {
+        let key = self.key;
+        if let Ok(old) = self.shard.old.find_entry(self.hash, |(other, _)| other == key) {
+            let ((_, value), _) = old.remove();
+            self.insert(value);
         }
-        self.young.get_mut(key)
+        self.shard.young.find_mut(self.hash, |(other, _)| other == key).map(|(_, value)| value)
     }
 
     /// Returns whether entries had to be forgotten to keep the bound.
-    pub fn insert(&mut self, key: K, value: V) -> bool {
-        self.old.remove(&key);
-        let mut forgot = false;
-        if self.young.len() >= self.room && !self.young.contains_key(&key) {
-            forgot = !self.turn().is_empty();
+    pub fn insert(&mut self, value: V) -> bool {
+        let Self { key, hash, shard, hasher } = self;
+        if let Ok(old) = shard.old.find_entry(*hash, |(other, _)| other == *key) {
+            old.remove();
         }
-        self.young.insert(key, value);
+        if let Some((_, place)) = shard.young.find_mut(*hash, |(other, _)| other == *key) {
+            *place = value;
+            return false;
+        }
+        let forgot = shard.young.len() >= shard.room && !shard.turn().is_empty();
+        shard.young.insert_unique(*hash, ((*key).clone(), value), |(other, _)| hasher.hash_one(other));
         forgot
     }
 
-    pub fn remove(&mut self, key: &K) {
-        self.version += 1;
-        self.young.remove(key);
-        self.old.remove(key);
+    pub fn remove(&mut self) {
+        let Shard { young, old, version, .. } = &mut *self.shard;
+        *version += 1;
+        for generation in [young, old] {
+            if let Ok(entry) = generation.find_entry(self.hash, |(other, _)| other == self.key) {
+                entry.remove();
+            }
+        }
     }
 
+    /// Of the shard: raised by every `remove` in it.
     pub fn version(&self) -> u64 {
-        self.version
+        self.shard.version
     }
 }
 
@@ -129,8 +143,8 @@ mod tests {
         for capacity in [1, 2, 10, 5_000] {
             let map = BoundedMap::new(capacity);
             for key in 0..20_000u32 {
-                map.shard(&key).insert(key, ());
-                map.shard(&(key / 2)).get(&(key / 2));
+                map.at(&key).insert(());
+                map.at(&(key / 2)).get();
             }
             assert!(map.len() <= capacity + 2 * SHARDS, "{} entries in a map of {capacity}", map.len());
         }
@@ -139,32 +153,32 @@ mod tests {
     #[test]
     fn what_is_touched_outlives_what_is_not() {
         let map = BoundedMap::new(10);
-        map.shard(&0).insert(0u32, "touched");
-        map.shard(&1).insert(1, "forgotten");
+        map.at(&0u32).insert("touched");
+        map.at(&1).insert("forgotten");
         for key in 2..100 {
-            map.shard(&key).insert(key, "new");
-            assert_eq!(map.shard(&0).get(&0), Some(&mut "touched"));
+            map.at(&key).insert("new");
+            assert_eq!(map.at(&0).get(), Some(&mut "touched"));
         }
-        assert_eq!(map.shard(&1).get(&1), None);
+        assert_eq!(map.at(&1).get(), None);
     }
 
     #[tokio::test]
     async fn what_is_not_used_is_forgotten_by_the_clock() {
         let map = BoundedMap::new(5_000);
         for key in 0..1_000u32 {
-            map.shard(&key).insert(key, ());
+            map.at(&key).insert(());
         }
         map.forget_unused(Duration::from_secs(600)).await;
         map.forget_unused(Duration::from_secs(600)).await;
         assert_eq!(map.len(), 1_000, "it is not time yet");
         map.forget_unused(Duration::ZERO).await;
-        assert!(map.shard(&7).get(&7).is_some(), "whatever was touched stays once more");
+        assert!(map.at(&7).get().is_some(), "whatever was touched stays once more");
         map.forget_unused(Duration::ZERO).await;
         assert_eq!(map.len(), 1);
         map.forget_unused(Duration::ZERO).await;
         assert_eq!(map.len(), 0);
         let rooms =
-            map.shards.iter().map(|shard| locked(shard)).map(|shard| shard.young.capacity() + shard.old.capacity());
+            map.shards.iter().map(|shard| shard.lock()).map(|shard| shard.young.capacity() + shard.old.capacity());
         assert_eq!(rooms.sum::<usize>(), 0, "and their memory is given back");
     }
 }

@@ -6,15 +6,15 @@
 //! the requests in flight. This file knows no routes: what a request means is `http::pipeline`'s.
 
 mod drain;
-mod head_timer;
 mod metrics;
 mod tidy;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -28,12 +28,15 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::head_timer::HeadTimer;
 use crate::{
     app::App,
     config::Limits,
-    http::{pipeline, socket::HttpSocket},
-    metrics::Metrics,
+    http::{
+        pipeline,
+        request::Client,
+        silence::{self, Patience, Silence},
+        socket::HttpSocket,
+    },
 };
 
 /// Connections past `limits.http_connections` that are told so at once; those past this many as well are just closed.
@@ -157,23 +160,35 @@ impl Server {
             tracing::debug!(%error, "a connection was gone before it began");
             return;
         }
-        let address = peer.ip().to_canonical();
-        let service = service_fn(|request| {
-            let app = self.app.clone();
-            async move { Ok::<_, Infallible>(pipeline::answer(app, request, address).await) }
+        let (app, limits) = (&self.app, &self.app.config.limits);
+        let (config, metrics) = (app.config.clone(), app.metrics.clone());
+        let client = Arc::new(Client { address: peer.ip().to_canonical(), config, metrics });
+        let silence = Arc::new(Silence::default());
+        let service = service_fn(async |request| {
+            silence.asked();
+            let answer = pipeline::answer(app, request, &client).await;
+            silence.answered();
+            Ok::<_, Infallible>(answer)
         });
-        let http = http1(&self.app.config.limits, self.app.metrics.clone());
-        let within = Duration::from_secs(self.app.config.limits.answer_secs);
-        let socket = HttpSocket::new(stream, within, self.app.metrics.clone());
-        let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
+        let within = Duration::from_secs(limits.answer_secs);
+        let socket = HttpSocket::new(stream, within, silence.clone(), app.metrics.clone());
+        let connection = http1(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        let ended = match self.stop.run_until_cancelled(&mut connection).await {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut stop = std::pin::pin!(self.stop.cancelled());
+        let (mut heard, mut stopping) = (false, false);
+        let connection = poll_fn(|context| {
+            // All connections share the token's lock: it is asked once, to be woken by it, and then not before it is time.
+            if !stopping && (!heard || app.draining.load(Relaxed)) {
+                heard = true;
+                if stop.as_mut().poll(context).is_ready() {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
-        };
+            connection.as_mut().poll(context)
+        });
+        let patience = Patience::of(limits);
+        let Some(ended) = silence::bear(&silence, patience, &app.metrics, connection).await else { return };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
         }
@@ -181,11 +196,10 @@ impl Server {
 }
 
 /// hyper's bounds are wider than ours, so that a request past ours still gets our answer; one past hyper's gets a bare one.
-fn http1(limits: &Limits, metrics: Arc<Metrics>) -> http1::Builder {
-    let head = Duration::from_secs(limits.header_secs);
+fn http1(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(HeadTimer::new(head, Duration::from_secs(limits.idle_secs), metrics))
-        .header_read_timeout(head)
+    // `silence` keeps the time.
+    http.header_read_timeout(None)
         .max_buf_size((limits.header_bytes.saturating_add(limits.uri_bytes)).saturating_mul(2).max(LEAST_READ_BUFFER))
         .max_headers(limits.headers.saturating_mul(2));
     http

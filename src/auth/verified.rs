@@ -52,12 +52,12 @@ impl Verified {
     }
 
     pub fn get(&self, print: Print) -> Option<Bearer> {
-        self.bearers.shard(&print).get(&print).copied()
+        self.bearers.at(&print).get().copied()
     }
 
     /// `bearer` is what the verified token of this print says.
     pub fn remember(&self, print: Print, bearer: Bearer) {
-        if self.bearers.shard(&print).insert(print, bearer) {
+        if self.bearers.at(&print).insert(bearer) {
             self.metrics.bound_hit("auth.cached_tokens");
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::hash_map::RandomState,
-    hash::{BuildHasher, Hash},
+    hash::BuildHasher,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -77,9 +77,9 @@ impl Accounts {
     pub fn heard(&self, hint: &Hint) {
         match hint {
             Hint::UserChanged { user } | Hint::LoginEnded { user, which: Ended::All { .. } } => {
-                self.users.shard(user).remove(user);
+                self.users.at(user).remove();
             }
-            Hint::LoginEnded { which: Ended::One(session), .. } => self.sessions.shard(session).remove(session),
+            Hint::LoginEnded { which: Ended::One(session), .. } => self.sessions.at(session).remove(),
             Hint::RoomAdvanced { .. }
             | Hint::MembershipChanged { .. }
             | Hint::ReadMoved { .. }
@@ -109,8 +109,14 @@ impl Accounts {
 
     /// A user's account, from memory where it is believed.
     pub(super) async fn account(&self, store: &dyn Store, id: UserId) -> Result<Option<Arc<Account>>> {
-        if let Some(known) = fresh(&self.users, &id, |user| user.since, self.believe) {
-            return Ok(Some(known.account));
+        let known = self
+            .users
+            .at(&id)
+            .get()
+            .filter(|user| user.since.elapsed() < self.believe)
+            .map(|user| user.account.clone());
+        if known.is_some() {
+            return Ok(known);
         }
         Ok(self.look_at_user(store, id).await?.map(|user| user.account))
     }
@@ -123,20 +129,22 @@ impl Accounts {
 
     /// `None` is no refusal: it says that the store must be asked.
     fn believed(&self, bearer: &Bearer, now: Timestamp) -> Option<Caller> {
-        let user = fresh(&self.users, &bearer.user_id, |user| user.since, self.believe)?;
-        let session = fresh(&self.sessions, &bearer.session_id, |session| session.since, self.believe)?;
+        let looked = Instant::now();
+        let is_fresh = |since: Instant| looked.saturating_duration_since(since) < self.believe;
+        let user = self.users.at(&bearer.user_id).get().filter(|user| is_fresh(user.since)).cloned()?;
+        let session = self.sessions.at(&bearer.session_id).get().filter(|session| is_fresh(session.since)).copied()?;
         let good = session.look == user.look && user.lets_in(bearer) && session.lets_in(bearer, now);
         good.then(|| user.caller(bearer))
     }
 
     async fn look_at_user(&self, store: &dyn Store, id: UserId) -> Result<Option<KnownUser>> {
-        let (version, since) = (self.users.shard(&id).version(), Instant::now());
+        let (version, since) = (self.users.at(&id).version(), Instant::now());
         let record = store.user(id).await?;
         Ok(record.map(|record| self.remember_user(version, since, &record)))
     }
 
     async fn look_at_session(&self, store: &dyn Store, id: SessionId, look: u64) -> Result<Option<KnownSession>> {
-        let (version, since) = (self.sessions.shard(&id).version(), Instant::now());
+        let (version, since) = (self.sessions.at(&id).version(), Instant::now());
         let record = store.session(id).await?;
         Ok(record.map(|record| self.remember_session(version, since, &record, look)))
     }
@@ -144,13 +152,13 @@ impl Accounts {
     /// `version` and `since` are from before the record was read.
     fn remember_user(&self, version: u64, since: Instant, record: &UserRecord) -> KnownUser {
         let (id, account, print) = (record.user_id, Account::from(record), self.prints.hash_one(&record.password_hash));
-        let mut shard = self.users.shard(&id);
-        let user = match shard.get(&id) {
+        let mut place = self.users.at(&id);
+        let user = match place.get() {
             // The same record once more: logins that were read after the first look are still as good.
             Some(known) if (known.print, &*known.account) == (print, &account) => KnownUser { since, ..known.clone() },
             _ => KnownUser { account: Arc::new(account), print, look: self.looks.fetch_add(1, Relaxed), since },
         };
-        if shard.version() == version && shard.insert(id, user.clone()) {
+        if place.version() == version && place.insert(user.clone()) {
             self.metrics.bound_hit("auth.cached_users");
         }
         user
@@ -158,21 +166,12 @@ impl Accounts {
 
     fn remember_session(&self, version: u64, since: Instant, record: &SessionRecord, look: u64) -> KnownSession {
         let session = KnownSession { user: record.user_id, expires_at: record.expires_at, look, since };
-        let mut shard = self.sessions.shard(&record.session_id);
-        if shard.version() == version && shard.insert(record.session_id, session) {
+        let mut place = self.sessions.at(&record.session_id);
+        if place.version() == version && place.insert(session) {
             self.metrics.bound_hit("auth.cached_users");
         }
         session
     }
-}
-
-fn fresh<K: Hash + Eq + Clone, V: Clone>(
-    map: &BoundedMap<K, V>,
-    key: &K,
-    since: fn(&V) -> Instant,
-    believe: Duration,
-) -> Option<V> {
-    map.shard(key).get(key).filter(|value| since(value).elapsed() < believe).cloned()
 }
 
 impl KnownUser {
@@ -180,7 +179,7 @@ impl KnownUser {
         !self.account.disabled && self.account.token_epoch == bearer.token_epoch
     }
 
-    fn caller(&self, bearer: &Bearer) -> Caller {
+    fn caller(self, bearer: &Bearer) -> Caller {
         Caller {
             user_id: self.account.user_id,
             username: self.account.username.clone(),
@@ -188,7 +187,7 @@ impl KnownUser {
             roles: self.account.roles,
             token_epoch: bearer.token_epoch,
             expires_at: bearer.expires_at,
-            account: self.account.clone(),
+            account: self.account,
         }
     }
 }
@@ -243,8 +242,8 @@ mod tests {
         }
 
         fn versions(&self) -> (u64, u64) {
-            let users = self.accounts.users.shard(&self.user.user_id).version();
-            (users, self.accounts.sessions.shard(&self.session.session_id).version())
+            let users = self.accounts.users.at(&self.user.user_id).version();
+            (users, self.accounts.sessions.at(&self.session.session_id).version())
         }
 
         /// Both records are read after `versions` were taken.

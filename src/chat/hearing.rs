@@ -120,10 +120,11 @@ impl Chat {
     /// Remembers what a user is told of their place in a room; `next` makes it of what they were told last. `false`: there
     /// is nothing to tell.
     fn note_told(&self, room: RoomId, user: UserId, next: impl FnOnce(Option<Told>) -> Option<Told>) -> bool {
-        let mut told = self.told.shard(&(room, user));
-        let last = told.get(&(room, user)).copied();
+        let key = (room, user);
+        let mut told = self.told.at(&key);
+        let last = told.get().copied();
         let Some(next) = next(last) else { return false };
-        if told.insert((room, user), next) {
+        if told.insert(next) {
             self.metrics.bound_hit("cluster.told_moves");
         }
         true

@@ -4,6 +4,8 @@
 //! allows the subprotocol list, the query, and a cookie; a cookie comes along whichever page asks, so then the page's
 //! origin must be this server's own or a listed one.
 
+use std::borrow::Cow;
+
 use hyper::{
     HeaderMap, Uri,
     header::{AUTHORIZATION, COOKIE, HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL},
@@ -45,13 +47,18 @@ pub async fn check(app: &App, token: &str) -> Result<Caller, Rejection> {
 }
 
 /// The first that is present, in the protocol's order.
-fn socket_token(headers: &HeaderMap, request: &Request, origins: &[String]) -> Result<Option<String>, Rejection> {
-    if let Some(token) = bearer(headers).or_else(|| subprotocol(headers)).or_else(|| request.query("token")) {
+fn socket_token<'a>(
+    headers: &'a HeaderMap,
+    request: &Request,
+    origins: &[String],
+) -> Result<Option<Cow<'a, str>>, Rejection> {
+    let in_query = || request.query("token").map(Cow::Owned);
+    if let Some(token) = bearer(headers).or_else(|| subprotocol(headers)).or_else(in_query) {
         return Ok(Some(token));
     }
     let Some(token) = cookie(headers) else { return Ok(None) };
     if is_own_page(headers, origins) {
-        Ok(Some(token))
+        Ok(Some(token.into()))
     } else {
         let detail = "A page of this origin may not sign in by cookie; the operator can list it in \
                       server.allowed_origins.";
@@ -60,15 +67,15 @@ fn socket_token(headers: &HeaderMap, request: &Request, origins: &[String]) -> R
 }
 
 /// `Authorization: Bearer <token>`; another scheme is as good as none.
-fn bearer(headers: &HeaderMap) -> Option<String> {
+fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
 }
 
 /// `Sec-WebSocket-Protocol: natter.v1, bearer.<token>`.
-fn subprotocol(headers: &HeaderMap) -> Option<String> {
+fn subprotocol(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
-    lists.flat_map(|list| list.split(',')).find_map(|one| one.trim().strip_prefix("bearer.")).map(str::to_owned)
+    lists.flat_map(|list| list.split(',')).find_map(|one| one.trim().strip_prefix("bearer.")).map(Cow::Borrowed)
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {

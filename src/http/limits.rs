@@ -198,9 +198,9 @@ impl<K: Hash + Eq + Clone> StateStore for Keys<K> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut shard = self.used.shard(key);
-        let (outcome, next) = measure(shard.get(key).copied())?;
-        if shard.insert(key.clone(), next) {
+        let mut place = self.used.at(key);
+        let (outcome, next) = measure(place.get().copied())?;
+        if place.insert(next) {
             self.metrics.bound_hit("limits.rate_keys");
         }
         Ok(outcome)

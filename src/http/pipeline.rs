@@ -4,19 +4,20 @@
 //! way itself, and leaves it at the first refusal. Neither logs a token, a query or a body.
 
 use std::{
-    net::IpAddr,
+    future::poll_fn,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
 use hyper::{
-    HeaderMap, Method, StatusCode,
+    Method, StatusCode,
     body::{Body, Incoming},
-    header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
+    header::{CONTENT_LENGTH, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
-use uuid::Uuid;
 
 use super::{
     address::{self, Network},
@@ -24,7 +25,8 @@ use super::{
     authorize,
     cors::Cors,
     limits::{self, Who},
-    request::Request,
+    request::{Client, Request},
+    request_id::{RequestId, X_REQUEST_ID},
     respond::{self, Rejection, Response},
     routes::{self, Found, Handler, PathEntry, Route},
 };
@@ -37,68 +39,64 @@ use crate::{
 /// What a request counts as whose client did not wait for the answer. Never sent to anybody.
 const CLIENT_GONE: u16 = 499;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Answers one request, whatever happens. `peer` is the other end of the connection.
-pub async fn answer(app: Arc<App>, inner: hyper::Request<Incoming>, peer: IpAddr) -> Response {
-    let id = request_id(inner.headers());
-    let method = inner.method().clone();
-    let cors = Cors::of(&app.config.server.allowed_origins, &method, inner.headers());
+/// Answers one request, whatever happens.
+pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Arc<Client>) -> Response {
     let found = routes::find(inner.uri());
     let path = match &found {
         Found::Path(entry, _) => Some(*entry),
         Found::Redirect(_) | Found::Nothing => None,
     };
     let mut asked = Asked {
-        app: app.clone(),
-        method: method.clone(),
+        app,
+        method: inner.method().clone(),
         route: path.map_or("none", |path| path.path),
-        id: id.clone(),
+        id: RequestId::of(inner.headers()),
         started: Instant::now(),
         status: None,
     };
+    let cors = Cors::of(&app.config.server.allowed_origins, inner.method(), inner.headers());
 
     let request = Request {
-        peer: address::client_address(&app.config.server, peer, inner.headers()),
+        peer: address::client_address(&app.config.server, client.address, inner.headers()),
         inner,
-        id: id.clone(),
         params: Vec::new(),
-        config: app.config.clone(),
-        metrics: app.metrics.clone(),
+        client: client.clone(),
     };
-    let answered = guarded(&app, request, found).await.and_then(|response| app.answers.count(response));
-    let mut response = match answered {
+    let work = run(app, request, found);
+    let answered = guard(&app.metrics, &asked.id, app.config.limits.request_secs, work).await;
+    let mut response = match answered.and_then(|response| app.answers.count(response)) {
         Ok(response) => response,
         Err(rejection) => {
-            log_cause(&rejection, &id, path);
-            rejection.into_response(&id)
+            log_cause(&rejection, &asked.id, path);
+            rejection.into_response(asked.id.as_str())
         }
     };
 
-    if method == Method::HEAD {
+    if asked.method == Method::HEAD {
         drop_body(&mut response);
     }
     let headers = response.headers_mut();
     cors.apply(headers, path.map(|path| &path.allow));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(X_REQUEST_ID, HeaderValue::try_from(&id).expect("an id is checked or made to be header text"));
+    headers.insert(X_REQUEST_ID, asked.id.header());
     asked.status = Some(response.status());
     response
-}
-
-async fn guarded(app: &Arc<App>, request: Request, found: Found) -> Result<Response, Rejection> {
-    let (id, most) = (request.id.clone(), app.config.limits.request_secs);
-    guard(&app.metrics, &id, most, run(app, request, found)).await
 }
 
 /// Gives work a time limit, and turns a panic into one 500.
 async fn guard(
     metrics: &Metrics,
-    id: &str,
+    id: &RequestId,
     most_secs: u64,
     work: impl Future<Output = Result<Response, Rejection>>,
 ) -> Result<Response, Rejection> {
-    match tokio::time::timeout(Duration::from_secs(most_secs), AssertUnwindSafe(work).catch_unwind()).await {
+    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+    // What is done at once needs no timer.
+    let done = match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => tokio::time::timeout(Duration::from_secs(most_secs), work).await,
+    };
+    match done {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => {
             // The panic hook has said what and where; this says in which request.
@@ -210,17 +208,7 @@ fn drop_body(response: &mut Response) {
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
 }
 
-/// The caller's own where it is fit to be logged, or else a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let fit = |id: &&str| {
-        (1..=128).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-    };
-    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fit);
-    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
-}
-
-fn log_cause(rejection: &Rejection, id: &str, path: Option<&PathEntry>) {
+fn log_cause(rejection: &Rejection, id: &RequestId, path: Option<&PathEntry>) {
     let Some(cause) = &rejection.cause else { return };
     let route = path.map_or("none", |path| path.path);
     if rejection.status.is_server_error() {
@@ -232,16 +220,16 @@ fn log_cause(rejection: &Rejection, id: &str, path: Option<&PathEntry>) {
 
 /// A request under way. When it ends it is counted and logged: with its answer, or without one because the client has
 /// gone and the HTTP library has dropped the rest of it.
-struct Asked {
-    app: Arc<App>,
+struct Asked<'a> {
+    app: &'a App,
     method: Method,
     route: &'static str,
-    id: String,
+    id: RequestId,
     started: Instant,
     status: Option<StatusCode>,
 }
 
-impl Drop for Asked {
+impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let Self { app, method, route, id, started, status } = self;
         let (answered, elapsed) = (status.is_some(), started.elapsed());
@@ -264,36 +252,19 @@ fn known(method: &Method) -> &'static str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_fit_request_id_is_kept_and_others_are_replaced() {
-        let id_of = |given: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(X_REQUEST_ID, given.parse().unwrap());
-            request_id(&headers)
-        };
-        let longest = "x".repeat(128);
-        for fit in ["a", "Req-1.2_3", &longest] {
-            assert_eq!(id_of(fit), fit);
-        }
-        for unfit in ["", "a b", "a\tb", "a/b", "<script>", &"x".repeat(129)] {
-            assert_eq!(id_of(unfit).len(), 36, "{unfit:?}");
-        }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
-    }
-
     #[tokio::test]
     async fn a_panic_is_one_500_and_counted() {
-        let metrics = Metrics::default();
-        let refused = guard(&metrics, "r", 10, async { panic!("a defect") }).await.expect_err("a panic is refused");
+        let (metrics, id) = (Metrics::default(), RequestId::of(&Default::default()));
+        let refused = guard(&metrics, &id, 10, async { panic!("a defect") }).await.expect_err("a panic is refused");
         assert_eq!(refused.into_response("r").status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(metrics.panics.get(), 1);
-        assert!(guard(&metrics, "r", 10, async { Ok(respond::message("fine")) }).await.is_ok());
+        assert!(guard(&metrics, &id, 10, async { Ok(respond::message("fine")) }).await.is_ok());
     }
 
     #[tokio::test]
     async fn what_takes_too_long_is_a_503() {
-        let metrics = Metrics::default();
-        let refused = guard(&metrics, "r", 0, std::future::pending()).await.expect_err("it never ends");
+        let (metrics, id) = (Metrics::default(), RequestId::of(&Default::default()));
+        let refused = guard(&metrics, &id, 0, std::future::pending()).await.expect_err("it never ends");
         assert_eq!(refused.into_response("r").status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -14,17 +14,22 @@ use serde::de::DeserializeOwned;
 use super::{form::Form, json, respond::Rejection};
 use crate::{config::Config, metrics::Metrics, types::Seq};
 
+/// What all requests of one connection share.
+pub struct Client {
+    /// The other end of the connection.
+    pub(crate) address: IpAddr,
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
 pub struct Request {
     /// hyper's own, body included.
     pub(crate) inner: hyper::Request<Incoming>,
     /// The client's address (behind a trusted proxy: the one it tells).
     pub(crate) peer: IpAddr,
-    /// `x-request-id`.
-    pub(crate) id: String,
     /// What the route's `{…}` matched, in order, percent-decoded.
     pub(crate) params: Vec<(String, String)>,
-    pub(crate) config: Arc<Config>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) client: Arc<Client>,
 }
 
 impl Request {
@@ -58,7 +63,7 @@ impl Request {
 
     /// `?limit=`: how many entries a page may have.
     pub fn page_limit(&self) -> Result<usize, Rejection> {
-        let limits = &self.config.limits;
+        let limits = &self.client.config.limits;
         let expected = format!("Input should be a number from 1 to {}", limits.page_max);
         match self.query_as::<usize>("limit", &expected)? {
             None => Ok(limits.page_default.min(limits.page_max)),
@@ -75,7 +80,7 @@ impl Request {
         {
             return Err(unsupported("Send JSON, with Content-Type: application/json."));
         }
-        json::object(&self.body().await?, self.config.limits.json_depth)
+        json::object(&self.body().await?, self.client.config.limits.json_depth)
     }
 
     /// The body as a form, urlencoded or multipart. Refuses with 415, 413, 408 and 422.
@@ -101,22 +106,22 @@ impl Request {
 
     /// The whole body, no larger than `limits.body_bytes` and within `limits.body_secs`.
     async fn body(&mut self) -> Result<Bytes, Rejection> {
-        let limits = &self.config.limits;
+        let limits = &self.client.config.limits;
         let body = self.inner.body_mut();
         // What the client announces is refused before a byte of it is read.
         if body.size_hint().lower() > limits.body_bytes as u64 {
-            return Err(too_large(limits.body_bytes, &self.metrics));
+            return Err(too_large(limits.body_bytes, &self.client.metrics));
         }
         let whole = Limited::new(body, limits.body_bytes).collect();
         match tokio::time::timeout(Duration::from_secs(limits.body_secs), whole).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits.body_bytes, &self.metrics)),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits.body_bytes, &self.client.metrics)),
             Ok(Err(error)) => {
                 let detail = "The body of this request is not whole.";
                 Err(Rejection::new(StatusCode::BAD_REQUEST, "bad_request", detail).closing().because(error))
             }
             Err(_) => {
-                self.metrics.bound_hit("limits.body_secs");
+                self.client.metrics.bound_hit("limits.body_secs");
                 let detail = format!("The body of this request took more than {} s to arrive.", limits.body_secs);
                 Err(Rejection::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).closing())
             }

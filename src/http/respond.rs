@@ -14,6 +14,8 @@ use crate::{chat::ChatError, store::StoreError};
 
 pub type Response = hyper::Response<Full<Bytes>>;
 
+const USUAL_HEADERS: usize = 4;
+
 /// Why a request is not served.
 #[derive(Debug)]
 pub struct Rejection {
@@ -89,8 +91,11 @@ pub fn message(text: &str) -> Response {
 
 pub fn with_type(body: Bytes, content_type: &'static str) -> Response {
     let mut response = Response::new(Full::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    // One allocation for these and for what every answer has.
+    headers.reserve(USUAL_HEADERS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

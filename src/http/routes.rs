@@ -2,8 +2,14 @@
 //!
 //! Who may and the handler are one value, so a handler is given exactly what was granted and cannot forget to ask.
 
-use std::{borrow::Cow, future::Future, pin::Pin, sync::Arc, sync::LazyLock};
+use std::{
+    borrow::Cow,
+    future::{Future, Ready, ready},
+    pin::Pin,
+    sync::{Arc, LazyLock},
+};
 
+use futures_util::future::Either;
 use hyper::{Method, Uri, header::HeaderValue};
 use percent_encoding::percent_decode_str;
 
@@ -30,7 +36,9 @@ use crate::{
 };
 use Handler::{Anyone, Holder, Member, Probe, SignedIn};
 
-pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Rejection>> + Send + 'a>>;
+type Answered = Result<Response, Rejection>;
+/// At once, or by work that may wait.
+type Answer<'a> = Either<Ready<Answered>, Pin<Box<dyn Future<Output = Answered> + Send + 'a>>>;
 type ForAnyone = for<'a> fn(&'a Arc<App>, Request) -> Answer<'a>;
 type ForCaller = for<'a> fn(&'a Arc<App>, Caller, Request) -> Answer<'a>;
 type ForMember = for<'a> fn(&'a Arc<App>, RoomGrant, Request) -> Answer<'a>;
@@ -57,78 +65,78 @@ const REST: Via = Via::Rest;
 const SOCKET: Via = Via::Socket;
 
 pub const ROUTES: &[Route] = &[
-    route(Method::POST, "/token", Anyone(|a, r| Box::pin(accounts::sign_in(a, r)))),
-    route(Method::POST, "/token/refresh", Anyone(|a, r| Box::pin(accounts::refresh(a, r)))),
-    route(Method::POST, "/token/revoke", Anyone(|a, r| Box::pin(accounts::revoke(a, r)))),
-    route(Method::POST, "/users/register", Anyone(|a, r| Box::pin(accounts::register(a, r)))),
-    route(Method::GET, "/users/me", SignedIn(REST, |a, c, r| Box::pin(accounts::me(a, c, r)))),
-    route(Method::PATCH, "/users/me", SignedIn(REST, |a, c, r| Box::pin(accounts::change_me(a, c, r)))),
-    route(Method::GET, "/users/users", SignedIn(REST, |a, c, r| Box::pin(users::names(a, c, r)))),
-    route(Method::GET, "/users/", Holder(Admin, |a, c, r| Box::pin(users::list(a, c, r)))),
-    route(Method::POST, "/users/add-role", Holder(Admin, |a, c, r| Box::pin(users::add_role(a, c, r)))),
-    route(Method::POST, "/users/remove-role", Holder(Admin, |a, c, r| Box::pin(users::remove_role(a, c, r)))),
-    route(Method::POST, "/users/{username}/disable", Holder(Admin, |a, c, r| Box::pin(users::disable(a, c, r)))),
-    route(Method::POST, "/users/{username}/enable", Holder(Admin, |a, c, r| Box::pin(users::enable(a, c, r)))),
-    route(Method::POST, "/users/{username}/logout", Holder(Admin, |a, c, r| Box::pin(users::logout(a, c, r)))),
-    route(Method::POST, "/chat/new", SignedIn(REST, |a, c, r| Box::pin(chats::create(a, c, r)))),
-    route(Method::GET, "/chat/my-chats", SignedIn(REST, |a, c, r| Box::pin(chats::mine(a, c, r)))),
-    route(Method::GET, "/chat/{chat_id}", Member(REST, Read, Told, |a, g, r| Box::pin(messages::history(a, g, r)))),
-    route(Method::POST, "/chat/{chat_id}", Member(REST, Post, Told, |a, g, r| Box::pin(messages::post(a, g, r)))),
-    route(
-        Method::PATCH,
-        "/chat/{chat_id}",
-        Member(REST, Moderate, NotTold, |a, g, r| Box::pin(chats::rename(a, g, r))),
-    ),
+    route(Method::POST, "/token", Anyone(|a, r| later(accounts::sign_in(a, r)))),
+    route(Method::POST, "/token/refresh", Anyone(|a, r| later(accounts::refresh(a, r)))),
+    route(Method::POST, "/token/revoke", Anyone(|a, r| later(accounts::revoke(a, r)))),
+    route(Method::POST, "/users/register", Anyone(|a, r| later(accounts::register(a, r)))),
+    route(Method::GET, "/users/me", SignedIn(REST, |_, c, _| now(accounts::me(&c)))),
+    route(Method::PATCH, "/users/me", SignedIn(REST, |a, c, r| later(accounts::change_me(a, c, r)))),
+    route(Method::GET, "/users/users", SignedIn(REST, |a, c, r| later(users::names(a, c, r)))),
+    route(Method::GET, "/users/", Holder(Admin, |a, c, r| later(users::list(a, c, r)))),
+    route(Method::POST, "/users/add-role", Holder(Admin, |a, c, r| later(users::add_role(a, c, r)))),
+    route(Method::POST, "/users/remove-role", Holder(Admin, |a, c, r| later(users::remove_role(a, c, r)))),
+    route(Method::POST, "/users/{username}/disable", Holder(Admin, |a, c, r| later(users::disable(a, c, r)))),
+    route(Method::POST, "/users/{username}/enable", Holder(Admin, |a, c, r| later(users::enable(a, c, r)))),
+    route(Method::POST, "/users/{username}/logout", Holder(Admin, |a, c, r| later(users::logout(a, c, r)))),
+    route(Method::POST, "/chat/new", SignedIn(REST, |a, c, r| later(chats::create(a, c, r)))),
+    route(Method::GET, "/chat/my-chats", SignedIn(REST, |a, c, r| later(chats::mine(a, c, r)))),
+    route(Method::GET, "/chat/{chat_id}", Member(REST, Read, Told, |a, g, r| later(messages::history(a, g, r)))),
+    route(Method::POST, "/chat/{chat_id}", Member(REST, Post, Told, |a, g, r| later(messages::post(a, g, r)))),
+    route(Method::PATCH, "/chat/{chat_id}", Member(REST, Moderate, NotTold, |a, g, r| later(chats::rename(a, g, r)))),
     route(
         Method::GET,
         "/chat/{chat_id}/events",
-        Member(REST, Read, NotTold, |a, g, r| Box::pin(messages::events(a, g, r))),
+        Member(REST, Read, NotTold, |a, g, r| later(messages::events(a, g, r))),
     ),
     route(
         Method::POST,
         "/chat/{chat_id}/read",
-        Member(REST, Read, NotTold, |a, g, r| Box::pin(messages::mark_read(a, g, r))),
+        Member(REST, Read, NotTold, |a, g, r| later(messages::mark_read(a, g, r))),
     ),
-    route(
-        Method::GET,
-        "/chat/{chat_id}/members",
-        Member(REST, Read, NotTold, |a, g, r| Box::pin(members::list(a, g, r))),
-    ),
+    route(Method::GET, "/chat/{chat_id}/members", Member(REST, Read, NotTold, |a, g, r| later(members::list(a, g, r)))),
     route(
         Method::POST,
         "/chat/{chat_id}/members",
-        Member(REST, Moderate, NotTold, |a, g, r| Box::pin(members::invite(a, g, r))),
+        Member(REST, Moderate, NotTold, |a, g, r| later(members::invite(a, g, r))),
     ),
     route(
         Method::PATCH,
         "/chat/{chat_id}/members/{username}",
-        Member(REST, Moderate, NotTold, |a, g, r| Box::pin(members::set_role(a, g, r))),
+        Member(REST, Moderate, NotTold, |a, g, r| later(members::set_role(a, g, r))),
     ),
     // Everybody may leave; whom one may remove depends on both roles, which the room compares.
     route(
         Method::DELETE,
         "/chat/{chat_id}/members/{username}",
-        Member(REST, Read, NotTold, |a, g, r| Box::pin(members::remove(a, g, r))),
+        Member(REST, Read, NotTold, |a, g, r| later(members::remove(a, g, r))),
     ),
-    route(Method::GET, "/ws", SignedIn(SOCKET, |a, c, r| Box::pin(async { upgrade::all_rooms(&a.sockets, c, r) }))),
+    route(Method::GET, "/ws", SignedIn(SOCKET, |a, c, r| later(async { upgrade::all_rooms(&a.sockets, c, r) }))),
     route(
         Method::GET,
         "/ws/chat/{chat_id}",
-        Member(SOCKET, Read, NotTold, |a, g, r| Box::pin(upgrade::one_room(&a.sockets, g.caller, g.room, r))),
+        Member(SOCKET, Read, NotTold, |a, g, r| later(upgrade::one_room(&a.sockets, g.caller, g.room, r))),
     ),
-    route(Method::GET, "/healthz", Probe(|a, r| Box::pin(service::healthz(a, r)))),
-    route(Method::GET, "/readyz", Probe(|a, r| Box::pin(service::readyz(a, r)))),
-    route(Method::GET, "/metrics", Probe(|a, r| Box::pin(service::metrics(a, r)))),
-    route(Method::GET, "/", Anyone(|a, r| Box::pin(ui::page(a, r)))),
-    route(Method::GET, "/natter.js", Anyone(|a, r| Box::pin(ui::module(a, r)))),
-    route(Method::GET, "/assets/{hash}/{file}", Anyone(|a, r| Box::pin(ui::asset(a, r)))),
-    route(Method::GET, "/favicon.ico", Anyone(|a, r| Box::pin(ui::icon(a, r)))),
-    route(Method::GET, "/openapi.json", Anyone(|_, r| Box::pin(docs::serve(&OPENAPI, r)))),
-    route(Method::GET, "/asyncapi.json", Anyone(|_, r| Box::pin(docs::serve(&ASYNCAPI, r)))),
-    route(Method::GET, "/docs", Anyone(|a, r| Box::pin(page::page(a, r)))),
-    route(Method::GET, "/docs/{file}", Anyone(|a, r| Box::pin(page::file(a, r)))),
-    route(Method::GET, "/redoc", Anyone(|a, r| Box::pin(page::redoc(a, r)))),
+    route(Method::GET, "/healthz", Probe(|a, r| later(service::healthz(a, r)))),
+    route(Method::GET, "/readyz", Probe(|a, r| later(service::readyz(a, r)))),
+    route(Method::GET, "/metrics", Probe(|a, r| later(service::metrics(a, r)))),
+    route(Method::GET, "/", Anyone(|a, r| later(ui::page(a, r)))),
+    route(Method::GET, "/natter.js", Anyone(|a, r| later(ui::module(a, r)))),
+    route(Method::GET, "/assets/{hash}/{file}", Anyone(|a, r| later(ui::asset(a, r)))),
+    route(Method::GET, "/favicon.ico", Anyone(|a, r| later(ui::icon(a, r)))),
+    route(Method::GET, "/openapi.json", Anyone(|_, r| later(docs::serve(&OPENAPI, r)))),
+    route(Method::GET, "/asyncapi.json", Anyone(|_, r| later(docs::serve(&ASYNCAPI, r)))),
+    route(Method::GET, "/docs", Anyone(|a, r| later(page::page(a, r)))),
+    route(Method::GET, "/docs/{file}", Anyone(|a, r| later(page::file(a, r)))),
+    route(Method::GET, "/redoc", Anyone(|a, r| later(page::redoc(a, r)))),
 ];
+
+fn now<'a>(answer: Response) -> Answer<'a> {
+    Either::Left(ready(Ok(answer)))
+}
+
+fn later<'a>(work: impl Future<Output = Answered> + Send + 'a) -> Answer<'a> {
+    Either::Right(Box::pin(work))
+}
 
 const fn route(method: Method, path: &'static str, handler: Handler) -> Route {
     Route { method, path, handler }

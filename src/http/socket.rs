@@ -1,7 +1,7 @@
 //! The socket under an HTTP connection: it gives up on a client who does not read.
 //!
 //! hyper waits for as long as it takes to write an answer. Once a write has found no room for `limits.answer_secs`, this
-//! ends the connection. It costs nothing while clients read, and a connection that becomes a WebSocket leaves it behind.
+//! ends the connection. It also says when bytes come ([`super::silence`]). It costs nothing while clients read, and a connection that becomes a WebSocket leaves it behind.
 
 use std::{
     future::Future,
@@ -18,6 +18,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::silence::Silence;
 use crate::metrics::Metrics;
 
 pub struct HttpSocket {
@@ -25,12 +26,14 @@ pub struct HttpSocket {
     within: Duration,
     /// Runs while a write finds no room.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Broken by whatever the client sends.
+    silence: Arc<Silence>,
     metrics: Arc<Metrics>,
 }
 
 impl HttpSocket {
-    pub fn new(stream: TcpStream, within: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { stream, within, waiting: None, metrics }
+    pub fn new(stream: TcpStream, within: Duration, silence: Arc<Silence>, metrics: Arc<Metrics>) -> Self {
+        Self { stream, within, waiting: None, silence, metrics }
     }
 
     /// The socket alone, for a connection that is HTTP no more.
@@ -56,7 +59,12 @@ impl HttpSocket {
 
 impl AsyncRead for HttpSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, to)
+        let before = to.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, to);
+        if to.filled().len() > before {
+            self.silence.broken();
+        }
+        read
     }
 }
 

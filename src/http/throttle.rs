@@ -44,11 +44,11 @@ impl<K: Hash + Eq + Clone> Failures<K> {
         if self.most == 0 {
             return Ok(());
         }
-        let mut shard = self.times.shard(key);
-        if shard.get(key).is_none() && shard.insert(key.clone(), VecDeque::new()) {
+        let mut place = self.times.at(key);
+        if place.get().is_none() && place.insert(VecDeque::new()) {
             metrics.bound_hit("limits.rate_keys");
         }
-        let times = shard.get(key).expect("it was there, or was put there under the same lock");
+        let times = place.get().expect("it was there, or was put there under the same lock");
         while times.front().is_some_and(|first| now.duration_since(*first) >= self.counts_for) {
             times.pop_front();
         }
@@ -63,13 +63,13 @@ impl<K: Hash + Eq + Clone> Failures<K> {
 
     /// Takes one charge back: the latest, as one failure is like another.
     pub fn give_back(&self, key: &K) {
-        if let Some(times) = self.times.shard(key).get(key) {
+        if let Some(times) = self.times.at(key).get() {
             times.pop_back();
         }
     }
 
     pub fn forget(&self, key: &K) {
-        self.times.shard(key).remove(key);
+        self.times.at(key).remove();
     }
 }
 

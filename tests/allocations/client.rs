@@ -1,6 +1,8 @@
 //! A client on a thread of its own that allocates nothing while it sends and reads: frames are made before, and answers
 //! are counted where they stand.
 
+#![allow(dead_code, reason = "two programs use it, each a part of it")]
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},

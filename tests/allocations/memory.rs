@@ -1,8 +1,6 @@
 //! What people with a socket each hold in memory while they say nothing: bytes of Rust's allocator, counted over a whole server in
 //! this process, never guessed from the size of a type.
 
-#![expect(dead_code, reason = "the client and the server do more for the tests of allocations")]
-
 mod client;
 mod server;
 

@@ -1,5 +1,7 @@
 //! A server in this process, of the same parts as that of `natter serve`, on SQLite and a port of its own.
 
+#![allow(dead_code, reason = "two programs use it, each a part of it")]
+
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use natter::{

@@ -293,15 +293,15 @@ impl Log {
     }
 
     fn end(&self, room: RoomId) -> Option<Seq> {
-        self.ends.shard(&room).get(&room).copied()
+        self.ends.at(&room).get().copied()
     }
 
     fn learn(&self, room: RoomId, end: Seq) {
-        let mut ends = self.ends.shard(&room);
-        match ends.get(&room) {
+        let mut ends = self.ends.at(&room);
+        match ends.get() {
             Some(known) => *known = end.max(*known),
             None => {
-                if ends.insert(room, end) {
+                if ends.insert(end) {
                     self.base.metrics.bound_hit("store.known_rooms");
                 }
             }
