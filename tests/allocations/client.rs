@@ -77,6 +77,20 @@ impl Person {
         stream
     }
 
+    /// A connection that has asked `GET /users/me` once, and can ask again.
+    pub fn asking(&self) -> Asking {
+        let Self { address, token } = self;
+        let stream = self.request("GET", "/users/me", "", "");
+        let request = format!("GET /users/me HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let mut asking = Asking { stream, request: request.into_bytes(), answer: Vec::new() };
+        while !asking.answer.ends_with(b"Z\"}") {
+            asking.answer.push(0);
+            let last = asking.answer.len() - 1;
+            asking.stream.read_exact(&mut asking.answer[last..]).expect("an answer");
+        }
+        asking
+    }
+
     /// `GET /ws`.
     pub fn socket(&self) -> Socket {
         let head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -99,6 +113,23 @@ impl Person {
         socket.send(&frame(&json!({"type": "subscribe", "chats": {room: null}})));
         socket.read("subscribed", 1);
         socket
+    }
+}
+
+/// Every answer has the length of the first.
+pub struct Asking {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Asking {
+    pub fn ask(&mut self, times: usize) {
+        for _ in 0..times {
+            self.stream.write_all(&self.request).expect("a server that reads");
+            self.stream.read_exact(&mut self.answer).expect("an answer");
+            assert!(self.answer.starts_with(b"HTTP/1.1 200") && self.answer.ends_with(b"Z\"}"));
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a post and a delivery allocate: counted over all threads of a server in this process, never timed.
+//! What a post, a delivery and a request allocate: counted over all threads of a server in this process, never timed.
 //!
 //! Counted are the allocations and reallocations of Rust's allocator, which is the program's own; SQLite's go past it. The
 //! client allocates nothing while anything is counted.
@@ -30,6 +30,8 @@ const READERS: usize = 200;
 /// a list that grows.
 const OF_A_POST: f64 = 7.2;
 const OF_A_COMMIT: f64 = 12.0;
+/// A `GET /users/me`: hyper reads the head and the answer's headers are made; and now and then something is swept.
+const OF_A_LOOK: f64 = 8.05;
 
 /// Allocations and reallocations, of all threads.
 fn allocations(work: impl FnOnce()) -> f64 {
@@ -165,4 +167,14 @@ fn a_delivery_of_a_post_alone_allocates_nothing() {
 fn a_delivery_in_a_burst_allocates_nothing() {
     let each = per_delivery(3_200, AT_ONCE);
     assert!(each <= 0.02, "{each} allocations a delivery");
+}
+
+#[test]
+fn asking_for_ones_account_again_makes_8_allocations() {
+    const TIMES: usize = 2_000;
+    let talk = Talk::begin(1, 0);
+    let mut asking = talk.ann.asking();
+    asking.ask(TIMES);
+    let each = allocations(|| asking.ask(TIMES)) / TIMES as f64;
+    assert!(each <= OF_A_LOOK, "{each} allocations a request");
 }
