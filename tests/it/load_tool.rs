@@ -18,7 +18,6 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -27,7 +26,7 @@ use check::Check;
 use frames::{FrameError, Incoming, Message, TEXT, push_masked, push_text};
 use scan::{Hint, kind, number};
 
-use crate::harness::services::mongodb;
+use crate::harness::{cargo, services::mongodb};
 
 fn collect(pieces: &[&[u8]]) -> Result<Vec<String>, FrameError> {
     let (mut incoming, mut seen) = (Incoming::default(), Vec::new());
@@ -208,20 +207,6 @@ fn what_is_on_its_way_through_a_delay_holds_up_nothing() {
     assert!(answers.iter().enumerate().all(|(nth, answer)| nth as u8 == *answer), "answers out of order");
     // One after the other they would take twenty seconds.
     assert!(asked.elapsed() < Duration::from_secs(5), "{ASKED} requests took {:?}", asked.elapsed());
-}
-
-/// Cargo without what it tells the tests that it runs: build scripts look at some of that, and would all run again.
-fn cargo() -> Command {
-    let told = |name: &str| {
-        let starts =
-            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "CARGO_TARGET_TMP"];
-        ["CARGO", "OUT_DIR", "LD_LIBRARY_PATH"].contains(&name) || starts.iter().any(|start| name.starts_with(start))
-    };
-    let mut command = Command::new(env!("CARGO"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| told(&name.to_string_lossy())) {
-        command.env_remove(name);
-    }
-    command
 }
 
 /// The scenario, small and short; its figures.

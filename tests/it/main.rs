@@ -32,6 +32,7 @@ mod log;
 mod logs;
 mod members;
 mod messages;
+mod million;
 mod moving;
 mod operators;
 mod original;

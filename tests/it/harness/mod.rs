@@ -29,7 +29,7 @@ pub use raw::{Raw, RawAnswer};
 pub use server::{Reach, Server, Setup};
 pub use socket::{Closed, Handshake, Refusal, Socket};
 
-use std::{future::Future, sync::LazyLock, time::Duration};
+use std::{future::Future, process::Command, sync::LazyLock, time::Duration};
 
 /// How long anything may take before a test gives up: 10 s, four times that on MongoDB, or `NATTER_TEST_DEADLINE_SECS`.
 pub static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
@@ -65,4 +65,18 @@ pub async fn pause() {
 /// The seqs of events or messages, in the order in which they came.
 pub fn seqs<'a>(events: impl IntoIterator<Item = &'a serde_json::Value>) -> Vec<u64> {
     events.into_iter().map(|event| event["seq"].as_u64().unwrap_or_else(|| panic!("no seq in {event}"))).collect()
+}
+
+/// Cargo without what it tells the tests that it runs: build scripts look at some of that, and would all run again.
+pub fn cargo() -> Command {
+    let told = |name: &str| {
+        let starts =
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "CARGO_TARGET_TMP"];
+        ["CARGO", "OUT_DIR", "LD_LIBRARY_PATH"].contains(&name) || starts.iter().any(|start| name.starts_with(start))
+    };
+    let mut command = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| told(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
+    command
 }
