@@ -19,8 +19,9 @@ use crate::{Outcome, Result};
 const SAMPLED_AT: [f64; 3] = [0.1, 0.5, 1.0];
 /// Between two looks at how much memory is left, people connect in so many parts.
 const PARTS: u32 = 20;
-/// Nobody connects any more when less is left.
+/// Nobody connects any more when less is left: what machine and traffic need, besides so much for each person.
 const RESERVE_BYTES: i64 = 256 * 1024 * 1024;
+const RESERVE_EACH: i64 = 1024;
 /// Until what the last step stirred up has settled, and what comes twice has come.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Messages in each room while some are away.
@@ -65,6 +66,8 @@ struct Run<'a> {
     server: Server,
     crew: Crew,
     report: Report,
+    /// What part of the people is to be connected, from 0 to 1.
+    part: f64,
     deadline: Instant,
 }
 
@@ -79,7 +82,7 @@ pub fn run(options: &Options) -> Outcome {
     let server = Server::start(&options.natter, &options.data, &settings)?;
     let crew = Crew::start(options.world, options.per_process, server.address)?;
     let report = Report::new(options.world, crew.processes());
-    let mut run = Run { options, server, crew, report, deadline };
+    let mut run = Run { options, server, crew, report, part: 0.0, deadline };
     let done = run.all_but_the_end();
     let Run { server, crew, mut report, .. } = run;
     done.and_then(|()| drain(server, crew, &mut report, deadline))?;
@@ -108,6 +111,7 @@ impl Run<'_> {
         Ok(Sample {
             connections,
             rss_anon: readings::rss_anon(self.server.pid())?,
+            huge_pages: readings::huge_pages(self.server.pid())?,
             clients_anon: self.crew.rss_anon(),
             kernel: Kernel::now()?,
         })
@@ -119,11 +123,13 @@ impl Run<'_> {
         self.report.samples.push(before);
         let mut step = self.begin("connect")?;
         let (mut held, mut sampled) = (0, 0);
+        let reserve = RESERVE_BYTES + RESERVE_EACH * i64::from(self.options.world.people);
         for part in (1..=PARTS).map(|nth| f64::from(nth) / f64::from(PARTS)) {
-            if Kernel::now()?.available < RESERVE_BYTES {
+            if Kernel::now()?.available < reserve {
                 eprintln!("no memory for more than {held} connections");
                 break;
             }
+            self.part = part;
             let told = self.crew.connect(part, self.deadline)?;
             (held, self.report.told) = (told.open, told);
             eprintln!("{held} are connected after {:.0?}", step.began.elapsed());
@@ -181,7 +187,7 @@ impl Run<'_> {
 
         let before = self.ask("status")?;
         let step = self.begin("reconnect with since")?;
-        let connected = self.crew.connect(self.connected_part(held), self.deadline)?;
+        let connected = self.crew.connect(self.part, self.deadline)?;
         self.end(step, connected.open - left, back)?;
         let step = self.begin("what they missed")?;
         self.ask(&format!("had {}", 1 + MISSED))?;
@@ -192,11 +198,6 @@ impl Run<'_> {
         self.ask("post 1")?;
         self.ask(&format!("had {}", 2 + MISSED))?;
         self.delivered(step, &before, held)
-    }
-
-    /// What part of the people was asked to connect.
-    fn connected_part(&self, held: u64) -> f64 {
-        (held as f64 / f64::from(self.options.world.people)).min(1.0)
     }
 
     fn begin(&self, name: &'static str) -> Result<Begun> {

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Crew {
     processes: Vec<Process>,
-    told: Receiver<(usize, Told)>,
+    /// `None`: that process has ended.
+    told: Receiver<(usize, Option<Told>)>,
     orders: u64,
 }
 
@@ -48,12 +49,10 @@ impl Crew {
             processes.push(Process { child, orders, people: to - from });
             let (tell, stdout) = (tell.clone(), stdout.ok_or("a process of clients has no output")?);
             thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(std::io::Result::ok) {
-                    match serde_json::from_str(&line) {
-                        // Nobody may be waiting any more.
-                        Ok(said) => tell.send((nth, said)).unwrap_or_default(),
-                        Err(_) => eprintln!("clients: {line}"),
-                    }
+                let lines = BufReader::new(stdout).lines().map_while(std::io::Result::ok);
+                for said in lines.map_while(|line| serde_json::from_str(&line).ok()).map(Some).chain([None]) {
+                    // Nobody may be waiting any more.
+                    tell.send((nth, said)).unwrap_or_default();
                 }
             });
         }
@@ -91,20 +90,22 @@ impl Crew {
     }
 
     fn hear(&mut self, deadline: Instant) -> Result<Told> {
-        if let Some(told) = self.all_told(deadline) {
+        if let Some(told) = self.all_told(deadline)? {
             return Ok(told);
         }
         self.each(|_| "status".to_owned())?;
-        self.all_told(Instant::now() + PATIENCE).ok_or_else(|| "a process of clients does not answer".into())
+        self.all_told(Instant::now() + PATIENCE)?.ok_or_else(|| "a process of clients does not answer".into())
     }
 
     /// The sum of all answers to the last order; `None` where some do not come in time.
-    fn all_told(&mut self, deadline: Instant) -> Option<Told> {
+    fn all_told(&mut self, deadline: Instant) -> Result<Option<Told>> {
         let mut all: Vec<Option<Told>> = self.processes.iter().map(|_| None).collect();
         while all.iter().any(Option::is_none) {
-            let (nth, said) = self.told.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
-            if said.order == self.orders {
-                all[nth] = Some(said);
+            match self.told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((nth, Some(said))) if said.order == self.orders => all[nth] = Some(said),
+                Ok((_, Some(_))) => {}
+                Ok((nth, None)) => return Err(format!("process {nth} of the clients has ended").into()),
+                Err(_) => return Ok(None),
             }
         }
         let mut sum = Told { order: self.orders, ..Told::default() };
@@ -119,7 +120,7 @@ impl Crew {
             sum.cut += told.cut;
             sum.why = sum.why.or(told.why);
         }
-        Some(sum)
+        Ok(Some(sum))
     }
 }
 

@@ -16,6 +16,11 @@ pub fn rss_anon(pid: u32) -> Result<u64> {
     Ok(kib_after(&read(&format!("/proc/{pid}/status"))?, "RssAnon:").unwrap_or(0) as u64 * 1024)
 }
 
+/// How much of that is in pages of 2 MiB, which count in full however little of them is used.
+pub fn huge_pages(pid: u32) -> Result<u64> {
+    Ok(kib_after(&read(&format!("/proc/{pid}/smaps_rollup"))?, "AnonHugePages:").unwrap_or(0) as u64 * 1024)
+}
+
 /// User and system time of a process so far.
 pub fn cpu_secs(pid: u32) -> Result<f64> {
     let stat = read(&format!("/proc/{pid}/stat"))?;

@@ -34,6 +34,8 @@ pub struct Report {
 pub struct Sample {
     pub connections: u64,
     pub rss_anon: u64,
+    /// Of the server's, what is in pages of 2 MiB.
+    pub huge_pages: u64,
     /// Of all processes of clients.
     pub clients_anon: u64,
     pub kernel: Kernel,
@@ -77,7 +79,7 @@ impl Report {
             "people": self.world.people, "members": self.world.members, "rooms": self.world.rooms(),
             "held": last.connections, "processes": self.processes, "samples": self.samples,
             "after_traffic": self.after_traffic, "bytes_per_connection": each, "fits": fits(&each, first),
-            "steps": self.steps, "ping_micros": self.ping_micros(), "counts": self.told, "problems": problems,
+            "steps": self.steps, "counts": self.told, "problems": problems,
         });
         fs::write(file, format!("{document:#}\n"))
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
@@ -111,8 +113,8 @@ impl Report {
             self.processes
         );
         println!(
-            "\n{:>12} {:>14} {:>10} {:>14} {:>10} {:>14}",
-            "connections", "server MiB", "B each", "kernel MiB", "B each", "clients MiB"
+            "\n{:>12} {:>11} {:>8} {:>9} {:>11} {:>8} {:>12}",
+            "connections", "server MiB", "B each", "huge MiB", "kernel MiB", "B each", "clients MiB"
         );
         for sample in self.samples.iter().chain(&self.after_traffic) {
             let kernel = sample.kernel.since(&first.kernel).total() as f64;
@@ -121,19 +123,22 @@ impl Report {
                 connections => format!("{:.0}", bytes / connections as f64),
             };
             println!(
-                "{:>12} {:>14.1} {:>10} {:>14.1} {:>10} {:>14.1}",
+                "{:>12} {:>11.1} {:>8} {:>9.1} {:>11.1} {:>8} {:>12.1}",
                 sample.connections,
                 sample.rss_anon as f64 / MIB,
                 each(sample.rss_anon as f64 - first.rss_anon as f64),
+                sample.huge_pages as f64 / MIB,
                 kernel / MIB,
                 each(kernel),
                 sample.clients_anon as f64 / MIB,
             );
         }
         println!(
-            "server, clients: anonymous resident memory. kernel: what has come since the first line, for both ends of"
+            "server, clients: anonymous resident memory; huge: what of the server's is in pages of 2 MiB, used or not."
         );
-        println!("each connection. The last line is after all traffic.");
+        println!(
+            "kernel: what has come since the first line, for both ends of each connection. The last line is after all traffic."
+        );
     }
 
     fn print_budget(&self, each: &Each, first: &Sample) {
@@ -149,32 +154,15 @@ impl Report {
 
     fn print_steps(&self) {
         println!(
-            "\n{:<32} {:>9} {:>9} {:>11} {:>10} {:>12}",
-            "step", "seconds", "CPU s", "% of a core", "count", "expected"
+            "\n{:<32} {:>9} {:>9} {:>11} {:>9} {:>10} {:>10}",
+            "step", "seconds", "CPU s", "% of a core", "µs each", "count", "expected"
         );
-        for step in &self.steps {
-            let Step { name, secs, cpu_secs, count, expected } = step;
-            println!(
-                "{name:<32} {secs:>9.1} {cpu_secs:>9.2} {:>11.1} {count:>10} {expected:>12}",
-                100.0 * step.cores()
-            );
+        for Step { name, secs, cpu_secs, count, expected } in &self.steps {
+            let cores = 100.0 * cpu_secs / secs.max(f64::EPSILON);
+            let each = if *count == 0 { "-".to_owned() } else { format!("{:.1}", 1e6 * cpu_secs / *count as f64) };
+            println!("{name:<32} {secs:>9.1} {cpu_secs:>9.2} {cores:>11.1} {each:>9} {count:>10} {expected:>10}");
         }
         println!("CPU: the server's, of everything it did meanwhile. idle counts pings.");
-        if let Some(micros) = self.ping_micros() {
-            println!("a ping takes {micros:.1} µs of CPU beyond what the server takes when it is idle");
-        }
-    }
-
-    fn ping_micros(&self) -> Option<f64> {
-        let step = |name| self.steps.iter().find(|step| step.name == name);
-        let (idle, pings) = (step("idle")?, step("pings")?);
-        Some(1e6 * (pings.cpu_secs - pings.secs * idle.cores()) / pings.count.max(1) as f64)
-    }
-}
-
-impl Step {
-    fn cores(&self) -> f64 {
-        self.cpu_secs / self.secs.max(f64::EPSILON)
     }
 }
 
