@@ -4,6 +4,7 @@
 
 mod echo;
 mod fanout;
+mod handshake;
 mod http;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ pub enum Bare {
     },
     /// Answers every request with the answer that comes as JSON on standard input.
     Http,
+    /// Answers every WebSocket handshake, and does nothing else.
+    Handshake,
     /// Acknowledges every post on a WebSocket at once, and does nothing else with it.
     Echo,
 }
@@ -92,6 +95,7 @@ pub fn run(bare: Bare) -> Outcome {
             fanout::run(&fanout::Shape { subscribers, rooms, bytes, chunk_bytes: chunk })
         }
         Bare::Http => http::run(),
+        Bare::Handshake => handshake::run(),
         Bare::Echo => echo::run(),
     }
 }

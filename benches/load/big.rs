@@ -20,11 +20,12 @@ use self::export::Shape;
 use self::pages::{PAGE, Pages, Room, Which};
 use crate::check::Faults;
 use crate::crew::{Case, Crew, Place, Run};
-use crate::people;
-use crate::report::{Report, Table};
+use crate::people::{self, Account, PASSWORD};
+use crate::report::Report;
 use crate::server::Target;
 use crate::stats::{Spread, figure};
 use crate::svg::{Plot, Series, point};
+use crate::table::Table;
 use crate::{Common, Outcome, Result, proc};
 
 #[derive(Args, Debug, Clone)]
@@ -106,7 +107,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     fill(&mut report, options, &big, &small, &of_big, &of_small);
     report.plot = plot(&of_big, &of_small);
     report.faults = faults;
-    report.finish(common.json.as_deref())
+    report.finish(common)
 }
 
 /// What is in the big database, and in the other one.
@@ -151,8 +152,8 @@ async fn draw(shape: &Shape, options: &Options, target: &Target) -> Result<Vec<R
     let mut random = rand::rng();
     let numbers = (0..shape.rooms).sample(&mut random, options.drawn as usize);
     let readers = numbers.iter().filter_map(|&room| shape.members_of(room).choose(&mut random));
-    let names: Vec<String> = readers.map(export::username).collect();
-    let readers = people::sign_in_all(target, names).await?;
+    let accounts = readers.map(|reader| Account { username: export::username(reader), password: PASSWORD.into() });
+    let readers = people::sign_in_all(target, accounts.collect()).await?;
     let rooms = numbers.iter().zip(readers);
     Ok(rooms
         .map(|(&room, reader)| Room { id: export::room_id(room), reader, first: shape.opening() + 1, last: shape.head })

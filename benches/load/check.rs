@@ -59,6 +59,11 @@ impl Check {
         self.missing.first().copied().unwrap_or(self.next).saturating_sub(1)
     }
 
+    /// The last seq that has come.
+    pub fn seen(&self) -> u64 {
+        self.next - 1
+    }
+
     /// What went wrong, given that the room's last event is `head`.
     pub fn faults(&self, head: u64) -> Faults {
         let unseen = (head + 1).saturating_sub(self.next);

@@ -169,5 +169,5 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
         slow::measure(&place, &mut report).await?;
     }
     place.store.stop().await?;
-    report.finish(common.json.as_deref())
+    report.finish(common)
 }

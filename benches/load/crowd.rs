@@ -12,9 +12,10 @@ use tokio::time::timeout;
 
 use crate::check::{Check, Faults};
 use crate::people::People;
+use crate::progress::Phase;
 use crate::scan::Hint;
 use crate::server::Target;
-use crate::socket::{self, Ended, Socket};
+use crate::socket::{self, Ended, Since, Socket};
 use crate::stats::Latency;
 use crate::{Outcome, Result};
 
@@ -45,9 +46,13 @@ pub struct Crowd {
     event_bytes: Cell<usize>,
     closed: RefCell<BTreeMap<String, u64>>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
+    /// Of each room's log.
+    epochs: RefCell<BTreeMap<usize, String>>,
 }
 
 struct Slot {
+    /// The number of its socket, by which its user is found.
+    nth: usize,
     room: usize,
     check: Check,
 }
@@ -65,18 +70,22 @@ impl Crowd {
             event_bytes: Cell::new(0),
             closed: RefCell::default(),
             tasks: RefCell::default(),
+            epochs: RefCell::default(),
         })
     }
 
     /// Opens `count` sockets more, the n-th of all subscribed to `rooms[n % rooms.len()]`.
     pub async fn join(self: &Rc<Self>, target: &Target, people: &People, rooms: &[String], count: usize) -> Outcome {
-        let have = self.slots.borrow().len();
+        let (have, phase) = (self.slots.borrow().len(), Phase::new("sockets", count));
+        let phase = &phase;
         stream::iter(have..have + count)
             .map(|nth| async move {
                 let mut socket = Socket::open(target.addr, "/ws", people.of(nth)).await?;
                 let room = nth % rooms.len();
-                let subscribed = socket.subscribe(&rooms[room]).await?;
-                self.follow(socket, room, subscribed.next, &subscribed.early);
+                let subscribed = socket.subscribe(&rooms[room], None).await?;
+                self.epochs.borrow_mut().insert(room, subscribed.epoch);
+                self.follow(socket, (nth, room), subscribed.next, &subscribed.early);
+                phase.one_more();
                 Result::Ok(())
             })
             .buffer_unordered(CONNECTING)
@@ -84,10 +93,40 @@ impl Crowd {
             .await
     }
 
-    /// Takes over a socket whose next event is `next`.
-    pub fn follow(self: &Rc<Self>, mut socket: Socket, room: usize, next: u64, early: &[u64]) {
+    /// Opens all sockets again after they have left, `at_once` at a time, each from where its last one was.
+    pub async fn come_back(
+        self: &Rc<Self>,
+        target: &Target,
+        people: &People,
+        rooms: &[String],
+        at_once: usize,
+    ) -> Outcome {
+        let (count, epochs) = (self.slots.borrow().len(), self.epochs.borrow().clone());
+        let epochs = &epochs;
+        stream::iter(0..count)
+            .map(|slot| async move {
+                let (nth, room, seq) = {
+                    let slot = &self.slots.borrow()[slot];
+                    (slot.nth, slot.room, slot.check.level())
+                };
+                let mut socket = Socket::open(target.addr, "/ws", people.of(nth)).await?;
+                let subscribed = socket.subscribe(&rooms[room], Some(Since { seq, epoch: &epochs[&room] })).await?;
+                self.read(slot, socket, &subscribed.early);
+                Result::Ok(())
+            })
+            .buffer_unordered(at_once)
+            .try_collect::<()>()
+            .await
+    }
+
+    /// Takes over the n-th socket, which follows a room and whose next event is `next`.
+    pub fn follow(self: &Rc<Self>, socket: Socket, (nth, room): (usize, usize), next: u64, early: &[u64]) {
         let slot = self.slots.borrow().len();
-        self.slots.borrow_mut().push(Slot { room, check: Check::starting_at(next) });
+        self.slots.borrow_mut().push(Slot { nth, room, check: Check::starting_at(next) });
+        self.read(slot, socket, early);
+    }
+
+    fn read(self: &Rc<Self>, slot: usize, mut socket: Socket, early: &[u64]) {
         early.iter().for_each(|&seq| self.arrived(slot, seq, Instant::now(), 0));
         let crowd = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
@@ -119,9 +158,9 @@ impl Crowd {
         {
             self.latency.borrow_mut().record(now.saturating_duration_since(intended));
         }
+        self.last.set(now);
         self.delivered.set(self.delivered.get() + 1);
         if self.delivered.get() >= self.goal.get() {
-            self.last.set(now);
             self.goal.set(u64::MAX);
             self.reached.notify_one();
         }
@@ -166,9 +205,8 @@ impl Crowd {
                 self.goal.set(u64::MAX);
                 return Instant::now();
             }
-            return self.last.get();
         }
-        Instant::now()
+        self.last.get()
     }
 
     /// What every subscriber got wrong, given the last seq of each room.

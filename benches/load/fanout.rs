@@ -9,11 +9,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::check::Faults;
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::server::Target;
-use crate::side::{Measured, SETTLE_MILLIS, Side, settle};
-use crate::stats::{Spread, figure};
-use crate::svg::{Plot, Series, point};
+use crate::side::{Measured, SETTLE_MILLIS, Side, percentiles, settle};
+use crate::stats::figure;
+use crate::table::{Ceiling, Table, compare_all};
 use crate::{Common, Outcome, proc};
 
 #[derive(Args, Debug, Clone)]
@@ -80,10 +80,11 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
          write as fit. ratio: natter beside it, round by round.",
     );
     report.note("cores: CPU seconds by seconds. Client and server share this machine's.");
-    report.plot = plot(options, &sides.natter.steady, &sides.bare.steady);
+    let title = format!("Delivery latency, {} msg/s to {} subscribers", figure(options.rate), options.subscribers);
+    report.plot = percentiles(title, [("natter", &sides.natter.steady[..]), ("bare write loop", &sides.bare.steady)]);
     report.faults = sides.faults;
     target.stop()?;
-    report.finish(common.json.as_deref())
+    report.finish(common)
 }
 
 impl Sides {
@@ -162,79 +163,4 @@ fn cpu(mut row: impl FnMut(&str, &str, fn(&Measured) -> f64)) {
     row("server, cores", "server_cores", Measured::server_cores);
     row("its busiest thread", "server_busiest_thread_cores", Measured::busiest_thread_cores);
     row("client, cores", "client_cores", Measured::client_cores);
-}
-
-/// What natter is compared with, and how the names of its figures, and of the ratios to it, end.
-struct Ceiling<'a, T> {
-    rounds: &'a [T],
-    figure: &'static str,
-    ratio: &'static str,
-}
-
-impl<'a, T> Ceiling<'a, T> {
-    fn bare(rounds: &'a [T]) -> Self {
-        Self { rounds, figure: "bare", ratio: "ratio" }
-    }
-}
-
-/// One row: a figure of both sides, and their ratio.
-pub fn compare<T>(
-    report: &mut Report,
-    table: &mut Table,
-    label: &str,
-    name: &str,
-    natter: &[T],
-    bare: &[T],
-    of: impl Fn(&T) -> f64,
-) {
-    compare_all(report, table, label, name, natter, &[Ceiling::bare(bare)], of);
-}
-
-/// The same beside any number of others.
-fn compare_all<T>(
-    report: &mut Report,
-    table: &mut Table,
-    label: &str,
-    name: &str,
-    natter: &[T],
-    ceilings: &[Ceiling<'_, T>],
-    of: impl Fn(&T) -> f64,
-) {
-    let spread = |rounds: &[T]| Spread::of(rounds.iter().map(&of));
-    let mut cells = vec![label.into(), spread(natter).to_string()];
-    report.figure(name, spread(natter));
-    for ceiling in ceilings {
-        let ratio = Spread::of(natter.iter().zip(ceiling.rounds).map(|(natter, bare)| of(natter) / of(bare)));
-        cells.extend([spread(ceiling.rounds).to_string(), ratio.to_string()]);
-        report.figure(&format!("{name}_{}", ceiling.figure), spread(ceiling.rounds));
-        report.figure(&format!("{name}_{}", ceiling.ratio), ratio);
-    }
-    table.row(cells);
-}
-
-fn plot(options: &Options, natter: &[Measured], bare: &[Measured]) -> Plot {
-    let places = [50.0, 90.0, 99.0, 99.9, 99.99, 100.0];
-    let line = |name: &str, rounds: &[Measured]| Series {
-        name: name.into(),
-        joined: true,
-        points: (0..)
-            .zip(places)
-            .map(|(at, place)| {
-                let spread = Spread::of(rounds.iter().map(|round| round.latency.millis_at(place)));
-                let mut point = point(f64::from(at), spread.median);
-                point.range = Some((spread.min, spread.max));
-                point
-            })
-            .collect(),
-    };
-    Plot {
-        title: format!("Delivery latency, {} msg/s to {} subscribers", figure(options.rate), options.subscribers),
-        x: "percentile of deliveries".into(),
-        y: "ms after the intended send time".into(),
-        x_names: (0..)
-            .zip(["50", "90", "99", "99.9", "99.99", "max"])
-            .map(|(at, name)| (f64::from(at), name.into()))
-            .collect(),
-        series: vec![line("natter", natter), line("bare write loop", bare)],
-    }
 }

@@ -1,12 +1,13 @@
 //! A plain HTTP client for what has to be done before the load: sign up, sign in, make rooms. Not for the hot path.
 
 use std::net::SocketAddr;
+use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -16,6 +17,8 @@ use tokio::time::timeout;
 use crate::Result;
 
 const ANSWER_SECS: u64 = 60;
+/// One request is put off for so long at most, where the server asks for it.
+const MOST_WAIT_SECS: u64 = 120;
 
 /// One keep-alive connection.
 pub struct Client {
@@ -29,6 +32,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+#[derive(Clone)]
 pub enum Body<'a> {
     None,
     Json(Value),
@@ -75,15 +79,46 @@ impl Client {
             .map_err(|_| format!("{path} was not answered within {ANSWER_SECS} s"))?
     }
 
-    /// As `call`, where anything but 200 is an error that carries the server's own words.
+    /// As `call`, where anything but 200 is an error that carries the server's own words. What the server asks to wait for
+    /// is waited for, up to a bound.
     pub async fn json(&mut self, method: Method, path: &str, token: Option<&str>, body: Body<'_>) -> Result<Value> {
-        let what = format!("{method} {path}");
-        let answer = self.call(method, path, token, body).await?;
-        if answer.status != 200 {
+        let (what, mut waited) = (format!("{method} {path}"), 0);
+        loop {
+            let answer = self.call(method.clone(), path, token, body.clone()).await?;
+            if answer.status == 200 {
+                let read = serde_json::from_slice(&answer.body);
+                return read.map_err(|error| format!("{what} was not answered with JSON: {error}").into());
+            }
             let words = String::from_utf8_lossy(&answer.body);
-            return Err(format!("{what} was answered {}: {words}", answer.status).into());
+            let secs = answer.retry_after_secs().filter(|secs| waited + secs <= MOST_WAIT_SECS);
+            let Some(secs) = secs else {
+                return Err(format!("{what} was answered {}: {words}{}", answer.status, advice(&words)).into());
+            };
+            tell_once(&what, &words);
+            waited += secs;
+            tokio::time::sleep(Duration::from_secs(secs)).await;
         }
-        serde_json::from_slice(&answer.body)
-            .map_err(|error| format!("{what} was not answered with JSON: {error}").into())
     }
+}
+
+impl Answer {
+    /// How long a server that has refused for now asks to wait.
+    fn retry_after_secs(&self) -> Option<u64> {
+        let secs = self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse::<u64>().ok()?;
+        matches!(self.status, 429 | 503).then_some(secs.max(1))
+    }
+}
+
+/// What to do where one of the server's rates has stopped the tool.
+pub fn advice(words: &str) -> &'static str {
+    if !words.contains("\"rate_limited\"") {
+        return "";
+    }
+    "\n(a limit of the server's has stopped the load: ask for less (--rate, --per-user), spread it over more accounts, or for the \
+     time of the test set limits.rates = \"off\" there)"
+}
+
+fn tell_once(what: &str, words: &str) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| println!("the server asks for patience, and gets it: {what} was answered {words}"));
 }

@@ -1,4 +1,4 @@
-//! Memory of the server per idle connection: authenticated, subscribed to one room, saying nothing.
+//! Memory of the server per idle connection: authenticated, of a user of its own, subscribed to one room, saying nothing.
 
 use std::time::{Duration, Instant};
 
@@ -8,30 +8,34 @@ use serde_json::json;
 use crate::check::Faults;
 use crate::crowd::Crowd;
 use crate::people::People;
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::sender::{Sender, Until};
 use crate::server::Target;
 use crate::side::settle;
 use crate::stats::{self, Spread, figure};
 use crate::svg::{Plot, Series, point};
-use crate::{Common, Outcome, Result, proc};
+use crate::table::Table;
+use crate::{Common, Outcome, Result, at_least_one, proc};
 
 #[derive(Args, Debug, Clone)]
 pub struct Options {
     /// Numbers of connections to measure at, ascending
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 5_000, 10_000, 18_000])]
     steps: Vec<usize>,
+    /// Users in each room
+    #[arg(long, default_value_t = 500, value_parser = at_least_one)]
+    room_of: usize,
     /// Wait before memory is read
     #[arg(long, default_value_t = 2_000)]
     settle_ms: u64,
 }
 
 struct Round {
-    /// Connections and resident bytes; the first is the server with its users and the room, before anyone connects.
+    /// Connections and bytes of anonymous memory; the first is the server with its users and the room, before anyone connects.
     points: Vec<(f64, f64)>,
     bytes_per_connection: f64,
     connects_per_sec: f64,
-    /// From the post that ended the round to the last of its deliveries.
+    /// From the posts that ended the round, one to each room, to the last of their deliveries.
     reached_all_millis: f64,
     faults: Faults,
 }
@@ -52,7 +56,8 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
         target.stop()?;
     }
 
-    let settings = json!({ "steps": options.steps, "settle_ms": options.settle_ms, "rounds": count });
+    let settings = json!({ "steps": options.steps, "settle_ms": options.settle_ms, "room_of": options.room_of,
+        "per_user": common.per_user, "rounds": count, });
     let mut report = Report::new("idle", name, settings);
     fill(&mut report, &rounds);
     report.plot = plot(&rounds);
@@ -60,33 +65,33 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     if common.url.is_some() {
         report.note("one round: the memory of a server that is not started anew says little the second time.");
     }
-    report.finish(common.json.as_deref())
+    report.finish(common)
 }
 
 async fn round(target: &Target, common: &Common, options: &Options, most: usize) -> Result<Round> {
-    let people = People::gather(target, common, most + 1).await?;
-    let room = people.room(target).await?;
+    let people = People::gather(target, common, most).await?;
+    let rooms = people.rooms(target, most.div_ceil(options.room_of)).await?;
     let crowd = Crowd::new();
     settle(options.settle_ms).await;
-    let mut points = vec![(0.0, target.rss_bytes()? as f64)];
+    let mut points = vec![(0.0, target.anon_bytes()? as f64)];
     let (mut have, mut connecting) = (0, Duration::ZERO);
     for &step in &options.steps {
         let start = Instant::now();
-        crowd.join(target, &people, std::slice::from_ref(&room), step - have).await?;
+        crowd.join(target, &people, &rooms, step - have).await?;
         connecting += start.elapsed();
         have = step;
         settle(options.settle_ms).await;
-        points.push((step as f64, target.rss_bytes()? as f64));
-        println!("  {step} connections: {} MiB", figure(target.rss_bytes()? as f64 / 1_048_576.0));
+        points.push((step as f64, target.anon_bytes()? as f64));
+        println!("  {step} connections: {} MiB", figure(target.anon_bytes()? as f64 / 1_048_576.0));
     }
 
-    let head = crowd.heads(1)[0];
-    let mut sender = Sender::open(target.addr, people.first(), vec![room], &people.run, 128).await?;
+    let heads: Vec<u64> = crowd.heads(rooms.len()).iter().map(|head| head + 1).collect();
+    let count = rooms.len() as u64;
+    let mut sender = Sender::open(target.addr, people.first(), rooms, &people.run, 128).await?;
     let posted = Instant::now();
-    let acks = sender.windowed(1, Until::Posts(1)).await?;
+    sender.windowed(count, Until::Posts(count)).await?;
     let last = crowd.wait_for(have as u64, Duration::from_secs(30)).await;
-    let mut faults = crowd.faults(&[head + 1]);
-    faults.add(&Faults::in_acks(head, acks.seqs));
+    let faults = crowd.faults(&heads);
     crowd.leave();
     Ok(Round {
         bytes_per_connection: stats::line(&points[1..]).0,
@@ -98,11 +103,11 @@ async fn round(target: &Target, common: &Common, options: &Options, most: usize)
 }
 
 fn fill(report: &mut Report, rounds: &[Round]) {
-    let mut table = Table::new("server memory (RSS), MiB", &["connections", "median (min–max)"]);
+    let mut table = Table::new("server memory (anonymous), MiB", &["connections", "median (min–max)"]);
     for (nth, (connections, _)) in rounds[0].points.iter().enumerate() {
         let spread = Spread::of(rounds.iter().map(|round| round.points[nth].1 / 1_048_576.0));
         table.row(vec![connections.to_string(), spread.to_string()]);
-        report.figure(&format!("rss_mib_at_{connections}"), spread);
+        report.figure(&format!("anon_mib_at_{connections}"), spread);
     }
     report.table(table);
 
@@ -114,7 +119,7 @@ fn fill(report: &mut Report, rounds: &[Round]) {
     };
     row("bytes per connection (slope by least squares)", "bytes_per_connection", |round| round.bytes_per_connection);
     row("connected and subscribed per second", "connects_per_sec", |round| round.connects_per_sec);
-    row("one message reached all in, ms", "reached_all_ms", |round| round.reached_all_millis);
+    row("a message to each room has reached all, ms", "reached_all_ms", |round| round.reached_all_millis);
     report.table(table);
 }
 
@@ -122,14 +127,14 @@ fn plot(rounds: &[Round]) -> Plot {
     let mib = |bytes: f64| bytes / 1_048_576.0;
     let mut series = Vec::new();
     for (nth, round) in rounds.iter().enumerate() {
-        let points = round.points.iter().map(|&(connections, rss)| point(connections, mib(rss))).collect();
+        let points = round.points.iter().map(|&(connections, bytes)| point(connections, mib(bytes))).collect();
         let name = format!("round {}: {} B per connection", nth + 1, figure(round.bytes_per_connection));
         series.push(Series { name, points, joined: true });
     }
     Plot {
         title: "Server memory by idle connections".into(),
         x: "authenticated connections, each subscribed to one room".into(),
-        y: "resident memory, MiB".into(),
+        y: "anonymous memory, MiB".into(),
         x_names: Vec::new(),
         series,
     }

@@ -11,10 +11,11 @@ use serde_json::json;
 use crate::crew::{Case, Crew, Place, Run};
 use crate::people::People;
 use crate::raw_sqlite::{self, Committed};
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::server::{self, Rest, Target};
 use crate::stats::{Latency, Spread, figure};
 use crate::svg::{Plot, Series, point};
+use crate::table::Table;
 use crate::{Common, Outcome, Result, proc};
 
 #[derive(Args, Debug, Clone)]
@@ -75,7 +76,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     let folder = server::scratch_folder()?;
     let target = Target::start(common)?;
     let people = People::gather(&target, common, many).await?;
-    let rooms = people.rooms(&target, many).await?.into_iter().enumerate();
+    let rooms = people.rooms_of_all(&target, many).await?.into_iter().enumerate();
     let places: Vec<Place> = rooms.map(|(nth, room)| Place { person: people.of(nth).clone(), room }).collect();
     let mut echo = Crew::echo(places.clone(), &people.run, options.bytes as usize).await?;
     let mut natter = Crew::natter(&target, places, &people.run, options.bytes as usize).await?;
@@ -112,7 +113,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     report.faults.add(&echo.faults);
     drop((natter, echo));
     target.stop()?;
-    report.finish(common.json.as_deref())
+    report.finish(common)
 }
 
 fn cases(options: &Options) -> Vec<Case> {

@@ -42,10 +42,67 @@ pub fn own_cpu_secs() -> Result<f64> {
     cpu_secs(std::process::id())
 }
 
-/// Resident memory of a process.
-pub fn rss_bytes(pid: u32) -> Result<u64> {
+/// Anonymous resident memory of a process: what it has allocated, without the pages of files it has mapped.
+pub fn anon_bytes(pid: u32) -> Result<u64> {
     let status = read(&format!("/proc/{pid}/status"))?;
-    Ok(kib_after(&status, "VmRSS:").unwrap_or(0) * 1024)
+    Ok(kib_after(&status, "RssAnon:").unwrap_or(0) * 1024)
+}
+
+/// What the kernel keeps for TCP sockets, all of this machine's (of this network namespace's): bytes read by nobody yet and
+/// bytes not acknowledged yet, at both ends.
+pub fn tcp_bytes() -> Result<u64> {
+    const PAGE_BYTES: u64 = 4096;
+    let sockstat = read("/proc/net/sockstat")?;
+    let tcp = sockstat.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
+    let pages = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1).and_then(|pages| pages.parse().ok());
+    Ok(pages.unwrap_or(0) * PAGE_BYTES)
+}
+
+/// User and system time of a process and all that it has started, the ended ones included.
+pub fn family_cpu_secs(pid: u32) -> f64 {
+    let stats: Vec<(u32, u32, f64)> =
+        fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(family_row).collect();
+    let (mut family, mut secs) = (vec![pid], 0.0);
+    while let Some(member) = family.pop() {
+        secs += stats.iter().find(|(pid, ..)| *pid == member).map_or(0.0, |(.., cpu)| *cpu);
+        family.extend(stats.iter().filter(|(_, parent, _)| *parent == member).map(|(pid, ..)| pid));
+    }
+    secs
+}
+
+/// Id, parent, and CPU seconds with those of ended children.
+fn family_row(entry: fs::DirEntry) -> Option<(u32, u32, f64)> {
+    let pid = entry.file_name().to_str()?.parse().ok()?;
+    let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>();
+    Some((pid, fields.get(1)?.parse().ok()?, ticks / TICKS_PER_SEC))
+}
+
+/// What all cores together have done since the machine started, in seconds of a core.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Cores {
+    pub busy: f64,
+    /// Taken by whoever shares the hardware.
+    pub stolen: f64,
+}
+
+pub fn cores() -> Cores {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let numbers = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let secs: Vec<f64> = numbers.map(|ticks| ticks.parse::<f64>().unwrap_or(0.0) / TICKS_PER_SEC).collect();
+    let of = |fields: &[usize]| fields.iter().filter_map(|&field| secs.get(field)).sum();
+    // user nice system idle iowait irq softirq steal
+    Cores { busy: of(&[0, 1, 2, 5, 6]), stolen: of(&[7]) }
+}
+
+/// For how long something waited for a disk since the machine started, and the percentage of the last ten seconds; `None`
+/// where the kernel does not say.
+pub fn disk_waits() -> Option<(f64, f64)> {
+    let pressure = fs::read_to_string("/proc/pressure/io").ok()?;
+    let some = pressure.lines().find_map(|line| line.strip_prefix("some "))?;
+    let of = |key: &str| some.split_whitespace().find_map(|word| word.strip_prefix(key)?.parse::<f64>().ok());
+    Some((of("total=")? / 1e6, of("avg10=")?))
 }
 
 /// What every report says it was measured on.

@@ -1,4 +1,4 @@
-//! What a run leaves: tables on stdout, the same figures as JSON, and a plot beside it.
+//! What a run leaves: tables on stdout, the same figures as JSON and CSV, and a plot beside them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use time::format_description::well_known::Rfc3339;
 use crate::check::Faults;
 use crate::stats::Spread;
 use crate::svg::{self, Plot};
-use crate::{Outcome, proc};
+use crate::table::Table;
+use crate::{Common, Outcome, proc};
 
 pub struct Report {
     scenario: &'static str,
@@ -21,42 +22,6 @@ pub struct Report {
     notes: Vec<String>,
     pub faults: Faults,
     pub plot: Plot,
-}
-
-pub struct Table {
-    title: String,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub fn new(title: impl Into<String>, header: &[&str]) -> Self {
-        Self { title: title.into(), rows: vec![header.iter().map(|&name| name.into()).collect()] }
-    }
-
-    pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
-    }
-
-    fn print(&self) {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
-        println!("\n{}", self.title);
-        for (at, row) in self.rows.iter().enumerate() {
-            let cells: Vec<String> =
-                row.iter().zip(&widths).enumerate().map(|(n, (cell, width))| pad(n, cell, *width)).collect();
-            println!("  {}", cells.join("  ").trim_end());
-            if at == 0 {
-                println!("  {}", widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join("──"));
-            }
-        }
-    }
-}
-
-/// The first column names things and starts at the left; figures end at the right.
-fn pad(column: usize, cell: &str, width: usize) -> String {
-    let space = " ".repeat(width - cell.chars().count());
-    if column == 0 { format!("{cell}{space}") } else { format!("{space}{cell}") }
 }
 
 impl Report {
@@ -89,8 +54,10 @@ impl Report {
         self.notes.push(note.into());
     }
 
-    /// Prints and writes everything; an error where the server lost, doubled or reordered anything.
-    pub fn finish(self, json_path: Option<&Path>) -> Outcome {
+    /// Prints and writes everything; an error where the server lost, doubled or reordered anything, or with `--strict`
+    /// where others disturbed the run.
+    pub fn finish(self, common: &Common) -> Outcome {
+        let disturbance = common.watch.look();
         let machine = proc::machine();
         let text = |name: &str| machine[name].to_string().replace('"', "");
         println!("\n{}: {}", self.scenario, self.target);
@@ -110,27 +77,42 @@ impl Report {
             closed.values().sum::<u64>()
         );
         closed.iter().for_each(|(reason, count)| println!("  {count} × {reason}"));
+        println!("{disturbance}");
 
-        let path =
-            json_path.map_or_else(|| PathBuf::from(format!("target/load/{}.json", self.scenario)), Path::to_owned);
+        let path = common.json.clone().unwrap_or_else(|| PathBuf::from(format!("target/load/{}.json", self.scenario)));
         let document = json!({
             "scenario": self.scenario,
             "target": self.target,
             "at": OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             "machine": machine,
+            "disturbance": disturbance.json(),
+            "rounds": common.rounds,
             "options": self.options,
             "figures": self.figures,
             "faults": { "lost": lost, "doubled": doubled, "reordered": reordered, "closed": closed },
         });
         write(&path, &format!("{document:#}\n"))?;
-        let plot = path.with_extension("svg");
-        write(&plot, &svg::draw(&self.plot))?;
-        println!("written: {} and {}", path.display(), plot.display());
-        match self.faults.none() {
-            true => Ok(()),
-            false => Err("events were lost, doubled or reordered, or sockets closed early: see above".into()),
+        write(&path.with_extension("csv"), &csv(&self.figures))?;
+        write(&path.with_extension("svg"), &svg::draw(&self.plot))?;
+        println!("written: {}, and beside it .csv and .svg", path.display());
+        if !self.faults.none() {
+            return Err("events were lost, doubled or reordered, or sockets closed early: see above".into());
+        }
+        match common.strict && disturbance.is_over() {
+            true => Err("others disturbed this run (--strict): see above".into()),
+            false => Ok(()),
         }
     }
+}
+
+/// A line for each figure that has a median; where there is no number, nothing stands.
+fn csv(figures: &Map<String, Value>) -> String {
+    let mut text = String::from("figure,median,min,max\n");
+    for (name, figure) in figures.iter().filter(|(_, figure)| figure.is_object()) {
+        let cell = |of: &str| figure[of].as_f64().map_or_else(String::new, |number| number.to_string());
+        text.push_str(&format!("{name},{},{},{}\n", cell("median"), cell("min"), cell("max")));
+    }
+    text
 }
 
 fn write(path: &Path, text: &str) -> Outcome {

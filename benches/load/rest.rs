@@ -11,14 +11,14 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::bare::{self, CannedAnswer};
-use crate::fanout::compare;
 use crate::http::{Body, Client};
 use crate::keep_alive::KeepAlive;
 use crate::people::{People, Person};
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::server::Target;
 use crate::stats::{Latency, Spread};
 use crate::svg::{Plot, Series, point};
+use crate::table::{Table, compare};
 use crate::{Common, Outcome, Result, proc};
 
 #[derive(Args, Debug, Clone)]
@@ -72,7 +72,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     report.note("closed loop: each connection asks again when it has its answer.");
     report.plot = plot(&of_natter, &of_bare);
     target.stop()?;
-    report.finish(common.json.as_deref())
+    report.finish(common)
 }
 
 /// natter's own answer, without what every HTTP server adds by itself.

@@ -4,12 +4,12 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::fanout::compare;
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::server::Target;
 use crate::side::{Measured, Side};
 use crate::stats::{Spread, figure};
 use crate::svg::{Plot, Series, point};
+use crate::table::{Table, compare};
 use crate::{Common, Outcome, Result, proc};
 
 #[derive(Args, Debug, Clone)]
@@ -28,6 +28,9 @@ pub struct Options {
     /// The first rate to try, in messages per second over all rooms
     #[arg(long, default_value_t = 1_000.0)]
     from: f64,
+    /// After doubling, the last interval is halved so many times: with 4 the answer is within 7 %
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=10))]
+    halvings: u32,
     /// Length of a message's content
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4_000))]
     bytes: u32,
@@ -35,8 +38,6 @@ pub struct Options {
 
 /// A search never goes past this.
 const HIGHEST_RATE: f64 = 200_000.0;
-/// After doubling, the last interval is halved so many times: the answer is within 7 %.
-const HALVINGS: u32 = 4;
 
 /// Every try of one search, and the highest rate that was held.
 struct Search {
@@ -85,7 +86,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     natter.leave();
     bare.leave();
     target.stop()?;
-    report.finish(common.json.as_deref())
+    report.finish(common)
 }
 
 /// Doubles the rate until it is not held, then closes in.
@@ -93,7 +94,7 @@ async fn search(side: &mut Side<'_>, options: &Options) -> Result<Search> {
     let mut found = Search { tries: Vec::new(), best: 0.0 };
     let (mut rate, mut too_high) = (options.from, f64::INFINITY);
     let mut halvings = 0;
-    while halvings <= HALVINGS && rate <= HIGHEST_RATE {
+    while halvings <= options.halvings && rate <= HIGHEST_RATE {
         // A rate that a hiccup of the machine spoiled gets a second chance.
         if attempt(side, options, rate, &mut found).await? || attempt(side, options, rate, &mut found).await? {
             found.best = rate;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use crate::crowd::Schedule;
+use crate::http::advice;
 use crate::people::Person;
 use crate::scan;
 use crate::socket::{Ended, Socket};
@@ -139,7 +140,7 @@ async fn receive_acks(
         Ok(Ok(())) => {}
     }
     match refused {
-        Some(answer) => Err(format!("a post was not acknowledged: {answer}").into()),
+        Some(answer) => Err(format!("a post was not acknowledged: {answer}{}", advice(&answer)).into()),
         None => Ok(()),
     }
 }

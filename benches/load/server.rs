@@ -38,20 +38,29 @@ pub struct Rest {
 /// Killed when dropped, so that a failed run leaves nothing behind; `stop` asks politely first.
 struct Own {
     child: Child,
-    folder: TempDir,
+    /// Taken when it is stopped.
+    folder: Option<TempDir>,
 }
 
 impl Target {
     pub fn start(common: &Common) -> Result<Self> {
         match &common.url {
             Some(url) => Ok(Self { addr: address(url)?, pid: common.pid, own: None }),
-            None => Own::start(None, &common.set),
+            None => Own::start(scratch_folder()?, None, &common.set),
         }
+    }
+
+    /// The same again, started anew on its data with `more` settings, where this tool started it.
+    pub fn restarted(self, common: &Common, more: &str) -> Result<Self> {
+        let Some(own) = self.own else { return Ok(self) };
+        let folder = own.stop()?;
+        let set: Vec<String> = common.set.iter().cloned().chain([more.into()]).collect();
+        Own::start(folder, None, &set)
     }
 
     /// One that keeps its data where `store` says, as one of several perhaps.
     pub fn on(store: Option<&str>, set: &[String]) -> Result<Self> {
-        Own::start(store, set)
+        Own::start(scratch_folder()?, store, set)
     }
 
     pub fn name(&self) -> String {
@@ -72,9 +81,9 @@ impl Target {
         self.pid.map_or(Ok(BTreeMap::new()), proc::thread_cpu_secs)
     }
 
-    pub fn rss_bytes(&self) -> Result<u64> {
+    pub fn anon_bytes(&self) -> Result<u64> {
         let pid = self.pid.ok_or("to measure memory of a server given by --url, say which process it is: --pid")?;
-        proc::rss_bytes(pid)
+        proc::anon_bytes(pid)
     }
 
     /// Waits until nothing is unsettled in the server's store, at most so long; all that time for a server that gives no
@@ -95,7 +104,7 @@ impl Target {
     }
 
     pub fn stop(self) -> Outcome {
-        self.own.map_or(Ok(()), Own::stop)
+        self.own.map_or(Ok(()), |own| own.stop().map(drop))
     }
 }
 
@@ -108,8 +117,7 @@ async fn metric(client: &mut Client, name: &str) -> Result<Option<f64>> {
 
 impl Own {
     /// Without `store`, SQLite in its own folder.
-    fn start(store: Option<&str>, set: &[String]) -> Result<Target> {
-        let folder = scratch_folder()?;
+    fn start(folder: TempDir, store: Option<&str>, set: &[String]) -> Result<Target> {
         let own_file = || format!("sqlite:{}", folder.path().join("data/natter.db").display());
         let log = folder.path().join("server.log");
         let mut command = natter();
@@ -122,15 +130,19 @@ impl Own {
             .env("NATTER_AUTH__BCRYPT_COST", "4")
             .env("NATTER_AUTH__ACCESS_TOKEN_MINUTES", "600")
             .env("NATTER_SOCKETS__CONNECTIONS_PER_USER", "100000")
+            .env("NATTER_LIMITS__ROOM_MEMBERS", "100000")
+            .env("NATTER_LIMITS__BODY_BYTES", "8388608")
             .env("NATTER_SERVER__DRAIN_SECS", "2")
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?);
-        let mut child = command.spawn().map_err(|error| format!("cannot start natter: {error}"))?;
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("cannot start natter: {error}; install it, or name a running one with --url"))?;
         let pid = child.id();
         let stdout = child.stdout.take();
-        let own = Self { child, folder };
+        let own = Self { child, folder: Some(folder) };
         let heard = stdout.and_then(|stdout| heard_address(stdout, "listening on http://"));
         let Some(addr) = heard else {
             return Err(format!("natter did not start within {START_SECS} s; its log ends:\n{}", own.log_end()).into());
@@ -138,13 +150,16 @@ impl Own {
         Ok(Target { addr, pid: Some(pid), own: Some(own) })
     }
 
-    fn stop(mut self) -> Outcome {
+    /// What it leaves is its data.
+    fn stop(mut self) -> Result<TempDir> {
         let pid = self.child.id().to_string();
         Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
         let deadline = Instant::now() + Duration::from_secs(STOP_SECS);
         while Instant::now() < deadline {
             match self.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
+                Some(status) if status.success() => {
+                    return Ok(self.folder.take().expect("it is taken here alone, and this takes all"));
+                }
                 Some(status) => {
                     return Err(format!("natter ended with {status}; its log ends:\n{}", self.log_end()).into());
                 }
@@ -155,7 +170,8 @@ impl Own {
     }
 
     fn log_end(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+        let log = self.folder.as_ref().map(|folder| fs::read_to_string(folder.path().join("server.log")));
+        let log = log.and_then(std::result::Result::ok).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
@@ -172,9 +188,12 @@ impl Drop for Own {
     }
 }
 
-/// The program, without settings that come from elsewhere.
+/// The program, without settings that come from elsewhere. Cargo says to a benchmark where it is; the installed tool looks
+/// beside itself, and then in the `PATH`.
 pub fn natter() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
+    let beside = std::env::current_exe().ok().map(|tool| tool.with_file_name("natter")).filter(|file| file.exists());
+    let program = option_env!("CARGO_BIN_EXE_natter").map(PathBuf::from).or(beside);
+    let mut command = Command::new(program.unwrap_or_else(|| "natter".into()));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("NATTER_") || FOREIGN_SETTINGS.contains(&text.as_ref()) {

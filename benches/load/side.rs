@@ -15,7 +15,8 @@ use crate::people::People;
 use crate::sender::{Acks, Sender, Until};
 use crate::server::Target;
 use crate::socket::{self, Socket};
-use crate::stats::Latency;
+use crate::stats::{Latency, Spread};
+use crate::svg::{Plot, Series, point};
 use crate::{Common, Result, pacer, proc};
 
 /// How long the last deliveries may take before they count as lost.
@@ -99,10 +100,22 @@ impl<'a> Side<'a> {
         (rooms, readers, senders): (usize, usize, usize),
         bytes: usize,
     ) -> Result<Self> {
-        let people = People::gather(target, common, rooms * readers + senders).await?;
+        let people = People::gather(target, common, rooms * readers).await?;
         let chat_ids = people.rooms(target, rooms).await?;
+        Self::follow(target, &people, &chat_ids, (readers, senders), bytes).await
+    }
+
+    /// The same with users and rooms that are there: `readers` sockets in each of `chat_ids`, and `senders` of the first user.
+    pub async fn follow(
+        target: &'a Target,
+        people: &People,
+        chat_ids: &[String],
+        (readers, senders): (usize, usize),
+        bytes: usize,
+    ) -> Result<Self> {
+        let rooms = chat_ids.len();
         let crowd = Crowd::new();
-        crowd.join(target, &people, &chat_ids, rooms * readers).await?;
+        crowd.join(target, people, chat_ids, rooms * readers).await?;
         let mut voices = Vec::new();
         for nth in 0..senders {
             let turns = chat_ids.iter().skip(nth).step_by(senders).cloned().collect();
@@ -137,7 +150,7 @@ impl<'a> Side<'a> {
         let mut control = socket::connect(process.addr).await?;
         let crowd = Crowd::new();
         for nth in 0..rooms * readers {
-            crowd.follow(Socket::raw(socket::connect(process.addr).await?), nth % rooms, 1, &[]);
+            crowd.follow(Socket::raw(socket::connect(process.addr).await?), (nth, nth % rooms), 1, &[]);
         }
         control.read_u8().await?;
         Ok(Side {
@@ -188,6 +201,11 @@ impl<'a> Side<'a> {
             Voice::Bare(control) => order_windowed(control, window as usize, start + length).await?,
         };
         self.measure(meter, start, messages).await
+    }
+
+    /// Of each room, the seq of its last event.
+    pub fn heads(&self) -> &[u64] {
+        &self.heads
     }
 
     pub fn faults(&self) -> Faults {
@@ -285,4 +303,30 @@ async fn order_windowed(control: &mut TcpStream, window: usize, end: Instant) ->
 /// Sleeps until what the last step stirred up (presence, caches, closing sockets) has settled.
 pub async fn settle(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// Latencies of deliveries by percentile, a line for each of the named.
+pub fn percentiles<'a>(title: String, lines: impl IntoIterator<Item = (&'a str, &'a [Measured])>) -> Plot {
+    const PLACES: [(f64, &str); 6] =
+        [(50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9"), (99.99, "99.99"), (100.0, "max")];
+    let series = lines.into_iter().map(|(name, rounds)| Series {
+        name: name.into(),
+        joined: true,
+        points: (0..)
+            .zip(PLACES)
+            .map(|(at, (place, _))| {
+                let spread = Spread::of(rounds.iter().map(|round| round.latency.millis_at(place)));
+                let mut point = point(f64::from(at), spread.median);
+                point.range = Some((spread.min, spread.max));
+                point
+            })
+            .collect(),
+    });
+    Plot {
+        title,
+        x: "percentile of deliveries".into(),
+        y: "ms after the intended send time".into(),
+        series: series.collect(),
+        x_names: (0..).zip(PLACES).map(|(at, (_, name))| (f64::from(at), name.into())).collect(),
+    }
 }

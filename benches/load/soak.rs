@@ -10,13 +10,14 @@ use serde_json::json;
 use crate::check::Faults;
 use crate::crowd::Crowd;
 use crate::people::People;
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::sender::{Sender, Until};
 use crate::server::Target;
 use crate::side::settle;
 use crate::socket::Socket;
 use crate::stats::{self, figure};
 use crate::svg::{Plot, Series, point};
+use crate::table::Table;
 use crate::{Common, Outcome, Result, proc};
 
 #[derive(Args, Debug, Clone)]
@@ -36,6 +37,9 @@ pub struct Options {
     /// Cycles under way at once
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     at_once: u32,
+    /// Growth after the warm-up that counts as level in any case, in MiB
+    #[arg(long, default_value_t = 2.0)]
+    level_mib: f64,
     /// Wait before memory is read
     #[arg(long, default_value_t = 1_000)]
     settle_ms: u64,
@@ -44,14 +48,13 @@ pub struct Options {
 const SENDERS: u64 = 8;
 const WINDOW: u64 = 32;
 
-/// Growth over the steps after the warm-up that still counts as level: the larger of 5 % and 2 MiB, over all of them.
+/// Growth over all steps after the warm-up that still counts as level, where it is more than `--level-mib`.
 const LEVEL_SHARE: f64 = 0.05;
-const LEVEL_MIB: f64 = 2.0;
 
 pub async fn run(common: &Common, options: &Options) -> Outcome {
     proc::allow_open_files(u64::from(options.readers + options.at_once) + 200)?;
     let target = Target::start(common)?;
-    target.rss_bytes()?;
+    target.anon_bytes()?;
     let sockets = (options.readers + options.at_once) as usize + SENDERS as usize;
     let people = People::gather(&target, common, sockets).await?;
     let room = people.room(&target).await?;
@@ -72,7 +75,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
         seqs.extend(posted);
         crowd.wait_for(seqs.len() as u64 * u64::from(options.readers), Duration::from_secs(30)).await;
         settle(options.settle_ms).await;
-        memory.push((step as f64, target.rss_bytes()? as f64 / 1_048_576.0));
+        memory.push((step as f64, target.anon_bytes()? as f64 / 1_048_576.0));
         println!("step {step} of {}: {} MiB", options.steps, figure(memory[memory.len() - 1].1));
     }
 
@@ -88,7 +91,7 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     report.faults = faults;
     let level = fill(&mut report, options, &memory);
     target.stop()?;
-    report.finish(common.json.as_deref())?;
+    report.finish(common)?;
     if level { Ok(()) } else { Err("the server's memory is not level: see above".into()) }
 }
 
@@ -97,7 +100,7 @@ async fn cycle(target: &Target, people: &People, room: &str, count: u64, at_once
     stream::iter(0..count as usize)
         .map(|nth| async move {
             let mut socket = Socket::open(target.addr, "/ws", people.of(nth)).await?;
-            socket.subscribe(room).await?;
+            socket.subscribe(room, None).await?;
             socket.close().await
         })
         .buffer_unordered(at_once)
@@ -118,10 +121,10 @@ fn fill(report: &mut Report, options: &Options, memory: &[(f64, f64)]) -> bool {
     let warm = &memory[warm_up..];
     let (slope, start) = stats::line(warm);
     let growth = slope * (warm.len() - 1) as f64;
-    let allowed = (warm[0].1 * LEVEL_SHARE).max(LEVEL_MIB);
+    let allowed = (warm[0].1 * LEVEL_SHARE).max(options.level_mib);
     let level = growth <= allowed;
 
-    let mut table = Table::new("server memory (RSS) after each step", &["step", "cycles", "posts", "MiB", ""]);
+    let mut table = Table::new("server memory (anonymous) after each step", &["step", "cycles", "posts", "MiB", ""]);
     for (nth, (step, mib)) in memory.iter().enumerate() {
         let so_far = |all: u64| (all as f64 * step / options.steps as f64).round().to_string();
         let warming = if nth < warm_up { "warm-up" } else { "" };
@@ -139,7 +142,7 @@ fn fill(report: &mut Report, options: &Options, memory: &[(f64, f64)]) -> bool {
         "{verdict}: {growth:+.2} MiB over {} steps after the warm-up by least squares ({slope:+.3} MiB a step); up to {allowed:.2} MiB counts as level",
         warm.len()
     ));
-    report.value("rss_mib", json!(memory.iter().map(|sample| sample.1).collect::<Vec<_>>()));
+    report.value("anon_mib", json!(memory.iter().map(|sample| sample.1).collect::<Vec<_>>()));
     report.value("mib_per_step", json!(slope));
     report.value("growth_mib", json!(growth));
     report.value("level", json!(level));
@@ -147,7 +150,7 @@ fn fill(report: &mut Report, options: &Options, memory: &[(f64, f64)]) -> bool {
     report.plot = Plot {
         title: format!("Server memory over {} cycles and {} posts", options.cycles, options.posts),
         x: "step".into(),
-        y: "resident memory, MiB".into(),
+        y: "anonymous memory, MiB".into(),
         x_names: Vec::new(),
         series: vec![
             Series {

@@ -42,14 +42,23 @@ pub struct Ended(pub String);
 pub struct Subscribed {
     pub next: u64,
     pub early: Vec<u64>,
+    /// Of the room's log; whoever comes back says it.
+    pub epoch: String,
 }
 
-/// Loopback has 28,000 ports per source address, so sockets come from eight of them in turn.
+/// Where somebody who comes back was: the last seq seen, of which log.
+pub struct Since<'a> {
+    pub seq: u64,
+    pub epoch: &'a str,
+}
+
+/// Loopback has 28,000 ports per source address, and one that was closed here is not free for a minute: so sockets come from
+/// sixty-four addresses in turn.
 pub async fn connect(addr: SocketAddr) -> Result<TcpStream> {
     static TURN: AtomicU8 = AtomicU8::new(0);
     let stream = if addr.ip() == Ipv4Addr::LOCALHOST {
         let socket = TcpSocket::new_v4()?;
-        let source = Ipv4Addr::new(127, 0, 0, 2 + TURN.fetch_add(1, Ordering::Relaxed) % 8);
+        let source = Ipv4Addr::new(127, 0, 0, 2 + TURN.fetch_add(1, Ordering::Relaxed) % 64);
         socket.bind(SocketAddr::from((source, 0)))?;
         socket.connect(addr).await
     } else {
@@ -135,14 +144,15 @@ impl Socket {
         closed.map_or(Ok(()), |reason| Err(Ended(reason)))
     }
 
-    /// Subscribes to one room, from now on.
-    pub async fn subscribe(&mut self, chat_id: &str) -> Result<Subscribed> {
-        let answer = timeout(Duration::from_secs(HANDSHAKE_SECS), self.subscribe_at_leisure(chat_id)).await;
+    /// Subscribes to one room, from now on or from where somebody was.
+    pub async fn subscribe(&mut self, chat_id: &str, since: Option<Since<'_>>) -> Result<Subscribed> {
+        let answer = timeout(Duration::from_secs(HANDSHAKE_SECS), self.subscribe_at_leisure(chat_id, since)).await;
         answer.map_err(|_| format!("no answer to a subscription in {HANDSHAKE_SECS} s"))?
     }
 
-    async fn subscribe_at_leisure(&mut self, chat_id: &str) -> Result<Subscribed> {
-        self.send_text(&json!({ "type": "subscribe", "chats": { chat_id: null } }).to_string()).await?;
+    async fn subscribe_at_leisure(&mut self, chat_id: &str, since: Option<Since<'_>>) -> Result<Subscribed> {
+        let from = since.as_ref().map(|since| json!({ "since": since.seq, "epoch": since.epoch }));
+        self.send_text(&json!({ "type": "subscribe", "chats": { chat_id: from } }).to_string()).await?;
         let (mut answer, mut early, mut refused) = (None, Vec::new(), None);
         while answer.is_none() {
             self.receive(|text| match scan::kind(text) {
@@ -158,9 +168,12 @@ impl Socket {
         }
         let answer = answer.unwrap_or_default();
         let room = &answer["chats"][chat_id];
-        let since = room["since"].as_u64().or(room["head"].as_u64());
-        let next = since.ok_or_else(|| format!("the room is not in the answer to the subscription: {answer}"))? + 1;
-        Ok(Subscribed { next, early })
+        let from = room["since"].as_u64().or(room["head"].as_u64());
+        let next = from.ok_or_else(|| format!("the room is not in the answer to the subscription: {answer}"))? + 1;
+        if since.is_some() && room["lossless"] != true {
+            return Err(format!("the server cannot go on where a socket was: {answer}").into());
+        }
+        Ok(Subscribed { next, early, epoch: room["epoch"].as_str().unwrap_or_default().into() })
     }
 
     /// Says goodbye and waits for the server's answer.

@@ -12,11 +12,11 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use uuid::Uuid;
 
 use super::end_with_input;
-use crate::{Outcome, Result, frames};
+use super::handshake::shake_hands;
+use crate::{Outcome, frames};
 
 const READ_BYTES: usize = 64 * 1024;
 const MILLIS: &[BorrowedFormatItem<'_>] =
@@ -105,30 +105,4 @@ fn acknowledge(text: &[u8], head: &AtomicU64, sent_at: &str, answer: &mut Vec<u8
         duplicate: false,
     };
     Ok(serde_json::to_writer(answer, &posted)?)
-}
-
-/// Takes the request off the front of `unread`.
-async fn shake_hands(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Outcome {
-    let end = loop {
-        if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if stream.read_buf(unread).await? == 0 {
-            return Err("a connection ended before its handshake".into());
-        }
-    };
-    let accept = accept_key(&unread[..end])?;
-    unread.drain(..end);
-    let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    Ok(stream.write_all(response.as_bytes()).await?)
-}
-
-fn accept_key(request: &[u8]) -> Result<String> {
-    let request = std::str::from_utf8(request)?;
-    let key = request.lines().filter_map(|line| line.split_once(':'));
-    let mut key = key.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
-    let (_, key) = key.next().ok_or("a handshake without a key")?;
-    Ok(derive_accept_key(key.trim().as_bytes()))
 }

@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::export::{self, Shape};
+use crate::child::Process;
 use crate::{Outcome, Result, server};
 
 /// A database that servers are started on, in a folder of its own.
@@ -39,7 +40,10 @@ impl Database {
         command.arg("import").arg(&file).args(["--store", &url(folder.path())]);
         command.args(set.iter().flat_map(|setting| ["--set", setting]));
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
-        Process(command.spawn().map_err(|error| format!("cannot start natter: {error}"))?).ended().await?;
+        let status = Process::start(&mut command)?.ended().await?;
+        if !status.success() {
+            return Err(format!("natter import ended with {status}").into());
+        }
         let import_secs = began.elapsed().as_secs_f64();
         fs::remove_file(&file)?;
         let bytes = fs::metadata(path(folder.path()))?.len();
@@ -97,27 +101,4 @@ async fn copy(from: PathBuf, to: PathBuf) -> Outcome {
         File::open(&to)?.sync_all()
     };
     tokio::task::spawn_blocking(copying).await?.map_err(|error| format!("{what}: {error}").into())
-}
-
-/// Ends with its owner.
-struct Process(Child);
-
-impl Process {
-    async fn ended(mut self) -> Outcome {
-        loop {
-            match self.0.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("natter import ended with {status}").into()),
-                None => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            self.0.kill().and_then(|()| self.0.wait()).map_or_else(|error| eprintln!("natter: {error}"), |_| ());
-        }
-    }
 }

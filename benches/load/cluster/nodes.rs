@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Place;
 use super::fleet::{Fleet, Measured, Shape};
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::stats::{Spread, figure};
+use crate::table::Table;
 use crate::{Outcome, Result};
 
 /// A number that 1, 2 and 3 divide: every node has as many posters, each with a room of its own.

@@ -11,9 +11,10 @@ use serde_json::json;
 use super::Place;
 use super::at_once::AtOnce;
 use super::fleet::{Fleet, Measured, Shape};
-use crate::report::{Report, Table};
+use crate::report::Report;
 use crate::stats::{Spread, figure};
 use crate::svg::{Plot, Series, point};
+use crate::table::Table;
 use crate::{Outcome, Result, delay};
 
 /// What is asked of natter where the round trip is 5 ms: acknowledged posts per second as a share of those without a delay,
