@@ -17,6 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::frames::{self, Incoming, Message};
+use crate::http::advice;
 use crate::people::Person;
 use crate::scan::{self, Hint};
 use crate::{Outcome, Result};
@@ -211,7 +212,8 @@ async fn upgraded(stream: &mut TcpStream) -> Result<Vec<u8>> {
     if !head.starts_with("HTTP/1.1 101") {
         // The reason is in the body, which may be a packet behind.
         timeout(Duration::from_millis(200), stream.read_buf(&mut response)).await.ok();
-        return Err(format!("the handshake was refused:\n{}", String::from_utf8_lossy(&response)).into());
+        let words = String::from_utf8_lossy(&response);
+        return Err(format!("the handshake was refused:\n{words}{}", advice(&words)).into());
     }
     if !head.contains(ACCEPT) {
         return Err("the handshake's answer has the wrong Sec-WebSocket-Accept".into());
