@@ -205,7 +205,13 @@ impl Crowd {
                 self.goal.set(u64::MAX);
                 return Instant::now();
             }
+            return self.last.get();
         }
+        Instant::now()
+    }
+
+    /// When the last event came that was new to somebody.
+    pub fn last_arrival(&self) -> Instant {
         self.last.get()
     }
 

@@ -198,7 +198,8 @@ fn main() -> ExitCode {
 }
 
 fn measure(common: &Common, scenario: &Scenario) -> Outcome {
-    let common = &Common { watch: Watch::start(common.pid), ..common.clone() };
+    let common =
+        &Common { watch: Watch::start(common.pid, common.url.is_some() && common.pid.is_none()), ..common.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = LocalSet::new().block_on(&runtime, async {
         let running = async {

@@ -138,7 +138,8 @@ impl<'a> Storm<'a> {
         };
         let ((), turns) = try_join(coming, posting).await?;
         let events = turns * options.sockets as u64;
-        let caught_up = self.crowd.wait_for(before + events, PATIENCE).await;
+        self.crowd.wait_for(before + events, PATIENCE).await;
+        let caught_up = self.crowd.last_arrival();
         let server_cpu = self.target.cpu_secs()? - cpu;
 
         let posted = Instant::now();

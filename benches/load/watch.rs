@@ -20,6 +20,8 @@ pub struct Watch {
     began: Option<Instant>,
     /// A server that the tool has not started.
     server: Option<u32>,
+    /// There is one, and nobody has said which process it is.
+    server_unknown: bool,
     cores: Cores,
     own_secs: f64,
     disk_secs: Option<f64>,
@@ -27,6 +29,7 @@ pub struct Watch {
 }
 
 pub struct Disturbance {
+    server_unknown: bool,
     cores: usize,
     foreign_cores: f64,
     stolen_cores: f64,
@@ -36,11 +39,12 @@ pub struct Disturbance {
 }
 
 impl Watch {
-    pub fn start(server: Option<u32>) -> Self {
+    pub fn start(server: Option<u32>, server_unknown: bool) -> Self {
         let disk = proc::disk_waits();
         Self {
             began: Some(Instant::now()),
             server,
+            server_unknown,
             cores: proc::cores(),
             own_secs: own_secs(server),
             disk_secs: disk.map(|(secs, _)| secs),
@@ -53,6 +57,7 @@ impl Watch {
         let (now, own) = (proc::cores(), own_secs(self.server) - self.own_secs);
         let disk = proc::disk_waits().zip(self.disk_secs);
         Disturbance {
+            server_unknown: self.server_unknown,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             foreign_cores: ((now.busy - self.cores.busy - own) / secs).max(0.0),
             stolen_cores: (now.stolen - self.cores.stolen) / secs,
@@ -101,6 +106,9 @@ impl fmt::Display for Disturbance {
             figure(self.stolen_cores),
             figure(self.most_foreign_cores())
         )?;
+        if self.server_unknown {
+            write!(f, "; if the server runs on this machine it counts among them, as --pid does not say which it is")?;
+        }
         if let (Some(share), Some(before)) = (self.disk_share, self.disk_percent_before) {
             write!(f, "; somebody waited for a disk {} % of the time", figure(100.0 * share))?;
             write!(f, ", before the run {} % (at most {MOST_DISK_PERCENT_BEFORE})", figure(before))?;

@@ -1,11 +1,11 @@
 //! Who there is: people by number, each a member of one room, and everything about them that follows from the number.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use clap::Args;
 use natter::{
     auth::token::{Claims, Tokens},
-    config::Algorithm,
+    config,
     types::{RoomId, SessionId, Timestamp, UserId},
 };
 use uuid::Uuid;
@@ -75,7 +75,8 @@ pub fn username(user: u32) -> String {
 }
 
 pub fn tokens() -> Tokens {
-    Tokens::new(KEY.as_bytes(), Algorithm::HS256, TOKEN_MINUTES)
+    let auth = config::Auth { access_token_minutes: TOKEN_MINUTES, ..Default::default() };
+    Tokens::new(KEY.as_bytes(), &auth, Arc::default())
 }
 
 /// What somebody's access token says.

@@ -1,6 +1,6 @@
 //! The parts of the load tool that could flatter or slander a server if they were wrong: its framing, its reading of single
 //! fields, its check of the order, and its delay of a store. They stand alone, so they are tested here from their own files.
-//! And the one scenario that starts servers of other makes is run once, small, so that it cannot rot.
+//! And every scenario is run once, small, so that none can rot: what it checks has to hold, and nothing is said of its times.
 
 #[path = "../../benches/load/check.rs"]
 #[allow(dead_code)]
@@ -209,25 +209,86 @@ fn what_is_on_its_way_through_a_delay_holds_up_nothing() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{ASKED} requests took {:?}", asked.elapsed());
 }
 
+/// Whether the tool succeeds, and all that it says.
+fn load(arguments: &[&str], json: &Path) -> (bool, String) {
+    let ran = cargo()
+        .args(["bench", "--quiet", "--locked", "--profile", "dev", "--bench", "load", "--"])
+        .args(arguments)
+        .args(["--max-minutes", "5", "--json"])
+        .arg(json)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    (ran.status.success(), said)
+}
+
+fn report(json: &Path) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap()
+}
+
 /// The scenario, small and short; its figures.
 fn cluster(arguments: &[&str]) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("cluster.json");
-    let ran = cargo()
-        .args(["bench", "--quiet", "--locked", "--profile", "dev", "--bench", "load", "--", "cluster"])
-        .args(["--rounds", "1", "--seconds", "1", "--subscribers", "6", "--rooms", "4", "--in-flight", "4"])
-        .args(["--window", "2", "--rate", "30", "--bus-rate", "30", "--delays", "0,5", "--max-minutes", "5"])
-        .arg("--json")
-        .arg(&json)
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    let said = || format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    assert!(ran.status.success(), "{}", said());
-    assert!(Path::new(&json.with_extension("svg")).exists(), "no plot:\n{}", said());
-    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    report["figures"].clone()
+    let small = "cluster --rounds 1 --seconds 1 --subscribers 6 --rooms 4 --in-flight 4 --window 2 --rate 30 --bus-rate 30 --delays 0,5";
+    let arguments: Vec<&str> = small.split(' ').chain(arguments.iter().copied()).collect();
+    let (succeeded, said) = load(&arguments, &json);
+    assert!(succeeded, "{said}");
+    assert!(json.with_extension("svg").exists(), "no plot:\n{said}");
+    report(&json)["figures"].clone()
+}
+
+#[test]
+fn every_scenario_runs_and_finds_nothing_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (succeeded, said) = load(&["all", "--smoke"], &folder.path().join("all.json"));
+    assert!(succeeded, "{said}");
+    for (scenario, figures) in [
+        ("connect", &["upgrades_per_sec", "upgrades_per_sec_bare"][..]),
+        ("storm", &["caught_up_secs", "bare_handshakes_secs", "events"]),
+        ("slow", &["beside_stalled_p99_ms", "beside_stalled_p99_ms_alone"]),
+        ("login", &["sign_ins_per_sec", "sign_ins_per_sec_bare"]),
+        ("interfere", &["beside_history_p99_ms", "beside_lists_p99_ms", "lists_per_sec"]),
+        ("churn", &["connections_per_sec", "beside_churn_p99_ms"]),
+        ("idle", &["anon_mib_at_20"]),
+    ] {
+        let json = folder.path().join(scenario).with_extension("json");
+        let report = report(&json);
+        assert_measured(&report["figures"], figures);
+        assert_eq!(report["faults"]["lost"], 0, "{scenario}");
+        assert!(report["disturbance"]["disturbed"].is_boolean(), "{scenario}: {report:#}");
+        let csv = std::fs::read_to_string(json.with_extension("csv")).unwrap();
+        assert!(figures.iter().all(|figure| csv.contains(&format!("\n{figure},"))), "{scenario}: {csv}");
+    }
+}
+
+/// A report with one figure, as much as a comparison reads of it.
+fn said_of(per_sec: [f64; 3]) -> String {
+    let [median, min, max] = per_sec;
+    let figures = serde_json::json!({ "acks_per_sec": { "median": median, "min": min, "max": max } });
+    serde_json::json!({ "scenario": "posts", "at": "then", "figures": figures }).to_string()
+}
+
+#[test]
+fn a_comparison_tells_a_change_from_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, per_sec| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, said_of(per_sec)).unwrap();
+        file.display().to_string()
+    };
+    let (a, near) = (file("a.json", [100.0, 90.0, 110.0]), file("near.json", [105.0, 100.0, 120.0]));
+    let (slower, once) = (file("slower.json", [70.0, 60.0, 80.0]), file("once.json", [70.0, 70.0, 70.0]));
+    let compare = |b: &str| {
+        let (succeeded, said) = load(&["compare", &a, b], &folder.path().join("unused.json"));
+        assert!(succeeded, "{said}");
+        said
+    };
+    assert!(compare(&near).contains("0 figures changed"));
+    assert!(compare(&slower).contains("worse"));
+    let (succeeded, said) = load(&["compare", &once, &once.replace("once", "a")], &folder.path().join("unused.json"));
+    assert!(succeeded && said.contains("better"), "{said}");
 }
 
 fn assert_measured(figures: &serde_json::Value, names: &[&str]) {
