@@ -18,6 +18,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 const SHARDS: usize = 64;
 
+/// What was not asked for so long need not be remembered: asking anew costs no more than it did the first time.
+pub const UNUSED: Duration = Duration::from_secs(5);
+
 /// At most `capacity` entries (rounded up to a multiple of twice the number of shards).
 pub struct BoundedMap<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,

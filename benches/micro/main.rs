@@ -17,7 +17,7 @@ use divan::{Bencher, Divan};
 use hyper::Uri;
 use natter::auth::token::{Claims, Tokens};
 use natter::chat::ring::{Ring, RingBudget};
-use natter::config::{Algorithm, Config};
+use natter::config::Config;
 use natter::event::Event;
 use natter::http::routes;
 use natter::metrics::Metrics;
@@ -101,7 +101,7 @@ fn append(bencher: Bencher<'_, '_>, batch: u64) {
 
 #[divan::bench]
 fn verify_token(bencher: Bencher<'_, '_>) {
-    let tokens = Tokens::new(&[7; 32], Algorithm::HS256, 30);
+    let tokens = Tokens::new(&[7; 32], &Config::default().auth, Arc::default());
     let token = tokens.issue(&Claims {
         sub: "ann".into(),
         uid: UserId::fresh(),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use natter::bus::local::LocalBus;
+use natter::chat::account::Account;
+use natter::chat::accounts::Seen;
 use natter::chat::room::Room;
 use natter::chat::subscriber::{Burst, Subscriber, SubscriberId};
 use natter::chat::users::Username;
@@ -85,10 +87,12 @@ async fn start(folder: &TempDir) -> (Arc<Chat>, Arc<Room>, Caller) {
     let name = Username::parse("ann").expect("a name");
     let user = chat.register(name, "hash".into(), &[Role::BasicUser]).await.expect("a new user");
     let ann = Caller {
+        seen: Seen::default(),
+        account: Arc::new(Account::from(&user)),
         user_id: user.user_id,
         username: "ann".into(),
         session_id: SessionId::fresh(),
-        roles: user.roles,
+        roles: user.roles.iter().copied().collect(),
         token_epoch: 0,
         expires_at: i64::MAX,
     };
@@ -111,6 +115,10 @@ impl Subscriber for Reader {
 
     fn user(&self) -> UserId {
         self.user
+    }
+
+    fn username(&self) -> &Arc<str> {
+        unreachable!("nobody asks")
     }
 
     fn session(&self) -> SessionId {

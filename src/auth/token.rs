@@ -103,18 +103,25 @@ impl Tokens {
         self.check_at(token, Timestamp::now().unix_secs())
     }
 
+    /// The same, of a token that will hardly be asked about again: it is not remembered.
+    pub fn check_once(&self, token: &str) -> Result<Bearer, TokenError> {
+        let now_secs = Timestamp::now().unix_secs();
+        let known = self.verified.get(self.verified.print(token));
+        let bearer = known.map_or_else(|| self.verify(token), Ok)?;
+        in_time(bearer, now_secs)
+    }
+
     /// Lets go of what is remembered of tokens that are not used; to be called from time to time.
     pub async fn forget_unused(&self) {
         self.verified.forget_unused().await;
     }
 
     fn check_at(&self, token: &str, now_secs: i64) -> Result<Bearer, TokenError> {
-        let in_time = |bearer: Bearer| (now_secs < bearer.expires_at).then_some(bearer).ok_or(TokenError::Expired);
         let print = self.verified.print(token);
         if let Some(bearer) = self.verified.get(print) {
-            return in_time(bearer);
+            return in_time(bearer, now_secs);
         }
-        let bearer = in_time(self.verify(token)?)?;
+        let bearer = in_time(self.verify(token)?, now_secs)?;
         self.verified.remember(print, bearer);
         Ok(bearer)
     }
@@ -123,6 +130,10 @@ impl Tokens {
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
         decoded.map(|token| token.claims.bearer()).map_err(|_| TokenError::Invalid)
     }
+}
+
+fn in_time(bearer: Bearer, now_secs: i64) -> Result<Bearer, TokenError> {
+    (now_secs < bearer.expires_at).then_some(bearer).ok_or(TokenError::Expired)
 }
 
 /// Keys that are printed in tutorials, READMEs and this server's predecessor. Lower case.

@@ -4,12 +4,12 @@
 //! A token is known by its print, a hash of 128 bits under a key that only this process has, so that nobody can make a
 //! second token of the same print; tokens themselves are not kept in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use siphasher::sip128::SipHasher24;
 
 use crate::{
-    bounded::BoundedMap,
+    bounded::{BoundedMap, UNUSED},
     config::Auth,
     metrics::Metrics,
     types::{SessionId, UserId},
@@ -33,7 +33,6 @@ pub(super) struct Print(u128);
 pub(super) struct Verified {
     hasher: SipHasher24,
     bearers: BoundedMap<Print, Bearer>,
-    unused: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -42,7 +41,6 @@ impl Verified {
         Self {
             hasher: SipHasher24::new_with_key(&rand::random()),
             bearers: BoundedMap::new(auth.cached_tokens),
-            unused: Duration::from_secs(auth.cache_secs),
             metrics,
         }
     }
@@ -63,7 +61,7 @@ impl Verified {
     }
 
     pub async fn forget_unused(&self) {
-        self.bearers.forget_unused(self.unused).await;
+        self.bearers.forget_unused(UNUSED).await;
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 use super::{Caller, ChatError, Result, account::Account};
 use crate::{
     auth::token::Bearer,
-    bounded::BoundedMap,
+    bounded::{BoundedMap, UNUSED},
     bus::{Ended, Hint},
     config::Config,
     metrics::Metrics,
@@ -61,6 +61,21 @@ struct KnownSession {
     since: Instant,
 }
 
+/// How far hints had come when something was looked at: while they have come no further, it is still so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    user: u64,
+    session: u64,
+}
+
+/// Whether what is found of a token's bearer will be asked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    Often,
+    /// A socket is opened, which hears of every change from then on. A million of them leave nothing in memory.
+    Once,
+}
+
 impl Accounts {
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -90,11 +105,31 @@ impl Accounts {
         }
     }
 
+    /// How far hints about a user and a login have come.
+    pub(super) fn seen(&self, user: UserId, session: SessionId) -> Seen {
+        Seen { user: self.users.at(&user).version(), session: self.sessions.at(&session).version() }
+    }
+
     /// Who a well signed token stands for, where it is still good.
-    pub(super) async fn validate(&self, store: &dyn Store, bearer: &Bearer, now: Timestamp) -> Result<Caller> {
+    pub(super) async fn validate(
+        &self,
+        store: &dyn Store,
+        bearer: &Bearer,
+        now: Timestamp,
+        asks: Asks,
+    ) -> Result<Caller> {
+        let seen = self.seen(bearer.user_id, bearer.session_id);
         if let Some(caller) = self.believed(bearer, now) {
-            return Ok(caller);
+            return Ok(Caller { seen, ..caller });
         }
+        let caller = match asks {
+            Asks::Often => self.look(store, bearer, now).await?,
+            Asks::Once => look_once(store, bearer, now).await?.ok_or(ChatError::InvalidToken)?,
+        };
+        Ok(Caller { seen, ..caller })
+    }
+
+    async fn look(&self, store: &dyn Store, bearer: &Bearer, now: Timestamp) -> Result<Caller> {
         let user = self.look_at_user(store, bearer.user_id).await?.ok_or(ChatError::InvalidToken)?;
         if !user.lets_in(bearer) {
             return Err(ChatError::InvalidToken);
@@ -123,8 +158,9 @@ impl Accounts {
 
     /// To be called from time to time.
     pub(super) async fn forget_unused(&self) {
-        self.users.forget_unused(self.believe).await;
-        self.sessions.forget_unused(self.believe).await;
+        let unused = self.believe.min(UNUSED);
+        self.users.forget_unused(unused).await;
+        self.sessions.forget_unused(unused).await;
     }
 
     /// `None` is no refusal: it says that the store must be asked.
@@ -174,21 +210,44 @@ impl Accounts {
     }
 }
 
+/// The same look, and nothing of it is remembered.
+async fn look_once(store: &dyn Store, bearer: &Bearer, now: Timestamp) -> Result<Option<Caller>> {
+    let Some(user) = store.user(bearer.user_id).await? else { return Ok(None) };
+    let account = Arc::new(Account::from(&user));
+    if !account.lets_in(bearer) {
+        return Ok(None);
+    }
+    let session = store.session(bearer.session_id).await?;
+    let good = session.is_some_and(|session| session.user_id == bearer.user_id && now < session.expires_at);
+    Ok(good.then(|| caller(account, bearer)))
+}
+
+fn caller(account: Arc<Account>, bearer: &Bearer) -> Caller {
+    Caller {
+        user_id: account.user_id,
+        username: account.username.clone(),
+        session_id: bearer.session_id,
+        roles: account.roles,
+        token_epoch: bearer.token_epoch,
+        expires_at: bearer.expires_at,
+        account,
+        seen: Seen::default(),
+    }
+}
+
+impl Account {
+    fn lets_in(&self, bearer: &Bearer) -> bool {
+        !self.disabled && self.token_epoch == bearer.token_epoch
+    }
+}
+
 impl KnownUser {
     fn lets_in(&self, bearer: &Bearer) -> bool {
-        !self.account.disabled && self.account.token_epoch == bearer.token_epoch
+        self.account.lets_in(bearer)
     }
 
     fn caller(self, bearer: &Bearer) -> Caller {
-        Caller {
-            user_id: self.account.user_id,
-            username: self.account.username.clone(),
-            session_id: bearer.session_id,
-            roles: self.account.roles,
-            token_epoch: bearer.token_epoch,
-            expires_at: bearer.expires_at,
-            account: self.account,
-        }
+        caller(self.account, bearer)
     }
 }
 

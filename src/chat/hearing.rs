@@ -297,6 +297,7 @@ mod tests {
         chat::{
             Caller,
             account::Account,
+            accounts::Seen,
             commands::new_room,
             subscriber::{Burst, Subscriber, SubscriberId},
             users::Username,
@@ -354,6 +355,7 @@ mod tests {
         assert!(chat.online.reserve(bob.user_id));
         chat.online.add(socket.clone());
         let ann = Caller {
+            seen: Seen::default(),
             user_id: ann.user_id,
             username: "ann".into(),
             session_id: SessionId::fresh(),

@@ -69,6 +69,7 @@ pub struct Caller {
     pub expires_at: i64,
     /// As it was when the token was looked at.
     pub account: Arc<account::Account>,
+    pub seen: accounts::Seen,
 }
 
 /// What the domain refuses, and why. The edges map it to statuses and frames.

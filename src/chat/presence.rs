@@ -113,6 +113,10 @@ impl Chat {
             room.notify(&self.names_frame(&room, &members, show), None);
             tokio::task::yield_now().await;
         }
+        if untold.turned.is_empty() {
+            // Not to keep room for as many as once came together.
+            untold.turned = HashMap::new();
+        }
         failed.map_or(Ok(()), Err)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Chat, ChatError, Result};
+use super::{Caller, Chat, ChatError, Result, accounts::Asks};
 use crate::{
     auth::token::Bearer,
     store::{RefreshHash, SessionRecord, UserRecord},
@@ -75,14 +75,17 @@ impl Chat {
     ///
     /// Whoever keeps the answer (a socket) must validate once more after it has begun to listen for hints, for a hint that
     /// came in between was heard by nobody.
-    pub async fn validate(&self, bearer: &Bearer) -> Result<Caller> {
-        self.accounts.validate(&*self.store, bearer, Timestamp::now()).await
+    pub async fn validate(&self, bearer: &Bearer, asks: Asks) -> Result<Caller> {
+        self.accounts.validate(&*self.store, bearer, Timestamp::now(), asks).await
     }
 
     /// As [`Chat::validate`], for a caller it was true of a moment ago.
     pub async fn validate_again(&self, caller: &Caller) -> Result<()> {
-        let &Caller { user_id, session_id, token_epoch, expires_at, .. } = caller;
-        self.validate(&Bearer { user_id, session_id, token_epoch, expires_at }).await.map(drop)
+        let &Caller { user_id, session_id, token_epoch, expires_at, seen, .. } = caller;
+        if self.accounts.seen(user_id, session_id) == seen {
+            return Ok(());
+        }
+        self.validate(&Bearer { user_id, session_id, token_epoch, expires_at }, Asks::Once).await.map(drop)
     }
 
     /// Forgets logins that expired; to be called from time to time.

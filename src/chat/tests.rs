@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Caller, Chat, ChatError, Result,
     account::Account,
+    accounts::Seen,
     room::{Pull, Room},
     subscriber::{Burst, Subscriber, SubscriberId},
     users::Username,
@@ -59,6 +60,7 @@ impl Scene {
         let name = Username::parse("ann").expect("a name");
         let user = chat.register(name, "hash".into(), &[Role::BasicUser]).await.expect("a new user");
         let ann = Caller {
+            seen: Seen::default(),
             user_id: user.user_id,
             username: "ann".into(),
             session_id: SessionId::fresh(),

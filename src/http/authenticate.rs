@@ -15,7 +15,7 @@ use super::{cors::is_listed, request::Request, respond::Rejection};
 use crate::{
     app::App,
     auth::token::TokenError,
-    chat::{Caller, ChatError},
+    chat::{Caller, ChatError, accounts::Asks},
 };
 
 /// The way a request came, which tells where its token may be.
@@ -31,16 +31,20 @@ pub async fn authenticate(app: &App, request: &Request, via: Via) -> Result<Call
         Via::Rest => bearer(headers),
         Via::Socket => socket_token(headers, request, &app.config.server.allowed_origins)?,
     };
-    check(app, &token.ok_or_else(Rejection::not_authenticated)?).await
+    check(app, &token.ok_or_else(Rejection::not_authenticated)?, via).await
 }
 
-/// Whether a token, wherever it came from, is good now. Sockets also ask this of tokens that come in frames.
-pub async fn check(app: &App, token: &str) -> Result<Caller, Rejection> {
-    let bearer = app.tokens.check(token).map_err(|error| match error {
+/// Whether a token, wherever it came from, is good now.
+pub async fn check(app: &App, token: &str, via: Via) -> Result<Caller, Rejection> {
+    let (checked, asks) = match via {
+        Via::Rest => (app.tokens.check(token), Asks::Often),
+        Via::Socket => (app.tokens.check_once(token), Asks::Once),
+    };
+    let bearer = checked.map_err(|error| match error {
         TokenError::Expired => Rejection::unauthorized("token_expired", "Token expired"),
         TokenError::Invalid => Rejection::invalid_token(),
     })?;
-    app.chat.validate(&bearer).await.map_err(|error| match error {
+    app.chat.validate(&bearer, asks).await.map_err(|error| match error {
         ChatError::Store(error) => error.into(),
         _ => Rejection::invalid_token(),
     })

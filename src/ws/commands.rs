@@ -15,6 +15,7 @@ use super::{
 use crate::{
     chat::{
         Caller, ChatError,
+        accounts::Asks,
         room::Room,
         work::{Actor, Posted, Reply, Work},
     },
@@ -253,8 +254,8 @@ fn typing(connection: &Connection, room: &Arc<Room>) {
 async fn authenticate(connection: &Arc<Connection>, req: Option<&RawValue>, token: &str) -> Result<(), Refusal> {
     let shared = connection.shared();
     let refusal = |code, detail: &str| Refusal { code, detail: detail.to_owned(), retry_after: None };
-    let bearer = shared.tokens.check(token).map_err(|error| refusal(error.code(), &error.to_string()))?;
-    let caller = shared.chat.validate(&bearer).await?;
+    let bearer = shared.tokens.check_once(token).map_err(|error| refusal(error.code(), &error.to_string()))?;
+    let caller = shared.chat.validate(&bearer, Asks::Once).await?;
     if caller.user_id != connection.user {
         return Err(refusal("invalid_token", "This socket belongs to somebody else; open another for this token."));
     }

@@ -31,10 +31,11 @@ pub(super) fn open_writer(path: &Path, max_bytes: u64) -> rusqlite::Result<Conne
     Ok(db)
 }
 
-/// A pool connection: it may not write, and it sees whatever was committed before its read began.
+/// A pool connection: it may not write, and it sees whatever was committed before its read began. Its cache holds the upper levels
+/// of the trees; pages below them are the system's to keep, once for all.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    db.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096;")?;
+    db.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024;")?;
     Ok(db)
 }
 
