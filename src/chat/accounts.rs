@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What is believed about users and logins, for `auth.cache_secs` at most. Bounded by `auth.cached_users`; what nobody asks
-/// for is let go after once to twice `auth.cache_secs`, so that somebody who only listens costs nothing here.
+/// for is let go within some seconds, so that somebody who only listens costs nothing here.
 ///
 /// - A login is believed only together with the very look at its user's record that it was read after (`look`), so that
 ///   forgetting a user forgets all of the user's logins.

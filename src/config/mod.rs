@@ -77,7 +77,7 @@ pub struct Auth {
     pub cached_users: usize,
     /// Access tokens kept in memory as verified, so that a request needs no signature checked; each takes about 100 bytes.
     pub cached_tokens: usize,
-    /// How long a cached user or login is believed without asking the store. What is not used for so long is let go.
+    /// How long a cached user or login is believed without asking the store. What is not used for some seconds is let go.
     pub cache_secs: u64,
 }
 

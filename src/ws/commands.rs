@@ -63,8 +63,9 @@ async fn still_good(connection: &Connection, caller: &Caller) -> bool {
             false
         }
         Err(error) => {
-            tracing::debug!(%error, "a login could not be looked at again; what was known of it stands");
-            true
+            tracing::debug!(%error, "a login is in doubt and could not be looked at again");
+            connection.close(Close::Internal);
+            false
         }
     }
 }
@@ -264,6 +265,7 @@ async fn authenticate(connection: &Arc<Connection>, req: Option<&RawValue>, toke
         state.session = caller.session_id;
         state.expires_at = unix_secs(caller.expires_at);
     }
+    connection.look_soon();
     if !still_good(connection, &caller).await {
         return Ok(());
     }

@@ -159,10 +159,11 @@ impl Connection {
             partial: None,
             phase: Phase::Open,
             watched: false,
-            // What came before its place was settled was told to nobody.
+            // What came before its place was settled was told to nobody, nor was the end of it.
             readable: true,
-            hung_up: false,
-            busy: false,
+            hung_up: true,
+            // Until `drive::Busy` lets go of it: nobody may read before it can be found by those who have something for it.
+            busy: true,
             follows_all: false,
             greeted: false,
             listed: false,

@@ -92,7 +92,9 @@ fn read(connection: &Arc<Connection>) -> Read {
             Read::Some
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            connection.state().readable = false;
+            // Neither more nor an end: both are told of from now on.
+            let mut state = connection.state();
+            (state.readable, state.hung_up) = (false, false);
             Read::None
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Read::Some,
@@ -164,7 +166,12 @@ fn serve(connection: &Arc<Connection>, heard: Heard) {
 pub(super) struct Busy(Arc<Connection>);
 
 impl Busy {
-    pub fn of(connection: &Arc<Connection>) -> Self {
+    /// Of a connection that has just been made, which is busy from its beginning.
+    pub fn new(connection: &Arc<Connection>) -> Self {
+        Self(connection.clone())
+    }
+
+    fn of(connection: &Arc<Connection>) -> Self {
         connection.state().busy = true;
         Self(connection.clone())
     }

@@ -1,6 +1,6 @@
 //! How fast a client may send frames, in two words for each connection.
 
-/// A token bucket; times are seconds on the clock of `Sockets`.
+/// A token bucket; times are seconds on the clock of `Shared`.
 pub(super) struct FrameRate {
     spent: f32,
     at: u32,

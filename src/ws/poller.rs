@@ -112,18 +112,18 @@ impl<C: Driven> Poller<C> {
     async fn run(self: Arc<Self>, mut epoll: AsyncFd<mio::Poll>) {
         let mut events = Events::with_capacity(EVENTS);
         let mut woken = Vec::new();
+        let mut driven = 0_usize;
         loop {
             let gathered = std::future::poll_fn(|cx| self.gather(&mut epoll, &mut events, &mut woken, cx)).await;
             if let Err(error) = gathered {
                 return tracing::debug!(%error, "the runtime ends, and with it the sockets");
             }
-            let mut driven = 0;
             let told = events.iter().map(|event| (event.token().0 as u32, Ready::of(event)));
             let called = woken.drain(..).map(|place| (place, Ready::default()));
             for (place, ready) in told.chain(called) {
                 self.drive(place, ready);
-                driven += 1;
-                if driven % STEP == 0 {
+                driven = driven.wrapping_add(1);
+                if driven.is_multiple_of(STEP) {
                     tokio::task::yield_now().await;
                 }
             }

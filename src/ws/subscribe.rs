@@ -124,7 +124,7 @@ pub(super) async fn subscribe(
         for one in &begun {
             connection.notice(&chat.presence_of(&one.room), false);
             if connection.state().outbox.queued_bytes() > connection.shared().config.sockets.write_bytes {
-                // Let the task write: a client that follows many rooms must not lose what it has room for.
+                // Let its poller write: a client that follows many rooms must not lose what it has room for.
                 tokio::task::yield_now().await;
             }
         }

@@ -103,8 +103,9 @@ impl Subscriber for Connection {
         if !through && !state.is_dead() {
             state.outbox.put(frame.bytes());
         }
+        let blocked = state.outbox.blocked;
         drop(state);
-        if !through {
+        if !through || blocked {
             self.wake();
         }
     }

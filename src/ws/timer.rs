@@ -22,8 +22,13 @@ impl Connection {
     pub(super) fn watch(&self) {
         let watched = std::mem::replace(&mut self.state().watched, true);
         if !watched {
-            self.look_by(self.shared().now() + 1);
+            self.look_soon();
         }
+    }
+
+    /// Has the timer look at the next second: what it looks after has changed.
+    pub(super) fn look_soon(&self) {
+        self.look_by(self.shared().now() + 1);
     }
 
     /// Has the timer look by then.

@@ -159,8 +159,12 @@ async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade
         Ok(connection) => connection,
         Err(error) => return tracing::warn!(%error, "the kernel would not watch a socket"),
     };
-    let busy = Busy::of(&connection);
+    let busy = Busy::new(&connection);
     place.fill(connection.clone());
+    if connection.state().is_dead() {
+        // It ended before it could be taken out.
+        connection.shared().chat.online.remove(connection.user, connection.id);
+    }
     busy.begin(start(connection, caller, follow), early).await;
 }
 

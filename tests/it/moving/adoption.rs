@@ -394,7 +394,7 @@ async fn nothing_is_left_of_an_interrupted_adoption() {
     original.chat("tea", &["ann"]).await;
     let message = |n: i32| doc! { "_id": n, "message_id": n, "content": "x", "sender": "ann", "chat_id": "tea", "sent_at": "2024-03-01 12:00:00" };
     let messages = original.database.collection::<Document>("messages");
-    messages.insert_many((0..20_000).map(message)).await.expect("the test's own database");
+    messages.insert_many((0..60_000).map(message)).await.expect("the test's own database");
     for signal in ["INT", "TERM"] {
         let setup = Setup::new();
         let between = temporary(&setup);
