@@ -25,8 +25,8 @@ pub struct Options {
     /// Users in each room
     #[arg(long, default_value_t = 500, value_parser = at_least_one)]
     room_of: usize,
-    /// Wait before memory is read
-    #[arg(long, default_value_t = 2_000)]
+    /// Wait before memory is read: what a server remembers of those who came is forgotten after some seconds
+    #[arg(long, default_value_t = 12_000)]
     settle_ms: u64,
 }
 
