@@ -25,8 +25,6 @@ pub const UNUSED: Duration = Duration::from_secs(5);
 pub struct BoundedMap<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
-    /// When the generations were last turned by the clock.
-    turned: Mutex<Instant>,
 }
 
 /// One part of the map, under its own lock.
@@ -37,6 +35,8 @@ struct Shard<K, V> {
     room: usize,
     /// Counts `remove`s: who has read something elsewhere can tell whether it may have changed since.
     version: u64,
+    /// When the young generation began.
+    turned: Instant,
 }
 
 /// The place of one key: the shard it belongs to, locked. Never hold it over an `.await`.
@@ -52,9 +52,10 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         // Small maps get one shard, so that tiny bounds are exact enough.
         let shards = if capacity < 16 * SHARDS { 1 } else { SHARDS };
         let room = capacity.div_ceil(2 * shards).max(1);
-        let shard = || Mutex::new(Shard { young: HashTable::new(), old: HashTable::new(), room, version: 0 });
+        let turned = Instant::now();
+        let shard = || Mutex::new(Shard { young: HashTable::new(), old: HashTable::new(), room, version: 0, turned });
         let shards = (0..shards).map(|_| shard()).collect();
-        Self { shards, hasher: RandomState::new(), turned: Mutex::new(Instant::now()) }
+        Self { shards, hasher: RandomState::new() }
     }
 
     pub fn at<'a>(&'a self, key: &'a K) -> Place<'a, K, V> {
@@ -64,19 +65,15 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         Place { key, hash, shard, hasher: &self.hasher }
     }
 
-    /// Forgets what was not touched for `unused`, and gives its memory back. To be called from time to time: it does nothing
-    /// until `unused` has passed since it last did something, so that an entry is forgotten after once to twice that time.
+    /// Forgets what was not touched for `unused`, and gives its memory back. To be called from time to time: a shard is left alone
+    /// until `unused` has passed since its generations were last turned, so that an entry is forgotten after once to twice that time.
     pub async fn forget_unused(&self, unused: Duration) {
-        {
-            let mut turned = self.turned.lock();
-            if turned.elapsed() < unused {
-                return;
-            }
-            *turned = Instant::now();
-        }
         for shard in &self.shards {
+            let forgotten = {
+                let mut shard = shard.lock();
+                (shard.turned.elapsed() >= unused).then(|| shard.turn())
+            };
             // Let go outside the lock, and with pauses: the entries of a large map take a while to free.
-            let forgotten = shard.lock().turn();
             drop(forgotten);
             tokio::task::yield_now().await;
         }
@@ -91,6 +88,7 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
 impl<K, V> Shard<K, V> {
     /// Makes the young generation the old one. Gives what was old and is forgotten.
     fn turn(&mut self) -> HashTable<(K, V)> {
+        self.turned = Instant::now();
         mem::replace(&mut self.old, mem::take(&mut self.young))
     }
 }
@@ -163,6 +161,18 @@ mod tests {
             assert_eq!(map.at(&0).get(), Some(&mut "touched"));
         }
         assert_eq!(map.at(&1).get(), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_just_used_is_not_forgotten_because_many_came() {
+        let map = BoundedMap::new(10);
+        map.shards[0].lock().turned = Instant::now() - Duration::from_secs(600);
+        for key in 0..6u32 {
+            map.at(&key).insert(());
+        }
+        assert_eq!(map.shards[0].lock().old.len(), 5, "the sixth has begun another generation");
+        map.forget_unused(Duration::from_secs(600)).await;
+        assert_eq!(map.len(), 6);
     }
 
     #[tokio::test]

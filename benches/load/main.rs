@@ -34,6 +34,7 @@ mod connect;
 mod crew;
 mod crowd;
 mod delay;
+mod export_file;
 mod fanout;
 mod frames;
 mod http;

@@ -21,7 +21,9 @@ mod report;
 mod server;
 mod world;
 
-// Framing and the reading of single fields are the load tool's.
+// Export files, framing and the reading of single fields are the load tool's.
+#[path = "../load/export_file.rs"]
+mod export_file;
 #[path = "../load/frames.rs"]
 #[allow(dead_code)]
 mod frames;

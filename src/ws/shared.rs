@@ -1,6 +1,7 @@
 //! What all connections share: what they need of the rest of the server, their clock, and how many there may be.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -28,11 +29,7 @@ pub struct Needs {
 }
 
 pub(super) struct Shared {
-    pub config: Arc<Config>,
-    pub metrics: Arc<Metrics>,
-    pub chat: Arc<Chat>,
-    pub tokens: Arc<Tokens>,
-    pub limiters: Arc<Limiters>,
+    needs: Needs,
     /// Reads from the store for connections that are behind their rooms' rings.
     pub replays: Semaphore,
     started: Instant,
@@ -59,19 +56,23 @@ impl Drop for Seat {
     }
 }
 
+impl Deref for Shared {
+    type Target = Needs;
+
+    fn deref(&self) -> &Needs {
+        &self.needs
+    }
+}
+
 impl Shared {
-    pub fn new(Needs { config, metrics, chat, tokens, limiters }: Needs) -> Self {
+    pub fn new(needs: Needs) -> Self {
         Self {
-            replays: Semaphore::new(config.sockets.replays),
+            replays: Semaphore::new(needs.config.sockets.replays),
             started: Instant::now(),
             ids: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             all_gone: Notify::new(),
-            config,
-            metrics,
-            chat,
-            tokens,
-            limiters,
+            needs,
         }
     }
 

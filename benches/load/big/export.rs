@@ -2,22 +2,19 @@
 //! `docs/export-format.md` says it. Users, rooms and who is in which follow from numbers alone, so that whoever knows the
 //! shape finds them again.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::ThreadRng;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use uuid::Uuid;
-use zstd::Encoder;
 
+use crate::export_file::ExportFile;
 use crate::people::PASSWORD;
 use crate::{Outcome, Result};
 
@@ -37,8 +34,6 @@ const ROOMS_OF_A_USER: u64 = 50;
 /// 2023-11-14; a room's events are a minute apart.
 const BEGINNING_MILLIS: u64 = 1_700_000_000_000;
 const STEP_MILLIS: u64 = 60_000;
-/// A checksum has to stand after so many lines.
-const CHECK_LINES: u64 = 1_000;
 const SHOW_EVERY: Duration = Duration::from_secs(5);
 /// The cheapest that bcrypt has.
 const BCRYPT_COST: u32 = 4;
@@ -94,8 +89,6 @@ enum Line<'a> {
     Member { user: Uuid, role: &'static str, read_seq: u64, read_ordinal: u64 },
     RoomEnd { events: u64, messages: u64, members: u64, name: &'a str, epoch: &'static str },
     User(User<'a>),
-    Check { line: u64, sha256: String },
-    End { line: u64, counts: Value, digest: String, sha256: String },
 }
 
 #[derive(Serialize)]
@@ -165,7 +158,8 @@ enum Body<'a> {
 
 /// Writes all of it, and tells on standard error how far it is.
 pub fn write(file: &Path, shape: &Shape) -> Outcome {
-    let (mut out, mut random, mut shown) = (Writer::create(file)?, Random::new(), Instant::now());
+    let mut out = Writer { file: ExportFile::create(file, "the load tool")?, buffer: Vec::new() };
+    let (mut random, mut shown) = (Random::new(), Instant::now());
     for room in 0..shape.rooms {
         Room::of(shape, room).write(&mut out, shape, &mut random)?;
         if shown.elapsed() >= SHOW_EVERY {
@@ -189,7 +183,11 @@ pub fn write(file: &Path, shape: &Shape) -> Outcome {
             token_epoch: 0,
         }))?;
     }
-    out.end(shape)
+    let Shape { rooms, head, members, .. } = *shape;
+    out.file.end(&json!({
+        "users": shape.users(), "rooms": rooms, "members": rooms * members, "events": shape.events(),
+        "messages": rooms * (head - shape.opening()),
+    }))
 }
 
 struct Room {
@@ -282,66 +280,19 @@ impl Random {
     }
 }
 
-/// A file on its way: one zstd stream, with the checksums that its reader wants.
 struct Writer {
-    zstd: Encoder<'static, File>,
-    /// Of every line, and of those that are content.
-    all: Sha256,
-    content: Sha256,
-    lines: u64,
-    since_check: u64,
+    file: ExportFile,
     buffer: Vec<u8>,
 }
 
 impl Writer {
-    fn create(file: &Path) -> Result<Self> {
-        let file = File::create_new(file).map_err(|error| format!("cannot make {}: {error}", file.display()))?;
-        let zstd = Encoder::new(file, 1)?;
-        let (all, content) = (Sha256::new(), Sha256::new());
-        let mut writer = Self { zstd, all, content, lines: 0, since_check: 0, buffer: Vec::new() };
-        let (id, natter) = (Uuid::now_v7(), env!("CARGO_PKG_VERSION"));
-        writer.put(&json!({ "natter_export": 1, "id": id, "natter": natter, "from": "the load tool" }), false)?;
-        Ok(writer)
-    }
-
     fn line(&mut self, line: &Line<'_>) -> Outcome {
-        let content = matches!(line, Line::Room { .. } | Line::Event(_) | Line::Member { .. } | Line::User(_));
-        self.put(line, content)?;
-        if self.since_check < CHECK_LINES {
-            return Ok(());
-        }
-        self.put(&Line::Check { line: self.lines + 1, sha256: hex(&self.all) }, false)?;
-        self.since_check = 0;
-        Ok(())
-    }
-
-    fn put(&mut self, line: &impl Serialize, content: bool) -> Outcome {
         self.buffer.clear();
         serde_json::to_writer(&mut self.buffer, line)?;
-        self.buffer.push(b'\n');
-        self.all.update(&self.buffer);
-        if content {
-            self.content.update(&self.buffer);
+        let text = str::from_utf8(&self.buffer)?;
+        match line {
+            Line::Room { .. } | Line::Event(_) | Line::Member { .. } | Line::User(_) => self.file.content(text),
+            Line::RoomEnd { .. } => self.file.line(text),
         }
-        self.lines += 1;
-        self.since_check += 1;
-        Ok(self.zstd.write_all(&self.buffer)?)
     }
-
-    fn end(mut self, shape: &Shape) -> Outcome {
-        let Shape { rooms, head, members, .. } = *shape;
-        let counts = json!({
-            "users": shape.users(), "rooms": rooms, "members": rooms * members, "events": shape.events(),
-            "messages": rooms * (head - shape.opening()),
-        });
-        let (line, digest, sha256) = (self.lines + 1, hex(&self.content), hex(&self.all));
-        self.put(&Line::End { line, counts, digest, sha256 }, false)?;
-        self.zstd.finish()?;
-        Ok(())
-    }
-}
-
-/// Of what was hashed so far.
-fn hex(hash: &Sha256) -> String {
-    hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

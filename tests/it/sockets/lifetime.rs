@@ -1,6 +1,7 @@
 //! How long a socket lives: its token's end, pings, and the server's own end.
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::{
@@ -39,6 +40,16 @@ async fn a_new_token_on_the_socket_lets_it_live_past_the_first() {
     bob.post(&room, "still here").await;
     assert_eq!(renewed.next_event().await["content"], "still here");
     renewed.drain().await;
+}
+
+#[tokio::test]
+async fn a_new_token_that_ends_sooner_ends_the_socket_with_it() {
+    let server = with_known_key().set("sockets.ping_secs", "3600").start().await;
+    let ann = server.person("ann").await;
+    let mut socket = ann.socket().await;
+    let answer = socket.ask(json!({"type": "auth", "token": token_for(&ann, 3)})).await;
+    assert_eq!(answer["type"], "authed", "{answer}");
+    assert_eq!(socket.closed().await.code, 4401);
 }
 
 #[tokio::test]
@@ -203,4 +214,43 @@ async fn nothing_follows_on_the_close_frame() {
     raw.through(b"\x88\x0d\x11\x31login ended").await;
     ann.group("news for bob", [&bob]).await;
     assert_eq!(raw.rest().await.escape_ascii().to_string(), "");
+}
+
+/// Nobody is pinged, so that nothing but the end itself tells the server of it.
+#[tokio::test]
+async fn who_says_something_with_the_handshake_and_hangs_up_leaves_nothing_behind() {
+    const CLIENTS: usize = 50;
+    let server = Server::with(&[
+        ("sockets.ping_secs", "3600"),
+        ("sockets.connections_per_user", "50"),
+        ("limits.rates", "off"),
+        ("presence.ttl_secs", "1"),
+    ])
+    .await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.group("tea", [&bob]).await;
+    for path in ["/ws".to_owned(), format!("/ws/chat/{room}")] {
+        for stays in [true, false] {
+            let text = if path == "/ws" { json!({"type": "ping"}) } else { json!({"message": "hello"}) };
+            let bytes = [wire::handshake(&bob.reach, &path, &bob.token).into_bytes(), wire::text(&text)].concat();
+            let clients = (0..CLIENTS).map(async |_| {
+                let mut raw = bob.reach.raw().await;
+                raw.write(&bytes).await;
+                raw.stream.shutdown().await.expect("a connection");
+                if stays {
+                    raw.rest().await;
+                }
+            });
+            futures_util::future::join_all(clients).await;
+            for gauge in ["natter_connections", "natter_users_online"] {
+                until("them to be gone", async || server.metric(gauge).await == 0.0).await;
+            }
+        }
+    }
+    // All of bob's places are free again.
+    let mut sockets = Vec::new();
+    for _ in 0..CLIENTS {
+        sockets.push(bob.socket().await);
+    }
+    sockets[0].drain().await;
 }
