@@ -46,7 +46,9 @@ async fn a_new_token_on_the_socket_lets_it_live_past_the_first() {
 async fn a_new_token_that_ends_sooner_ends_the_socket_with_it() {
     let server = with_known_key().set("sockets.ping_secs", "3600").start().await;
     let ann = server.person("ann").await;
-    let mut socket = ann.socket().await;
+    let (mut socket, mut witness) = (ann.socket().await, ann.holding(&token_for(&ann, 2)).socket().await);
+    // By then both have been looked at, and nobody is to look at the one before a ping is due.
+    assert_eq!(witness.closed().await.code, 4401);
     let answer = socket.ask(json!({"type": "auth", "token": token_for(&ann, 3)})).await;
     assert_eq!(answer["type"], "authed", "{answer}");
     assert_eq!(socket.closed().await.code, 4401);
