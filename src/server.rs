@@ -8,6 +8,7 @@
 mod drain;
 mod metrics;
 mod tidy;
+pub mod tls;
 
 use std::{
     convert::Infallible,
@@ -26,7 +27,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::App,
@@ -36,8 +37,10 @@ use crate::{
         request::Client,
         silence::{self, Patience, Silence},
         socket::HttpSocket,
+        stream::Stream,
     },
 };
+use tls::Tls;
 
 /// Connections past `limits.http_connections` that are told so at once; those past this many as well are just closed.
 const REFUSALS: usize = 256;
@@ -51,6 +54,7 @@ const REST: Duration = Duration::from_millis(50);
 
 pub struct Server {
     app: Arc<App>,
+    tls: Option<Arc<Tls>>,
     /// Cancelled: no new connections, and the open ones end with the request they are at.
     stop: CancellationToken,
     open: TaskTracker,
@@ -96,8 +100,10 @@ pub fn file_limit_note(connections: usize) -> Option<String> {
 }
 
 impl Server {
-    pub fn new(app: Arc<App>) -> Self {
+    /// With `tls`, `accept` speaks HTTPS.
+    pub fn new(app: Arc<App>, tls: Option<Arc<Tls>>) -> Self {
         Self {
+            tls,
             stop: CancellationToken::new(),
             open: TaskTracker::new(),
             connections: Arc::new(Semaphore::new(app.config.limits.http_connections)),
@@ -145,8 +151,12 @@ impl Server {
             Err(_) => {
                 self.app.metrics.bound_hit("limits.http_connections");
                 if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+                    // A client that waits for a TLS handshake would not understand a word.
+                    let told = if self.tls.is_some() { None } else { Some(stream) };
                     self.open.spawn(async move {
-                        refuse(stream).await;
+                        if let Some(stream) = told {
+                            refuse(stream, NO_ROOM).await;
+                        }
                         drop(permit);
                     });
                 }
@@ -160,6 +170,7 @@ impl Server {
             tracing::debug!(%error, "a connection was gone before it began");
             return;
         }
+        let Some(stream) = self.secure(stream).await else { return };
         let (app, limits) = (&self.app, &self.app.config.limits);
         let (config, metrics) = (app.config.clone(), app.metrics.clone());
         let client = Arc::new(Client { address: peer.ip().to_canonical(), config, metrics });
@@ -195,6 +206,32 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The stream that requests come by. `None`: it came to nothing.
+    async fn secure(&self, stream: TcpStream) -> Option<Stream> {
+        let Some(tls) = &self.tls else { return Some(Either::Left(stream)) };
+        let handshake = async {
+            if tls::is_plain(&stream).await? {
+                refuse(stream, NOT_HTTP).await;
+                return Ok(None);
+            }
+            tls.accept(stream).await.map(Some)
+        };
+        let within = Duration::from_secs(self.app.config.limits.header_secs);
+        match self.stop.run_until_cancelled(tokio::time::timeout(within, handshake)).await? {
+            Ok(Ok(stream)) => stream.map(Either::Right),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                self.app.metrics.bound_hit("limits.header_secs");
+                None
+            }
+        }
+    }
+}
+
 /// hyper's bounds are wider than ours, so that a request past ours still gets our answer; one past hyper's gets a bare one.
 fn http1(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
@@ -211,16 +248,36 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Tells a client that there is no room. What it sent is read (and thrown away), because closing a socket with unread
-/// bytes would take the answer back.
-async fn refuse(mut stream: TcpStream) {
+/// What a client is told that never comes to a request.
+struct Refusal {
+    status: &'static str,
+    code: &'static str,
+    detail: &'static str,
+    headers: &'static str,
+}
+
+const NO_ROOM: Refusal = Refusal {
+    status: "503 Service Unavailable",
+    code: "busy",
+    detail: "The server has all the connections it takes; try again in a moment.",
+    headers: "retry-after: 1\r\n",
+};
+
+const NOT_HTTP: Refusal = Refusal {
+    status: "400 Bad Request",
+    code: "https_required",
+    detail: "This port speaks HTTPS: begin the address with https:// or wss://.",
+    headers: "",
+};
+
+/// What the client sent is read (and thrown away), because closing a socket with unread bytes would take the answer back.
+async fn refuse(mut stream: TcpStream, refusal: Refusal) {
+    let Refusal { status, code, detail, headers } = refusal;
     let id = uuid::Uuid::now_v7();
-    let body = format!(
-        r#"{{"detail":"The server has all the connections it takes; try again in a moment.","code":"busy","request_id":"{id}"}}"#
-    );
+    let body = format!(r#"{{"detail":"{detail}","code":"{code}","request_id":"{id}"}}"#);
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\n\
-         connection: close\r\nx-request-id: {id}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{headers}connection: close\r\n\
+         x-request-id: {id}\r\n\r\n{body}",
         body.len()
     );
     let tell = async {

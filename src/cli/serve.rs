@@ -21,7 +21,7 @@ use natter::{
     },
     logging,
     metrics::Metrics,
-    server::{self, Server},
+    server::{self, Server, tls::Tls},
     store::Store,
     transfer::import,
 };
@@ -69,10 +69,20 @@ async fn run(config: Config) -> Result<(), String> {
     let serving = start(config).await?;
     print(&serving.told);
 
-    let first = signals.next().await;
+    let first = loop {
+        match signals.next().await {
+            "SIGHUP" => serving.reload(),
+            last => break last,
+        }
+    };
     tracing::info!(signal = first, "stopping; a second signal stops at once");
     tokio::spawn(async move {
-        let second = signals.next().await;
+        let second = loop {
+            match signals.next().await {
+                "SIGHUP" => {}
+                last => break last,
+            }
+        };
         tracing::warn!(signal = second, "stopped at once");
         std::process::exit(if second == "SIGINT" { 130 } else { 143 });
     });
@@ -88,11 +98,21 @@ pub struct Serving {
     /// What an operator wants to know first.
     told: String,
     server: Arc<Server>,
+    tls: Option<Arc<Tls>>,
     /// Commands are taken for as long as this is there.
     control: Option<Control>,
 }
 
 impl Serving {
+    /// What SIGHUP asks for: files that may have changed are read anew.
+    fn reload(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            None => tracing::info!("SIGHUP: there is nothing to read anew"),
+            Some(Ok(())) => tracing::info!("SIGHUP: the certificate was read anew, for new connections"),
+            Some(Err(why)) => tracing::error!("SIGHUP: the certificate stays as it was. {why}"),
+        }
+    }
+
     pub async fn drain(self) {
         drop(self.control);
         self.server.drain(self.operator.store.as_ref()).await;
@@ -110,6 +130,7 @@ pub async fn start(config: Config) -> Result<Serving, String> {
         tracing::warn!("{warning}");
     }
     let bus = bus(&config, &place, metrics.clone()).await?;
+    let tls = Tls::of(&config.server)?.map(Arc::new);
     let listener = listen(&config, "server.bind", config.server.bind)?;
     let metrics_listener = match config.server.metrics_bind {
         Some(address) => Some(listen(&config, "server.metrics_bind", address)?),
@@ -142,14 +163,14 @@ pub async fn start(config: Config) -> Result<Serving, String> {
         Place::Shared(_) => None,
     };
 
-    let told = tell(&listener, metrics_listener.as_ref(), &place, store.as_ref()).await?;
+    let told = tell(&listener, tls.is_some(), metrics_listener.as_ref(), &place, store.as_ref()).await?;
     let address = address_of(&listener)?;
-    let server = Arc::new(Server::new(app));
+    let server = Arc::new(Server::new(app, tls.clone()));
     server.accept(listener);
     if let Some(listener) = metrics_listener {
         server.accept_metrics(listener);
     }
-    Ok(Serving { address, operator, told, server, control })
+    Ok(Serving { address, operator, told, server, tls, control })
 }
 
 async fn bus(config: &Config, place: &Place, metrics: Arc<Metrics>) -> Result<Arc<dyn Bus>, String> {
@@ -175,12 +196,13 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, String> {
 
 async fn tell(
     listener: &TcpListener,
+    secure: bool,
     metrics: Option<&TcpListener>,
     place: &Place,
     store: &dyn Store,
 ) -> Result<String, String> {
     let mut told = format!("natter {}\n", env!("CARGO_PKG_VERSION"));
-    told += &format!("listening on http://{}\n", address_of(listener)?);
+    told += &format!("listening on http{}://{}\n", if secure { "s" } else { "" }, address_of(listener)?);
     if let Some(metrics) = metrics {
         told += &format!("metrics on http://{}/metrics\n", address_of(metrics)?);
     }
@@ -207,6 +229,7 @@ pub fn print(told: &str) {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
     /// Heard so that it does not end the process: a file that may not grow is then an error of the store, answered 503.
     _file_too_large: Signal,
 }
@@ -220,6 +243,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
             _file_too_large: listen(SignalKind::from_raw(FILE_TOO_LARGE))?,
         })
     }
@@ -228,6 +252,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 }

@@ -77,6 +77,11 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>, set: &dyn Fn(&s
             say(blamed, sentence);
         }
     }
+    match (config.server.tls_cert.is_empty(), config.server.tls_key.is_empty()) {
+        (false, true) => say("server.tls_key", "must name the file of the key of `server.tls_cert`".into()),
+        (true, false) => say("server.tls_cert", "must name the file of certificates of `server.tls_key`".into()),
+        _ => {}
+    }
     for origin in &config.server.allowed_origins {
         if let Err(sentence) = origin_is_well_formed(origin) {
             say("server.allowed_origins", sentence);

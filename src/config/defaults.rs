@@ -10,6 +10,8 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            tls_cert: String::new(),
+            tls_key: String::new(),
             metrics_bind: None,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),

@@ -39,6 +39,9 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     pub bind: SocketAddr,
+    /// A file of PEM certificates, the server's own first, and one of its key: then `bind` speaks HTTPS. Empty: it speaks HTTP.
+    pub tls_cert: String,
+    pub tls_key: String,
     /// `/metrics` moves here when set; written as an empty text where it is not.
     #[serde(with = "optional_address")]
     pub metrics_bind: Option<SocketAddr>,

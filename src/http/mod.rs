@@ -16,4 +16,5 @@ pub mod respond;
 pub mod routes;
 pub mod silence;
 pub mod socket;
+pub mod stream;
 pub mod throttle;

@@ -119,6 +119,8 @@ mod tests {
     };
 
     use super::*;
+    use tokio_util::either::Either;
+
     use crate::http::socket::HttpSocket;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -134,7 +136,7 @@ mod tests {
                     Ok::<_, Infallible>(answer)
                 });
                 let (head, idle) = (Duration::from_millis(300), Duration::from_secs(600));
-                let socket = HttpSocket::new(stream, idle, silence.clone(), metrics.clone());
+                let socket = HttpSocket::new(Either::Left(stream), idle, silence.clone(), metrics.clone());
                 let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), answer);
                 bear(&silence, Patience { head, idle }, &metrics, connection).await
             });

@@ -14,15 +14,14 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 
-use super::silence::Silence;
+use super::{silence::Silence, stream::Stream};
 use crate::metrics::Metrics;
 
 pub struct HttpSocket {
-    stream: TcpStream,
+    stream: Stream,
     within: Duration,
     /// Runs while a write finds no room.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -32,12 +31,12 @@ pub struct HttpSocket {
 }
 
 impl HttpSocket {
-    pub fn new(stream: TcpStream, within: Duration, silence: Arc<Silence>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(stream: Stream, within: Duration, silence: Arc<Silence>, metrics: Arc<Metrics>) -> Self {
         Self { stream, within, waiting: None, silence, metrics }
     }
 
     /// The socket alone, for a connection that is HTTP no more.
-    pub fn into_bare(self) -> TcpStream {
+    pub fn into_bare(self) -> Stream {
         self.stream
     }
 

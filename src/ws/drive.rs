@@ -14,6 +14,7 @@ use super::{
     reader::{self, Heard, Listener},
     replay,
     shared::Shared,
+    wire::Taken,
 };
 
 /// Reads, and writes, of one connection before others have their turn.
@@ -79,14 +80,14 @@ fn read(connection: &Arc<Connection>) -> Read {
         return Read::None;
     }
     READ.with_borrow_mut(|buffer| match connection.wire.read(buffer) {
-        Ok(0) => Read::End,
-        Ok(read) => {
-            if read < buffer.len() {
+        Ok(Taken { bytes: 0, .. }) => Read::End,
+        Ok(Taken { bytes, more }) => {
+            if !more {
                 // That was all: the next bytes are told of. The end of the stream, once told of, is not told again.
                 let mut state = connection.state();
                 state.readable = state.hung_up;
             }
-            if let Some(heard) = hear(connection, &mut buffer[..read], true) {
+            if let Some(heard) = hear(connection, &mut buffer[..bytes], true) {
                 serve(connection, heard);
             }
             Read::Some

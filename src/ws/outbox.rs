@@ -222,8 +222,8 @@ impl Outbox {
                 count(metrics, written);
                 if written < bytes.len() {
                     self.push(bytes.slice(written..));
-                    self.blocked = true;
                 }
+                self.blocked = written < bytes.len() || !wire.flush()?;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -237,6 +237,10 @@ impl Outbox {
     /// One write: of the queue where it holds something, else of the rooms in turn, at most `max` bytes.
     pub fn pump(&mut self, wire: &Wire, only_messages: bool, max: usize, metrics: &Metrics) -> io::Result<Pumped> {
         if self.blocked {
+            return Ok(Pumped::Blocked);
+        }
+        if !wire.flush()? {
+            self.blocked = true;
             return Ok(Pumped::Blocked);
         }
         let Some(waiting) = &mut self.waiting else { return Ok(Pumped::Level) };
@@ -274,8 +278,8 @@ impl Outbox {
                     count(metrics, written);
                     if written < scratch.len() {
                         self.push(Bytes::copy_from_slice(&scratch[written..]));
-                        self.blocked = true;
                     }
+                    self.blocked = written < scratch.len() || !wire.flush()?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
@@ -348,7 +352,7 @@ impl Waiting {
             Ok(written) => {
                 count(metrics, written);
                 self.written(written);
-                Ok(written == given)
+                Ok(written == given && wire.flush()?)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error),

@@ -11,7 +11,6 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use uuid::Uuid;
 
@@ -32,6 +31,7 @@ use crate::{
         request::Request,
         respond::{Rejection, Response, empty},
         socket::HttpSocket,
+        stream::Stream,
     },
     types::UserId,
 };
@@ -151,7 +151,7 @@ async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),
     };
     let Some((stream, early)) = bare(upgraded) else {
-        return tracing::error!("an upgraded connection is not a TCP socket");
+        return tracing::error!("an upgraded connection is no socket of the listener");
     };
     let mode = if follow.is_some() { Mode::OneRoom } else { Mode::AllRooms };
     let opened = Wire::of(stream).and_then(|wire| place.engine.open(seat, &caller, mode, wire));
@@ -169,7 +169,7 @@ async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade
 }
 
 /// The socket out of hyper, and what the client sent right after its handshake.
-fn bare(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
+fn bare(upgraded: Upgraded) -> Option<(Stream, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<HttpSocket>>().ok()?;
     Some((parts.io.into_inner().into_bare(), parts.read_buf.to_vec()))
 }

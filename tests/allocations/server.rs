@@ -103,7 +103,7 @@ async fn serve(
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
     let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
     let app = App::start(config, metrics, chat, passwords, &[7; 48]).expect("an engine");
-    let server = Arc::new(server::Server::new(app));
+    let server = Arc::new(server::Server::new(app, None));
     server.accept(listener);
     (server, store, address)
 }

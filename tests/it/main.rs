@@ -51,6 +51,7 @@ mod store;
 mod storm;
 mod throttling;
 mod tidy;
+mod tls;
 mod tokens;
 mod ui;
 mod wire;

@@ -7,20 +7,15 @@ use natter::{
     config::Config,
     metrics::Metrics,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use super::node::{Node, config, typing};
-use crate::harness::Nats;
+use crate::harness::{Authority, Identity, Nats};
 
 /// A server with TLS, whose certificate for 127.0.0.1 is vouched for by `ca.pem` beside it.
 async fn nats_with_tls() -> Nats {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a certificate");
-    let key = KeyPair::generate().expect("a key");
-    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a name");
-    let certificate = server.signed_by(&key, &ca).expect("a certificate");
-    let files = [("ca.pem", ca.pem()), ("server.pem", certificate.pem()), ("server.key", key.serialize_pem())];
+    let authority = Authority::new();
+    let Identity { certificate, key } = authority.identity();
+    let files = [("ca.pem", authority.pem()), ("server.pem", certificate), ("server.key", key)];
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     Nats::with_files(r#"tls { cert_file: "{dir}/server.pem", key_file: "{dir}/server.key" }"#, &files).await
 }

@@ -8,6 +8,7 @@
 #![allow(dead_code, unused_imports, reason = "each subject uses its own part of the harness")]
 
 mod answer;
+mod certificates;
 mod cluster;
 pub mod contract;
 mod nats;
@@ -20,6 +21,7 @@ pub mod services;
 mod socket;
 
 pub use answer::Answer;
+pub use certificates::{Authority, Identity};
 pub use cluster::{Cluster, ClusterSetup, Node};
 pub use nats::Nats;
 pub use people::{PASSWORD, Person, Posted};

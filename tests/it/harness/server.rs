@@ -200,8 +200,9 @@ impl Server {
     }
 
     async fn listening(setup: Setup, process: Process) -> Self {
-        let line = process.line("listening on http://").await;
-        let addr = line.trim().trim_start_matches("listening on http://").parse().expect("an address to listen on");
+        let line = process.line("listening on http").await;
+        let (_, addr) = line.trim().split_once("://").expect("a URL");
+        let addr = addr.parse().expect("an address to listen on");
         Self { process, setup, reach: Reach::new(addr) }
     }
 
@@ -260,7 +261,7 @@ impl Server {
         let mut command = self.setup.command();
         command.env("NATTER_SERVER__BIND", self.reach.addr.to_string());
         self.process = Process::spawn(command);
-        self.process.line("listening on http://").await;
+        self.process.line("listening on http").await;
     }
 
     /// As [`Server::restart`] with a setting changed.
