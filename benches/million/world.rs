@@ -89,5 +89,6 @@ pub fn claims(user: u32) -> Claims {
         ver: 0,
         iat: now.unix_secs(),
         exp: now.plus_secs(60 * TOKEN_MINUTES).unix_secs(),
+        nbf: None,
     }
 }

@@ -292,6 +292,7 @@ fn tokens(app: &App, login: &Login) -> Response {
         ver: login.user.token_epoch,
         iat: now.unix_secs(),
         exp: app.tokens.expiry(now, login.session.expires_at),
+        nbf: None,
     };
     json(&TokenAnswer {
         access_token: app.tokens.issue(&claims),

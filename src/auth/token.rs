@@ -1,12 +1,14 @@
 //! Access tokens: JWTs signed with the server's own key.
 //!
-//! A token that passes [`Tokens::check`] was signed here and has not expired. Whether its login still stands is not told
-//! by the token: `chat::sessions` asks the records.
+//! A token that passes [`Tokens::check`] was signed here and its time is now. Nothing that it says is taken on trust or passed
+//! over: a claim or a header that this server never writes makes it invalid. Whether its login still stands, and is that of
+//! the user it names, is not told by the token: `chat::accounts` asks the records.
 
 use std::sync::Arc;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use super::verified::Bearer;
 use super::verified::Verified;
@@ -17,6 +19,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Claims {
     /// The username.
     pub sub: String,
@@ -29,12 +32,34 @@ pub struct Claims {
     pub iat: i64,
     /// Unix seconds; the token is worth nothing from then on.
     pub exp: i64,
+    /// Unix seconds; the token is worth nothing until then. Never written here, and kept where a holder of the key wrote it.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<i64>,
 }
 
 impl Claims {
-    fn bearer(&self) -> Bearer {
-        Bearer { user_id: self.uid, session_id: self.sid, token_epoch: self.ver, expires_at: self.exp }
+    fn bearer(self) -> Bearer {
+        Bearer {
+            user_id: self.uid,
+            username: self.sub.into(),
+            session_id: self.sid,
+            token_epoch: self.ver,
+            expires_at: self.exp,
+        }
     }
+}
+
+/// A claim that may be left out, and is no `null` where it is there.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(from).map(Some)
+}
+
+/// All that a header may say. Others (`crit`, `kid`, `jwk`, `cty`…) ask for something that is not done here.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    alg: String,
+    typ: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +67,7 @@ pub enum TokenError {
     /// Signed here, once good.
     #[error("Token expired")]
     Expired,
-    /// Not signed here, not whole, or without all claims.
+    /// Not signed here, not whole, without all claims, with others, or not good yet.
     #[error("Invalid token")]
     Invalid,
 }
@@ -63,27 +88,32 @@ pub struct Tokens {
     decoding: DecodingKey,
     header: Header,
     validation: Validation,
+    algorithm: &'static str,
     lifetime_secs: u64,
+    clock_skew_secs: i64,
     verified: Verified,
 }
 
 impl Tokens {
     pub fn new(key: &[u8], auth: &Auth, metrics: Arc<Metrics>) -> Self {
-        let algorithm = match auth.algorithm {
-            Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
-            Algorithm::HS384 => jsonwebtoken::Algorithm::HS384,
-            Algorithm::HS512 => jsonwebtoken::Algorithm::HS512,
+        let (algorithm, name) = match auth.algorithm {
+            Algorithm::HS256 => (jsonwebtoken::Algorithm::HS256, "HS256"),
+            Algorithm::HS384 => (jsonwebtoken::Algorithm::HS384, "HS384"),
+            Algorithm::HS512 => (jsonwebtoken::Algorithm::HS512, "HS512"),
         };
         let mut validation = Validation::new(algorithm);
-        // Expiry is compared in `check`, where it is exact: no leeway, and the second `exp` names is too late already.
+        // Times are compared here, where they are exact: no leeway, and the second `exp` names is too late already.
         validation.validate_exp = false;
+        validation.validate_nbf = false;
         validation.set_required_spec_claims(&["exp", "sub"]);
         Self {
             encoding: EncodingKey::from_secret(key),
             decoding: DecodingKey::from_secret(key),
             header: Header::new(algorithm),
             validation,
+            algorithm: name,
             lifetime_secs: auth.access_token_minutes.saturating_mul(60),
+            clock_skew_secs: i64::try_from(auth.clock_skew_secs).unwrap_or(i64::MAX),
             verified: Verified::new(auth, metrics),
         }
     }
@@ -98,7 +128,7 @@ impl Tokens {
             .expect("claims are plain JSON and the key is one of this algorithm's family")
     }
 
-    /// Only the configured algorithm, all claims, the right key, and `exp` still ahead.
+    /// Only the configured algorithm, all claims and no others, the right key, and `exp` still ahead.
     pub fn check(&self, token: &str) -> Result<Bearer, TokenError> {
         self.check_at(token, Timestamp::now().unix_secs())
     }
@@ -106,9 +136,10 @@ impl Tokens {
     /// The same, of a token that will hardly be asked about again: it is not remembered.
     pub fn check_once(&self, token: &str) -> Result<Bearer, TokenError> {
         let now_secs = Timestamp::now().unix_secs();
-        let known = self.verified.get(self.verified.print(token));
-        let bearer = known.map_or_else(|| self.verify(token), Ok)?;
-        in_time(bearer, now_secs)
+        match self.verified.get(self.verified.print(token)) {
+            Some(bearer) => in_time(bearer, now_secs),
+            None => self.verify(token, now_secs),
+        }
     }
 
     /// Lets go of what is remembered of tokens that are not used; to be called from time to time.
@@ -121,19 +152,35 @@ impl Tokens {
         if let Some(bearer) = self.verified.get(print) {
             return in_time(bearer, now_secs);
         }
-        let bearer = in_time(self.verify(token)?, now_secs)?;
-        self.verified.remember(print, bearer);
+        let bearer = self.verify(token, now_secs)?;
+        self.verified.remember(print, bearer.clone());
         Ok(bearer)
     }
 
-    fn verify(&self, token: &str) -> Result<Bearer, TokenError> {
+    fn verify(&self, token: &str, now_secs: i64) -> Result<Bearer, TokenError> {
+        if !self.is_own_head(token) {
+            return Err(TokenError::Invalid);
+        }
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        decoded.map(|token| token.claims.bearer()).map_err(|_| TokenError::Invalid)
+        let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
+        let issued = claims.iat <= now_secs.saturating_add(self.clock_skew_secs);
+        let begun = claims.nbf.is_none_or(|from| from <= now_secs);
+        let bearer = in_time(claims.bearer(), now_secs)?;
+        (issued && begun).then_some(bearer).ok_or(TokenError::Invalid)
+    }
+
+    /// Whether a token's header says what this server writes, and nothing else.
+    fn is_own_head(&self, token: &str) -> bool {
+        let Some((head, _)) = token.split_once('.') else { return false };
+        let Ok(json) = BASE64.decode(head) else { return false };
+        serde_json::from_slice::<Head>(&json).is_ok_and(|head| {
+            head.alg == self.algorithm && head.typ.is_none_or(|kind| kind.eq_ignore_ascii_case("JWT"))
+        })
     }
 }
 
 fn in_time(bearer: Bearer, now_secs: i64) -> Result<Bearer, TokenError> {
-    (now_secs < bearer.expires_at).then_some(bearer).ok_or(TokenError::Expired)
+    if now_secs < bearer.expires_at { Ok(bearer) } else { Err(TokenError::Expired) }
 }
 
 /// Keys that are printed in tutorials, READMEs and this server's predecessor. Lower case.
@@ -195,18 +242,34 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { sub: "ann".into(), uid: UserId::fresh(), sid: SessionId::fresh(), ver: 3, iat: NOW - 10, exp: NOW + 1 }
+        Claims {
+            sub: "ann".into(),
+            uid: UserId::fresh(),
+            sid: SessionId::fresh(),
+            ver: 3,
+            iat: NOW - 10,
+            exp: NOW + 1,
+            nbf: None,
+        }
     }
 
     fn signed(algorithm: jsonwebtoken::Algorithm, key: &[u8], claims: &Value) -> String {
         jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key)).unwrap()
     }
 
+    /// Signed with the right key, whatever the two parts say.
+    fn with_head(head: &str, body: &str) -> String {
+        let message = format!("{}.{}", B64.encode(head), B64.encode(body));
+        let key = EncodingKey::from_secret(KEY);
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    }
+
     #[test]
     fn a_token_comes_back_as_it_was_issued() {
         let (claims, tokens) = (claims(), tokens());
         let token = tokens.issue(&claims);
-        assert_eq!(tokens.check_at(&token, NOW), Ok(claims.bearer()));
+        assert_eq!(tokens.check_at(&token, NOW), Ok(claims.clone().bearer()));
         assert_eq!(tokens.check_at(&token, NOW), Ok(claims.bearer()), "and again, from memory");
     }
 
@@ -286,6 +349,66 @@ mod tests {
                 assert_eq!(tokens().check_at(&token(&wrong), NOW), Err(TokenError::Invalid), "{wrong}");
             }
         }
+    }
+
+    #[test]
+    fn what_this_server_never_writes_makes_a_token_invalid() {
+        let whole = serde_json::to_value(claims()).unwrap();
+        for claim in ["aud", "iss", "jti", "roles", "scope", "SUB", "nbf"] {
+            for value in [json!("natter"), json!(["natter"]), json!(null), json!(1.5)] {
+                let mut more = whole.clone();
+                more[claim] = value;
+                let token = signed(jsonwebtoken::Algorithm::HS256, KEY, &more);
+                assert_eq!(tokens().check_at(&token, NOW), Err(TokenError::Invalid), "{more}");
+            }
+        }
+        let twice = whole.to_string().replacen('{', "{\"sub\":\"bob\",", 1);
+        assert_eq!(tokens().check_at(&with_head(r#"{"alg":"HS256"}"#, &twice), NOW), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_header_says_what_this_server_writes_and_nothing_else() {
+        let body = serde_json::to_value(claims()).unwrap().to_string();
+        let check = |head: &str| tokens().check_at(&with_head(head, &body), NOW);
+        for good in [r#"{"typ":"JWT","alg":"HS256"}"#, r#"{"alg":"HS256","typ":"jwt"}"#, r#"{ "alg": "HS256" }"#] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in [
+            r#"{"alg":"HS256","crit":["exp"]}"#,
+            r#"{"alg":"HS256","crit":[]}"#,
+            r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+            r#"{"alg":"HS256","b64":true}"#,
+            r#"{"alg":"HS256","kid":"../../dev/null"}"#,
+            r#"{"alg":"HS256","jwk":{"kty":"oct","k":"aw"}}"#,
+            r#"{"alg":"HS256","jku":"https://keys.example"}"#,
+            r#"{"alg":"HS256","cty":"JWT"}"#,
+            r#"{"alg":"HS256","typ":"at+jwt"}"#,
+            r#"{"alg":"HS256","typ":"JWE"}"#,
+            r#"{"alg":"HS256","typ":7}"#,
+            r#"{"alg":"HS256","alg":"HS256"}"#,
+            r#"{"alg":"HS256","zip":"DEF"}"#,
+            r#"{"alg":"hs256"}"#,
+            r#"{"alg":"HS1"}"#,
+            r#"{"alg":"none"}"#,
+            r#"{"alg":["HS256"]}"#,
+            r#"{"typ":"JWT"}"#,
+            r#"["HS256"]"#,
+            "",
+        ] {
+            assert_eq!(check(bad), Err(TokenError::Invalid), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_worth_nothing_before_its_time() {
+        let skew = i64::try_from(Auth::default().clock_skew_secs).unwrap();
+        let check = |claims: Claims| tokens().check_at(&tokens().issue(&claims), NOW).map(drop);
+        assert_eq!(check(Claims { nbf: Some(NOW), ..claims() }), Ok(()));
+        assert_eq!(check(Claims { nbf: Some(NOW + 1), ..claims() }), Err(TokenError::Invalid));
+        assert_eq!(check(Claims { nbf: Some(i64::MAX), ..claims() }), Err(TokenError::Invalid));
+        assert_eq!(check(Claims { iat: NOW + skew, ..claims() }), Ok(()), "clocks of nodes differ a little");
+        assert_eq!(check(Claims { iat: NOW + skew + 1, ..claims() }), Err(TokenError::Invalid));
+        assert_eq!(check(Claims { iat: i64::MAX, exp: i64::MAX, ..claims() }), Err(TokenError::Invalid));
     }
 
     #[test]

@@ -16,9 +16,11 @@ use crate::{
 };
 
 /// Whom a good token was given to, and until when: what is asked of its claims.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
     pub user_id: UserId,
+    /// The user's name, as the token has it.
+    pub username: Arc<str>,
     pub session_id: SessionId,
     pub token_epoch: u64,
     /// Unix seconds; the token is worth nothing from then on.
@@ -50,7 +52,7 @@ impl Verified {
     }
 
     pub fn get(&self, print: Print) -> Option<Bearer> {
-        self.bearers.at(&print).get().copied()
+        self.bearers.at(&print).get().cloned()
     }
 
     /// `bearer` is what the verified token of this print says.
@@ -75,10 +77,15 @@ mod tests {
     fn no_more_tokens_are_remembered_than_the_bound_and_hitting_it_is_counted() {
         let metrics = Arc::new(Metrics::default());
         let verified = Verified::new(&Auth { cached_tokens: TOKENS, ..Auth::default() }, metrics.clone());
-        let bearer =
-            Bearer { user_id: UserId::fresh(), session_id: SessionId::fresh(), token_epoch: 0, expires_at: i64::MAX };
+        let bearer = Bearer {
+            user_id: UserId::fresh(),
+            username: "ann".into(),
+            session_id: SessionId::fresh(),
+            token_epoch: 0,
+            expires_at: i64::MAX,
+        };
         let prints: Vec<Print> = (0..1_000).map(|n| verified.print(&format!("token {n}"))).collect();
-        prints.iter().for_each(|print| verified.remember(*print, bearer));
+        prints.iter().for_each(|print| verified.remember(*print, bearer.clone()));
         let remembered = prints.iter().filter(|print| verified.get(**print).is_some()).count();
         assert!((1..=TOKENS).contains(&remembered), "{remembered}");
         assert!(metrics.render().contains("setting=\"auth.cached_tokens\""));

@@ -237,7 +237,7 @@ fn caller(account: Arc<Account>, bearer: &Bearer) -> Caller {
 
 impl Account {
     fn lets_in(&self, bearer: &Bearer) -> bool {
-        !self.disabled && self.token_epoch == bearer.token_epoch
+        !self.disabled && self.token_epoch == bearer.token_epoch && self.username == bearer.username
     }
 }
 
@@ -293,6 +293,7 @@ mod tests {
             };
             let bearer = Bearer {
                 user_id: user.user_id,
+                username: "ann".into(),
                 session_id: session.session_id,
                 token_epoch: 3,
                 expires_at: NOW.unix_secs() + 30,
@@ -389,12 +390,13 @@ mod tests {
         let believed = |bearer: &Bearer, now| case.accounts.believed(bearer, now).is_some();
         assert!(believed(&case.bearer, NOW.plus_secs(59)));
         assert!(!believed(&case.bearer, NOW.plus_secs(60)), "the login has expired");
-        assert!(!believed(&Bearer { token_epoch: 2, ..case.bearer }, NOW));
-        assert!(!believed(&Bearer { session_id: SessionId::fresh(), ..case.bearer }, NOW));
+        assert!(!believed(&Bearer { token_epoch: 2, ..case.bearer.clone() }, NOW));
+        assert!(!believed(&Bearer { username: "bob".into(), ..case.bearer.clone() }, NOW));
+        assert!(!believed(&Bearer { session_id: SessionId::fresh(), ..case.bearer.clone() }, NOW));
         let mut other = Case::new();
         other.accounts = case.accounts;
         other.remember(other.versions());
-        let mixed = Bearer { session_id: other.bearer.session_id, ..case.bearer };
+        let mixed = Bearer { session_id: other.bearer.session_id, ..case.bearer.clone() };
         assert!(other.believed());
         assert!(other.accounts.believed(&mixed, NOW).is_none(), "a login of somebody else");
     }

@@ -85,7 +85,9 @@ impl Chat {
         if self.accounts.seen(user_id, session_id) == seen {
             return Ok(());
         }
-        self.validate(&Bearer { user_id, session_id, token_epoch, expires_at }, Asks::Once).await.map(drop)
+        let username = caller.username.clone();
+        let bearer = Bearer { user_id, username, session_id, token_epoch, expires_at };
+        self.validate(&bearer, Asks::Once).await.map(drop)
     }
 
     /// Forgets logins that expired; to be called from time to time.

@@ -9,9 +9,10 @@ use figment::{error::Kind, value::Value};
 use super::{Config, flatten, log_filter};
 
 /// Keys for which zero means something: `0` elsewhere is refused.
-const MAY_BE_ZERO: [&str; 10] = [
+const MAY_BE_ZERO: [&str; 11] = [
     "server.threads",
     "server.drain_secs",
+    "auth.clock_skew_secs",
     "auth.password_threads",
     "auth.cache_secs",
     "store.max_bytes",

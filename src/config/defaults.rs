@@ -29,6 +29,7 @@ impl Default for Auth {
             allow_weak_secret: false,
             algorithm: Algorithm::HS256,
             access_token_minutes: 30,
+            clock_skew_secs: 60,
             refresh_token_days: 30,
             signup: Signup::Open,
             password_min_length: 8,

@@ -65,6 +65,8 @@ pub struct Auth {
     pub allow_weak_secret: bool,
     pub algorithm: Algorithm,
     pub access_token_minutes: u64,
+    /// How far an access token's time of issue may be ahead of the clock of the machine that looks at it.
+    pub clock_skew_secs: u64,
     /// A login that is not refreshed for so long is over.
     pub refresh_token_days: u64,
     pub signup: Signup,
@@ -78,7 +80,7 @@ pub struct Auth {
     pub sessions_per_user: usize,
     /// Users and logins kept in memory, so that a request needs no look-up.
     pub cached_users: usize,
-    /// Access tokens kept in memory as verified, so that a request needs no signature checked; each takes about 100 bytes.
+    /// Access tokens kept in memory as verified, so that a request needs no signature checked; each takes about 150 bytes.
     pub cached_tokens: usize,
     /// How long a cached user or login is believed without asking the store. What is not used for some seconds is let go.
     pub cache_secs: u64,

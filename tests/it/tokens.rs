@@ -147,15 +147,65 @@ async fn every_claim_must_be_that_of_a_login_that_stands() {
 }
 
 #[tokio::test]
-async fn another_name_in_a_token_makes_nobody_else_of_its_holder() {
+async fn the_name_in_a_token_must_be_that_of_its_user() {
     let server = server().await;
-    let (ann, _bob) = server.two_people().await;
-    let mut bent = claims(&ann.token);
-    bent["sub"] = json!("bob");
-    let answer = ann.holding(&resigned(&bent)).get("/users/me").await;
-    match answer.status {
-        200 => assert_eq!(answer.body["username"], "ann"),
-        _ => drop(answer.refused_saying(401, "Invalid token")),
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    for name in ["bob", "nobody", "Ann", "ann ", "", "\u{430}nn"] {
+        let mut bent = claims(&ann.token);
+        bent["sub"] = json!(name);
+        let bent = resigned(&bent);
+        assert_refused(&ann, &room, &format!("sub = {name:?}"), &bent, "Invalid token").await;
+        // Also where the login was looked at a moment ago, and on a socket that is open.
+        ann.me().await;
+        ann.holding(&bent).get("/users/me").await.refused_saying(401, "Invalid token");
+        let mut socket = ann.socket().await;
+        let answer = socket.ask(json!({"type": "auth", "token": bent})).await;
+        assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!("invalid_token")), "sub = {name:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_token_says_beyond_what_the_server_writes_is_refused_or_kept() {
+    let server = server().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let good = claims(&ann.token);
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    for (claim, value) in [
+        ("nbf", json!(now + 600)),
+        ("nbf", json!(now + 1_000_000)),
+        ("nbf", json!("now")),
+        ("nbf", json!(null)),
+        ("iat", json!(now + 600)),
+        ("iat", json!(now + 1_000_000)),
+        ("aud", json!("another service")),
+        ("iss", json!("another service")),
+        ("jti", json!("1")),
+        ("roles", json!(["admin"])),
+    ] {
+        let mut bent = good.clone();
+        bent[claim] = value.clone();
+        assert_refused(&ann, &room, &format!("{claim} = {value}"), &resigned(&bent), "Invalid token").await;
+    }
+    let mut begun = good.clone();
+    begun["nbf"] = json!(now - 1);
+    ann.holding(&resigned(&begun)).me().await;
+
+    for (what, header) in [
+        ("crit", json!({"typ": "JWT", "alg": "HS256", "crit": ["exp"]})),
+        ("crit and b64", json!({"alg": "HS256", "crit": ["b64"], "b64": false})),
+        ("an empty crit", json!({"alg": "HS256", "crit": []})),
+        ("kid", json!({"typ": "JWT", "alg": "HS256", "kid": "../../dev/null"})),
+        ("jwk", json!({"alg": "HS256", "jwk": {"kty": "oct", "k": "aw"}})),
+        ("another type", json!({"typ": "at+jwt", "alg": "HS256"})),
+        ("an algorithm in other letters", json!({"typ": "JWT", "alg": "hs256"})),
+        ("an unknown algorithm", json!({"typ": "JWT", "alg": "HS9000"})),
+    ] {
+        let message = format!("{}.{}", part(&header), part(&good));
+        let key = EncodingKey::from_secret(KEY.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a signature");
+        assert_refused(&ann, &room, what, &format!("{message}.{signature}"), "Invalid token").await;
     }
 }
 
