@@ -62,12 +62,19 @@ pub struct Server {
     refusals: Arc<Semaphore>,
 }
 
-/// Binds with a backlog that a storm of reconnecting clients fits in.
-pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+/// Binds with a backlog that a storm of reconnecting clients fits in. What is said of the kernel's buffers holds for every
+/// connection that comes.
+pub fn listen(address: SocketAddr, backlog: u32, limits: &Limits) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
+    }
+    if limits.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(limits.send_buffer_bytes)?;
+    }
+    if limits.unsent_bytes > 0 {
+        socket.set_tcp_notsent_lowat(limits.unsent_bytes)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -48,7 +48,7 @@ impl Client {
                 eprintln!("an HTTP connection to the server ended: {error}");
             }
         });
-        Ok(Self { sender, host: addr.to_string() })
+        Ok(Self { sender, host: crate::url::host(addr) })
     }
 
     pub async fn call(&mut self, method: Method, path: &str, token: Option<&str>, body: Body<'_>) -> Result<Answer> {

@@ -15,7 +15,7 @@
 //! - what others did meanwhile is recorded, and a run that they disturbed is marked.
 //!
 //! Bottom up: `frames` and `scan` (bytes), `check` (order), `socket`, `crowd` (subscribers), `sender`, `pacer` and `crew` (posts),
-//! `keep_alive` and `requests`, `signing_in`, `server` and `people` (what is under load, and from whom), `bare` (what it is compared with),
+//! `keep_alive` and `requests`, `signing_in`, `url`, `server` and `people` (what is under load, and from whom), `bare` (what it is compared with),
 //! `side` and `beside` (steady traffic, next to the bare loop or to something else), `delay` (a far-away store), `stats`, `svg`, `table`,
 //! `watch` and `report` (what is shown), `compare` (two reports), and a file per scenario. Everything runs on one thread but the pacer
 //! and what is `apart`.
@@ -64,6 +64,7 @@ mod stats;
 mod storm;
 mod svg;
 mod table;
+mod url;
 mod watch;
 
 use std::path::PathBuf;
@@ -97,9 +98,12 @@ struct Cli {
 
 #[derive(Args, Debug, Clone)]
 pub struct Common {
-    /// A natter that runs already, as http://host:port; its limits.rates hold
+    /// A natter that runs already, as http://host:port or https://host:port; its limits.rates hold
     #[arg(long, global = true)]
     url: Option<String>,
+    /// Certificates that vouch for an https URL [default: the system's]
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
     /// Its process, for memory and CPU, where it runs on this machine
     #[arg(long, global = true, requires = "url")]
     pid: Option<u32>,

@@ -11,14 +11,15 @@ use crate::apart::{self, Apart, Stop};
 use crate::keep_alive::KeepAlive;
 use crate::people::Person;
 use crate::stats::Latency;
+use crate::url;
 
 /// That take turns, so that a slow answer does not hold up the next request.
 const CONNECTIONS: u32 = 8;
 
 /// `GET path` by `person`, `rate` times a second; how long answers took.
 pub fn start(addr: SocketAddr, person: &Person, path: &str, rate: f64) -> Apart<Latency> {
-    let token = &person.token;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let (host, token) = (url::host(addr), &person.token);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n");
     apart::start(move |stop| async move {
         let (start, request) = (Instant::now(), request.as_bytes());
         let asking = (0..CONNECTIONS).map(|nth| {

@@ -19,7 +19,7 @@ use crate::server::Target;
 use crate::stats::{Latency, Spread};
 use crate::svg::{Plot, Series, point};
 use crate::table::{Table, compare};
-use crate::{Common, Outcome, Result, proc};
+use crate::{Common, Outcome, Result, proc, url};
 
 #[derive(Args, Debug, Clone)]
 pub struct Options {
@@ -46,8 +46,8 @@ pub async fn run(common: &Common, options: &Options) -> Outcome {
     let canned = answer_of(&target, people.first()).await?;
     let bare = bare::Process::start(&["http"], &serde_json::to_string(&canned)?)?;
     let request = |addr: SocketAddr| {
-        let token = &people.first().token;
-        format!("GET /users/me HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {token}\r\nAccept: */*\r\n\r\n")
+        let (host, token) = (url::host(addr), &people.first().token);
+        format!("GET /users/me HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nAccept: */*\r\n\r\n")
     };
     let (mut of_natter, mut of_bare) = (Vec::new(), Vec::new());
     for round in 1..=common.rounds {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ use hyper::Method;
 use tempfile::TempDir;
 
 use crate::http::{Body, Client};
-use crate::{Common, Outcome, Result, proc};
+use crate::{Common, Outcome, Result, proc, url};
 
 const START_SECS: u64 = 20;
 const STOP_SECS: u64 = 30;
@@ -45,7 +45,7 @@ struct Own {
 impl Target {
     pub fn start(common: &Common) -> Result<Self> {
         match &common.url {
-            Some(url) => Ok(Self { addr: address(url)?, pid: common.pid, own: None }),
+            Some(url) => Ok(Self { addr: url::address(url, common.ca.as_deref())?, pid: common.pid, own: None }),
             None => Own::start(scratch_folder()?, None, &common.set),
         }
     }
@@ -225,13 +225,4 @@ pub fn heard_address(stdout: impl std::io::Read + Send + 'static, prefix: &'stat
         }
     });
     told.recv_timeout(Duration::from_secs(START_SECS)).ok()
-}
-
-fn address(url: &str) -> Result<SocketAddr> {
-    let rest =
-        url.strip_prefix("http://").ok_or("--url wants http://host:port (for https, put the load behind the proxy)")?;
-    let host = rest.trim_end_matches('/');
-    let mut found =
-        host.to_socket_addrs().map_err(|error| format!("--url {url}: {error}; give it as http://host:port"))?;
-    found.next().ok_or_else(|| format!("--url {url}: no such host").into())
 }

@@ -73,8 +73,9 @@ pub async fn connect(addr: SocketAddr) -> Result<TcpStream> {
 impl Socket {
     pub async fn open(addr: SocketAddr, path: &str, person: &Person) -> Result<Self> {
         let mut stream = connect(addr).await?;
+        let host = crate::url::host(addr);
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: natter.v1\r\nAuthorization: Bearer {}\r\n\r\n",
             person.token
         );

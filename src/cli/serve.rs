@@ -184,7 +184,7 @@ async fn bus(config: &Config, place: &Place, metrics: Arc<Metrics>) -> Result<Ar
 
 fn listen(config: &Config, setting: &str, address: SocketAddr) -> Result<TcpListener, String> {
     let flag = if setting == "server.bind" { ", such as `--bind 127.0.0.1:8001`" } else { "" };
-    server::listen(address, config.server.backlog).map_err(|error| match error.kind() {
+    server::listen(address, config.server.backlog, &config.limits).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => format!("{address} is in use by another process; choose another `{setting}`{flag}"),
         _ => format!("cannot listen on {address} ({error}); check `{setting}`"),
     })

@@ -9,7 +9,7 @@ use figment::{error::Kind, value::Value};
 use super::{Config, flatten, log_filter};
 
 /// Keys for which zero means something: `0` elsewhere is refused.
-const MAY_BE_ZERO: [&str; 11] = [
+const MAY_BE_ZERO: &[&str] = &[
     "server.threads",
     "server.drain_secs",
     "auth.clock_skew_secs",
@@ -20,11 +20,13 @@ const MAY_BE_ZERO: [&str; 11] = [
     "presence.names_up_to",
     "presence.typing_millis",
     "limits.listed_members",
+    "limits.send_buffer_bytes",
+    "limits.unsent_bytes",
     "sockets.behind_secs",
 ];
 
 /// Bounds of single keys. All others are bounded by their unit, see [`most`].
-const RANGES: [(&str, u64, u64); 10] = [
+const RANGES: &[(&str, u64, u64)] = &[
     ("server.threads", 0, 1_024),
     ("server.backlog", 1, i32::MAX as u64),
     ("auth.bcrypt_cost", 4, 31),
@@ -35,10 +37,12 @@ const RANGES: [(&str, u64, u64); 10] = [
     ("limits.json_depth", 1, 120),
     ("limits.headers", 1, 10_000),
     ("limits.uri_bytes", 1, 65_534),
+    ("limits.send_buffer_bytes", 0, i32::MAX as u64),
+    ("limits.unsent_bytes", 0, i32::MAX as u64),
 ];
 
 /// Pairs of which the first may not be greater than the second.
-const ORDERED: [(&str, &str); 4] = [
+const ORDERED: &[(&str, &str)] = &[
     ("limits.page_default", "limits.page_max"),
     ("rooms.ring_bytes", "rooms.rings_bytes"),
     ("cluster.beat_millis", "cluster.silent_millis"),

@@ -161,6 +161,8 @@ impl Default for Limits {
             body_secs: 15,
             json_depth: 32,
             answer_bytes: 256 * 1024 * 1024,
+            send_buffer_bytes: 256 * 1024,
+            unsent_bytes: 128 * 1024,
             answer_secs: 30,
             request_secs: 30,
             http_connections: 50_000,

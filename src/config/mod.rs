@@ -262,6 +262,9 @@ pub struct Limits {
     pub json_depth: usize,
     /// Answers on their way to clients, all together; while there would be more, long ones are answered 503.
     pub answer_bytes: usize,
+    /// What the kernel holds for one connection on its way out, about, and how much of it may be unsent; 0 is as the kernel likes.
+    pub send_buffer_bytes: usize,
+    pub unsent_bytes: u32,
     /// A client that takes nothing of its answer for so long is cut off.
     pub answer_secs: u64,
     /// A request that takes longer is answered 503.

@@ -97,7 +97,7 @@ async fn serve(
     let config = Arc::new(config);
     let store = SqliteStore::open(database, &config.store, metrics.clone()).expect("a new database");
     let store: Arc<dyn Store> = Arc::new(store);
-    let listener = server::listen(config.server.bind, config.server.backlog).expect("a port");
+    let listener = server::listen(config.server.bind, config.server.backlog, &config.limits).expect("a port");
     let address = listener.local_addr().expect("it listens");
     let bus = Arc::new(LocalBus::default());
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));

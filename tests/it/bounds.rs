@@ -232,6 +232,17 @@ async fn a_client_that_does_not_read_its_answers_is_cut_off() {
 }
 
 #[tokio::test]
+async fn the_kernel_does_not_take_a_long_answer_in_place_of_a_client_that_reads_nothing() {
+    let server = Server::with(&[("limits.answer_secs", "1"), ("limits.message_chars", "100000")]).await;
+    let request = long_history(&server).await;
+    let mut raw = server.reach.raw().await;
+    raw.write(request).await;
+    until("the answer to be given up", async || hits(&server, "limits.answer_secs").await == 1.0).await;
+    let got = raw.rest().await.len();
+    assert!(got < 1_000_000, "{got} bytes came, which is all");
+}
+
+#[tokio::test]
 async fn long_answers_together_stay_within_their_bound() {
     let settings =
         [("limits.answer_bytes", "3000000"), ("limits.message_chars", "100000"), ("limits.answer_secs", "1")];

@@ -19,6 +19,7 @@ use serde_yaml_ng::{Deserializer, Value};
 use crate::harness::Ran;
 
 const COMPOSE: &str = "compose.yaml";
+const COMPOSE_ONE: &str = "compose.one.yaml";
 const KUBERNETES: &str = "kubernetes.yaml";
 const NATTERS: [&str; 2] = ["natter1", "natter2"];
 
@@ -298,6 +299,28 @@ fn services_wait_for_services_that_are_there_and_are_healthy() {
             assert!(named || folder().join(from).exists(), "{name:?}: {from}");
         }
     }
+}
+
+#[tokio::test]
+async fn one_natter_by_itself_speaks_https_on_the_port_that_is_published() {
+    let service = documents(COMPOSE_ONE).remove(0)["services"]["natter"].clone();
+    let variables = service["environment"].as_mapping().expect("variables").iter();
+    let environment: Environment = variables.map(|(name, value)| (plain(name), plain(value))).collect();
+    let config = config(&environment);
+    assert_eq!(plain(&service["ports"][0]), format!("443:{}", config.server.bind.port()));
+    let volumes: Vec<String> = service["volumes"].as_sequence().expect("volumes").iter().map(plain).collect();
+    for file in [&config.server.tls_cert, &config.server.tls_key] {
+        let mount = volumes.iter().find(|volume| volume.contains(&format!(":{file}:ro"))).expect("a mount");
+        assert!(interpolated(mount, &BTreeMap::new()).expect_err("it must be given").starts_with("set TLS_"));
+    }
+    assert!(volumes.contains(&"data:/data".to_owned()), "data outlives the container");
+    assert!(seconds(&service["stop_grace_period"]) >= config.server.drain_secs + 5);
+    assert_eq!(service["healthcheck"]["test"][2], "health");
+    assert_eq!(unit_setting("Service", "ExecReload"), "/bin/kill -HUP $MAINPID");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
+    command.arg("check-config").current_dir(folder.path()).env_clear().envs(&environment);
+    Ran::of(command, "").await.ok();
 }
 
 /// The value of a setting of the systemd unit; its last one.

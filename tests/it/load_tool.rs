@@ -26,7 +26,7 @@ use check::Check;
 use frames::{FrameError, Incoming, Message, TEXT, push_masked, push_text};
 use scan::{Hint, kind, number};
 
-use crate::harness::{cargo, services::mongodb};
+use crate::harness::{Authority, Identity, Setup, cargo, services::mongodb};
 
 fn collect(pieces: &[&[u8]]) -> Result<Vec<String>, FrameError> {
     let (mut incoming, mut seen) = (Incoming::default(), Vec::new());
@@ -264,6 +264,26 @@ fn every_scenario_runs_and_finds_nothing_lost() {
 }
 
 /// A report with one figure, as much as a comparison reads of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn https_is_a_way_like_any_other_where_somebody_vouches_for_the_server() {
+    let (authority, setup) = (Authority::new(), Setup::new());
+    let Identity { certificate, key } = authority.identity();
+    let setup = setup.write("server.pem", &certificate).write("server.key", &key).write("ca.pem", &authority.pem());
+    let server = setup.set("server.tls_cert", "server.pem").set("server.tls_key", "server.key").start().await;
+    let (url, ca) = (format!("https://{}", server.reach.addr), server.dir().join("ca.pem").display().to_string());
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let json = dir.path().join("load.json");
+    let arguments = "fanout --subscribers 20 --rate 20 --seconds 1 --saturated-seconds 1 --window 4 --rounds 1 --url";
+    let with = |more: &[&str]| {
+        let arguments: Vec<&str> = arguments.split(' ').chain([url.as_str()]).chain(more.iter().copied()).collect();
+        tokio::task::block_in_place(|| load(&arguments, &json))
+    };
+    let (good, said) = with(&["--ca", &ca]);
+    assert!(good, "{said}");
+    let (good, said) = with(&[]);
+    assert!(!good && said.contains("certificate"), "{said}");
+}
+
 fn said_of(per_sec: [f64; 3]) -> String {
     let [median, min, max] = per_sec;
     let figures = serde_json::json!({ "acks_per_sec": { "median": median, "min": min, "max": max } });
