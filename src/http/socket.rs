@@ -17,7 +17,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{silence::Silence, stream::Stream};
+use super::{
+    silence::Silence,
+    stream::{self, Stream},
+};
 use crate::metrics::Metrics;
 
 pub struct HttpSocket {
@@ -50,6 +53,7 @@ impl HttpSocket {
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(within)));
         if waiting.as_mut().poll(cx).is_ready() {
             self.metrics.bound_hit("limits.answer_secs");
+            stream::give_up(&self.stream);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending

@@ -354,10 +354,11 @@ impl Connection {
             shared.metrics.closes.get_or_create(&gone).inc();
         }
         state.die();
+        let stuck = state.outbox.blocked;
         let subscriptions = state.outbox.take_subscriptions();
         drop(state);
         self.leave(subscriptions);
-        self.wire.end();
+        self.wire.end(stuck);
         shared.chat.online.remove(self.user, self.id);
     }
 }

@@ -6,12 +6,14 @@
 use std::{
     io::{self, ErrorKind::WouldBlock, IoSlice, Read, Write},
     net::Shutdown,
+    time::Duration,
 };
 
 use mio::{Interest, Registry, Token, net::TcpStream};
 use parking_lot::Mutex;
 use rustls::ServerConnection;
 use smallvec::SmallVec;
+use socket2::SockRef;
 use tokio_util::either::Either;
 
 use crate::http::stream::Stream;
@@ -72,8 +74,12 @@ impl Wire {
         self.session.as_ref().map_or(Ok(true), |session| flush_session(&mut session.lock(), &self.socket))
     }
 
-    /// Both ways, at once: the client must not wait for whoever still holds the connection.
-    pub fn end(&self) {
+    /// Both ways, at once: the client must not wait for whoever still holds the connection. `stuck`: what the client has not taken
+    /// is thrown away, which the kernel would go on offering for minutes.
+    pub fn end(&self, stuck: bool) {
+        if stuck && let Err(error) = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)) {
+            tracing::trace!(%error, "the client was gone before");
+        }
         if let Some(session) = &self.session {
             let mut session = session.lock();
             session.send_close_notify();

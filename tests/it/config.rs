@@ -360,6 +360,8 @@ fn other_value(key: &str, default: &Value) -> BoxedStrategy<Value> {
         ("log.format", _) => text("text|json"),
         ("log.level", _) => text("(natter=)?(error|warn|info|debug|trace)"),
         ("store.url", _) => text("sqlite:[a-z0-9/]{1,20}\\.db"),
+        // One without the other is refused.
+        ("server.tls_cert" | "server.tls_key", _) => Just(Value::from("")).boxed(),
         ("bus.url", _) => Just(Value::from("")).boxed(),
         ("auth.bcrypt_cost", _) => (4..=31u64).prop_map(Value::from).boxed(),
         ("limits.page_default", _) => (1..=500u64).prop_map(Value::from).boxed(),
