@@ -251,8 +251,11 @@ mod tests {
     #[test]
     fn every_key_with_a_rule_of_its_own_exists() {
         let keys = flatten(&Config::default());
-        let ruled =
-            RANGES.iter().map(|(key, ..)| *key).chain(MAY_BE_ZERO).chain(ORDERED.into_iter().flat_map(|(a, b)| [a, b]));
+        let ruled = RANGES
+            .iter()
+            .map(|(key, ..)| *key)
+            .chain(MAY_BE_ZERO.iter().copied())
+            .chain(ORDERED.iter().flat_map(|(a, b)| [*a, *b]));
         for key in ruled {
             assert!(keys.contains_key(key), "there is no {key}");
         }
