@@ -9,7 +9,8 @@ use crate::{
     auth::{password::Passwords, token::Tokens},
     chat::Chat,
     config::Config,
-    http::{answers::Answers, limits::Limiters},
+    http::answers::Answers,
+    limits::Limiters,
     metrics::Metrics,
     ws::engine::{Engine, Needs},
 };

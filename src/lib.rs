@@ -23,6 +23,7 @@
 //! | [`bus`] | how nodes tell each other that something changed: a contract, with one node alone and NATS |
 //! | [`event`] | one event of a room's log, and the fold: what events change |
 //! | [`protocol`] | what goes over the wire, encoded once |
+//! | [`limits`] | what anybody may cost: rates, shares, and which addresses are one client |
 //! | `bounded`, `json_depth` | a map that forgets rather than grows; how deep a text nests |
 //! | [`metrics`], [`logging`] | what an operator sees |
 //! | [`config`] | every setting, its default, and where its value came from |
@@ -70,6 +71,7 @@ pub mod control;
 pub mod event;
 pub mod http;
 pub(crate) mod json_depth;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod protocol;

@@ -19,10 +19,10 @@ use crate::{
     },
     config::Signup,
     http::{
-        limits::Attempt,
         request::Request,
         respond::{Rejection, Response, encoded, json, json_bytes, message},
     },
+    limits::Attempt,
     store::UserChange,
     types::{Role, Timestamp, UserId},
 };

@@ -1,23 +1,10 @@
-//! Where a request comes from: through trusted proxies to the client, and which addresses are one client.
+//! Where a request comes from: through trusted proxies to the client.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hyper::HeaderMap;
 
 use crate::config::Server;
-
-/// What counts as one client's address: an IPv4 address, or the /64 that an IPv6 address is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Network(IpAddr);
-
-impl Network {
-    pub fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        })
-    }
-}
 
 /// Who is asking, behind proxies: as long as an address is that of a trusted proxy, the one that this proxy appended to
 /// `X-Forwarded-For` is taken instead, from right to left. What stands further left was written by who knows whom.
@@ -81,14 +68,5 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "198.51.100.1".parse().unwrap());
         assert_eq!(client_address(&Server::default(), ip("10.0.0.1"), &headers), ip("10.0.0.1"), "nobody is trusted");
-    }
-
-    #[test]
-    fn an_ipv6_client_is_its_64() {
-        let one = Network::of(ip("2001:db8:1:2:3::4"));
-        assert_eq!(one, Network::of(ip("2001:db8:1:2:ffff::")));
-        assert_ne!(one, Network::of(ip("2001:db8:1:3::4")));
-        assert_eq!(Network::of(ip("::ffff:192.0.2.1")), Network::of(ip("192.0.2.1")));
-        assert_ne!(Network::of(ip("192.0.2.1")), Network::of(ip("192.0.2.2")));
     }
 }

@@ -20,11 +20,11 @@ use hyper::{
 };
 
 use super::{
-    address::{self, Network},
+    address,
     authenticate::{Via, authenticate},
     authorize,
     cors::Cors,
-    limits::{self, Who},
+    head,
     request::{Client, Request},
     request_id::{RequestId, X_REQUEST_ID},
     respond::{self, Rejection, Response},
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     app::App,
     chat::Caller,
+    limits::{Who, network::Network},
     metrics::{Answer, Metrics},
 };
 
@@ -114,7 +115,7 @@ async fn guard(
 
 async fn run(app: &Arc<App>, mut request: Request, found: Found) -> Result<Response, Rejection> {
     let inner = &request.inner;
-    limits::check_head(&app.config.limits, inner.version(), inner.uri(), inner.headers(), &app.metrics)?;
+    head::check(&app.config.limits, inner.version(), inner.uri(), inner.headers(), &app.metrics)?;
     let method = request.inner.method();
     match found {
         Found::Path(path, params) => match path.route(method) {

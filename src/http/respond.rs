@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::{chat::ChatError, store::StoreError};
+use crate::{chat::ChatError, limits::RetryAfter, store::StoreError};
 
 pub type Response = hyper::Response<Full<Bytes>>;
 
@@ -205,6 +205,13 @@ impl Rejection {
 /// For [`Rejection::invalid_fields`].
 pub fn field_error(kind: &'static str, loc: impl Serialize, msg: impl Into<String>) -> Value {
     json!(FieldError { kind, loc, msg: msg.into() })
+}
+
+impl From<RetryAfter> for Rejection {
+    fn from(wait: RetryAfter) -> Self {
+        let detail = format!("Too many requests ({}): wait {} s and try again.", wait.setting, wait.secs);
+        Self::too_many("rate_limited", &detail, wait.secs)
+    }
 }
 
 impl From<ChatError> for Rejection {

@@ -15,7 +15,7 @@ use crate::{
     auth::token::Tokens,
     chat::{Chat, subscriber::SubscriberId},
     config::Config,
-    http::limits::Limiters,
+    limits::Limiters,
     metrics::Metrics,
 };
 

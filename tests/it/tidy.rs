@@ -8,7 +8,7 @@ use std::{
 
 /// The layers, top first. A file belongs to the longest entry that it is or lies under, and imports from its own layer
 /// and those below. `http` has parts on both sides of `app`: those that `App` or the engine of the sockets holds are below it.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 19] = [
     &["main"],
     &["cli"],
     &["server", "control", "logging"],
@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 18] = [
     &["store", "bus"],
     &["event"],
     &["protocol"],
+    &["limits"],
     &["bounded", "json_depth", "turn"],
     &["metrics"],
     &["config", "types"],

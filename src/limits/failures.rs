@@ -8,14 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::RetryAfter;
 use crate::{bounded::BoundedMap, config::Limits, metrics::Metrics};
-
-/// How long to wait, and which setting says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryAfter {
-    pub secs: u64,
-    pub setting: &'static str,
-}
 
 /// The failures of many keys. At most `limits.rate_keys` keys, each with at most `most` times; a `most` of 0 is no limit.
 pub struct Failures<K> {

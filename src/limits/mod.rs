@@ -1,35 +1,29 @@
-//! Request rates and sizes: what one client may ask for, however politely.
+//! What anybody may cost: the rates of requests, posts and sign-ins, and how much of each a client has used.
 //!
-//! Sizes hold always; `limits.rates = off` turns every rate off. Rates are kept per user, or per address where nobody is
-//! signed in; an IPv6 client owns a /64, so that is its address. At most `limits.rate_keys` are remembered in each table:
-//! past that, those not seen for longest are forgotten, which gives them their burst anew. Whoever has all of their burst
-//! again is forgotten too, so that somebody who only listens costs nothing here. A rate of 0 is none.
+//! - `network.rs` says which addresses are one client.
+//! - `rate.rs` is a rate of many keys; `failures.rs` counts what can be given back.
+//!
+//! This room knows neither HTTP nor sockets: who refuses says it in their own words. `limits.rates = off` turns every rate
+//! off. Rates are kept per user, or per address where nobody is signed in.
 
-use std::{hash::Hash, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+pub mod failures;
+pub mod network;
+mod rate;
 
-use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, nanos::Nanos, state::StateStore};
-use hyper::{
-    HeaderMap, StatusCode, Uri, Version,
-    header::{CONTENT_ENCODING, HOST, HeaderValue, TRANSFER_ENCODING},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::{
-    address::Network,
-    respond::Rejection,
-    throttle::{Failures, RetryAfter},
-};
+use self::{failures::Failures, network::Network, rate::Rate};
 use crate::{
-    bounded::BoundedMap,
-    config::{Config, Limits, Rates},
+    config::{Config, Rates},
     metrics::Metrics,
     types::UserId,
 };
 
-impl From<RetryAfter> for Rejection {
-    fn from(wait: RetryAfter) -> Self {
-        let detail = format!("Too many requests ({}): wait {} s and try again.", wait.setting, wait.secs);
-        Self::too_many("rate_limited", &detail, wait.secs)
-    }
+/// How long to wait, and which setting says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryAfter {
+    pub secs: u64,
+    pub setting: &'static str,
 }
 
 /// Who a request is counted for.
@@ -133,137 +127,10 @@ pub struct Attempt {
     network: Network,
 }
 
-/// One rate, kept for each of many keys.
-struct Rate<K: Hash + Eq + Clone> {
-    setting: &'static str,
-    /// `None`: rates are off, or this one is 0.
-    kept: Option<Kept<K>>,
-}
-
-struct Kept<K: Hash + Eq + Clone> {
-    limiter: RateLimiter<K, Keys<K>, DefaultClock>,
-    used: Arc<BoundedMap<K, Nanos>>,
-    /// After so long without use a key has all of its burst, as if it had never been seen.
-    whole_after: Duration,
-}
-
-impl<K: Hash + Eq + Clone> Rate<K> {
-    /// `count` in each `period`, and `burst` at once.
-    fn new(
-        setting: &'static str,
-        count: u32,
-        period: Duration,
-        burst: u32,
-        limits: &Limits,
-        metrics: &Arc<Metrics>,
-    ) -> Self {
-        let on = if limits.rates == Rates::On { NonZeroU32::new(count) } else { None };
-        let kept = on.and_then(|count| {
-            let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-            let quota = Quota::with_period(period / count.get())?.allow_burst(burst);
-            let used = Arc::new(BoundedMap::new(limits.rate_keys));
-            let keys = Keys { used: used.clone(), metrics: metrics.clone() };
-            let limiter = RateLimiter::new(quota, keys, DefaultClock::default());
-            Some(Kept { limiter, used, whole_after: quota.burst_size_replenished_in() })
-        });
-        Self { setting, kept }
-    }
-
-    async fn forget_unused(&self) {
-        if let Some(Kept { used, whole_after, .. }) = &self.kept {
-            used.forget_unused(*whole_after).await;
-        }
-    }
-
-    fn check(&self, key: K, metrics: &Metrics) -> Result<(), RetryAfter> {
-        let Some(Kept { limiter, .. }) = &self.kept else { return Ok(()) };
-        limiter.check_key(&key).map_err(|not_until| {
-            metrics.bound_hit(self.setting);
-            let wait = not_until.wait_time_from(limiter.clock().now());
-            RetryAfter { secs: wait.as_secs_f64().ceil().max(1.0) as u64, setting: self.setting }
-        })
-    }
-}
-
-/// The limiter's memory of its keys.
-struct Keys<K> {
-    used: Arc<BoundedMap<K, Nanos>>,
-    metrics: Arc<Metrics>,
-}
-
-impl<K: Hash + Eq + Clone> StateStore for Keys<K> {
-    type Key = K;
-
-    fn measure_and_replace<T, F, E>(&self, key: &K, measure: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let mut place = self.used.at(key);
-        let (outcome, next) = measure(place.get().copied())?;
-        if place.insert(next) {
-            self.metrics.bound_hit("limits.rate_keys");
-        }
-        Ok(outcome)
-    }
-}
-
-/// What RFC 9112 wants refused: a message that two readers could understand in two ways.
-fn check_message(version: Version, headers: &HeaderMap) -> Result<(), Rejection> {
-    let bad = |status, detail: &str| Err(Rejection::new(status, "bad_request", detail).closing());
-    let hosts = headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && version >= Version::HTTP_11) {
-        return bad(StatusCode::BAD_REQUEST, "Send one Host header.");
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let only_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if codings.next().is_some_and(|value| !only_chunked(value)) || codings.next().is_some() {
-        return bad(StatusCode::NOT_IMPLEMENTED, "The only transfer coding understood here is chunked, given once.");
-    }
-    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(CONTENT_ENCODING).iter().any(|value| !plain(value)) {
-        return bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the body as it is, without a Content-Encoding.");
-    }
-    Ok(())
-}
-
-/// Refuses a request whose head is larger than the settings allow.
-pub fn check_head(
-    limits: &Limits,
-    version: Version,
-    uri: &Uri,
-    headers: &HeaderMap,
-    metrics: &Metrics,
-) -> Result<(), Rejection> {
-    let refuse = |setting, status, code, what: &str, most| {
-        metrics.bound_hit(setting);
-        Err(Rejection::new(status, code, format!("{what} than {most} ({setting}).")).closing())
-    };
-    check_message(version, headers)?;
-    let uri_bytes = uri.path_and_query().map_or(1, |path| path.as_str().len());
-    if uri_bytes > limits.uri_bytes {
-        let what = "The address of this request has more bytes";
-        return refuse("limits.uri_bytes", StatusCode::URI_TOO_LONG, "uri_too_long", what, limits.uri_bytes);
-    }
-    let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    if headers.len() > limits.headers {
-        let what = "This request has more headers";
-        return refuse("limits.headers", too_large, "too_many_headers", what, limits.headers);
-    }
-    if header_bytes(headers) > limits.header_bytes {
-        let what = "The headers of this request have more bytes";
-        return refuse("limits.header_bytes", too_large, "headers_too_large", what, limits.header_bytes);
-    }
-    Ok(())
-}
-
-/// As on the wire: `name: value\r\n`.
-fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -293,10 +160,7 @@ mod tests {
             (limits.requests_per_sec, limits.requests_burst) = (1_000_000, 1);
             (limits.posts_per_sec, limits.posts_burst) = (1, 100);
         });
-        let used = |limiters: &Limiters| {
-            let (requests, posts) = (&limiters.requests.kept, &limiters.posts.kept);
-            requests.as_ref().map(|kept| kept.used.len()).zip(posts.as_ref().map(|kept| kept.used.len()))
-        };
+        let used = |limiters: &Limiters| limiters.requests.keys().zip(limiters.posts.keys());
         let user = UserId::fresh();
         assert_eq!((limiters.request(Who::User(user)), limiters.post(user)), (Ok(()), Ok(())));
         assert_eq!(used(&limiters), Some((1, 1)));
