@@ -50,6 +50,8 @@ pub struct Metrics {
     pub deliveries: Counter,
     pub delivered_bytes: Counter,
     pub socket_writes: Counter,
+    pub socket_reads: Counter,
+    pub socket_wakes: Counter,
     pub replayed_events: Counter,
     pub rooms: Gauge,
     pub ring_bytes: Gauge<i64, AtomicI64>,
@@ -100,6 +102,8 @@ impl Default for Metrics {
             deliveries: Counter::default(),
             delivered_bytes: Counter::default(),
             socket_writes: Counter::default(),
+            socket_reads: Counter::default(),
+            socket_wakes: Counter::default(),
             replayed_events: Counter::default(),
             rooms: Gauge::default(),
             ring_bytes: Gauge::default(),
@@ -172,6 +176,12 @@ impl Metrics {
         r.register("deliveries", "Events delivered to sockets", self.deliveries.clone());
         r.register("delivered_bytes", "Bytes written to sockets", self.delivered_bytes.clone());
         r.register("socket_writes", "Writes to sockets", self.socket_writes.clone());
+        r.register("socket_reads", "Reads from sockets, also those that found nothing", self.socket_reads.clone());
+        r.register(
+            "socket_wakes",
+            "Sockets looked after because somebody had work for them",
+            self.socket_wakes.clone(),
+        );
         r.register("replayed_events", "Events read from the store for readers behind", self.replayed_events.clone());
         r.register("rooms", "Rooms in memory", self.rooms.clone());
         r.register("ring_bytes", "Recent events in memory, in bytes", self.ring_bytes.clone());

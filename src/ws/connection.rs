@@ -198,6 +198,7 @@ impl Connection {
     /// Has it driven soon.
     pub(super) fn wake(&self) {
         if !self.woken.swap(true, AcqRel) {
+            self.shared().metrics.socket_wakes.inc();
             self.poller.wake(self.place);
         }
     }

@@ -79,6 +79,7 @@ fn read(connection: &Arc<Connection>) -> Read {
     if !wanted || !connection.may_read() {
         return Read::None;
     }
+    connection.shared().metrics.socket_reads.inc();
     READ.with_borrow_mut(|buffer| match connection.wire.read(buffer) {
         Ok(Taken { bytes: 0, .. }) => Read::End,
         Ok(Taken { bytes, more }) => {

@@ -2,6 +2,7 @@
 
 use std::{fs, ops::Range};
 
+use futures_util::future::join_all;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -133,6 +134,65 @@ async fn acknowledgements_of_one_commit_leave_in_one_write() {
     assert!(commits < (ROUNDS * ROOMS) as f64 / 4.0, "{commits} commits: what comes together shares them");
     // A commit of more than 64 answers takes two.
     assert!(writes <= commits * 1.25, "{writes} writes for {commits} commits");
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_costs_a_ping_and_its_answer_and_nothing_else() {
+    const SOCKETS: usize = 50;
+    const PINGS: usize = 3;
+    let server = Server::with(&[("sockets.ping_secs", "1"), ("sockets.pong_secs", "4")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        sockets.push(ann.follow(&room).await);
+    }
+    let pinged = async |sockets: &mut [Socket], times: usize| {
+        let listening = sockets.iter_mut().map(async |socket| {
+            for _ in 0..times {
+                socket.ping().await;
+            }
+        });
+        join_all(listening).await;
+    };
+    pinged(&mut sockets, 1).await;
+    let before = server.metrics().await;
+    pinged(&mut sockets, PINGS).await;
+    let after = server.metrics().await;
+    let counted = |name: &str| after[name] - before[name];
+    // The last of them may have been pinged once more while the first were listened to, and answers are in the next read.
+    let pings = counted("natter_socket_writes_total");
+    assert!(pings >= (SOCKETS * PINGS) as f64 / 2.0, "{pings} pings");
+    let (answers, reads) = (counted("natter_frames_received_total"), counted("natter_socket_reads_total"));
+    assert!(answers <= pings + SOCKETS as f64, "{answers} answers to {pings} pings");
+    assert!(reads <= 2.0 * answers, "{reads} reads for {answers} answers: one has it, one finds that it was all");
+    let wakes = counted("natter_socket_wakes_total");
+    assert!(wakes <= pings + SOCKETS as f64, "{wakes} wakes for {pings} pings");
+}
+
+#[tokio::test]
+async fn a_delivery_to_a_reader_who_is_level_is_one_write_and_wakes_nobody() {
+    const READERS: usize = 20;
+    const POSTS: usize = 100;
+    let server = Server::with(&[("sockets.ping_secs", "3600"), ("presence.enabled", "false")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(bob.follow(&room).await);
+    }
+    let before = server.metrics().await;
+    for n in 0..POSTS {
+        ann.post(&room, &n.to_string()).await;
+        for reader in &mut readers {
+            reader.next_event().await;
+        }
+    }
+    let after = server.metrics().await;
+    let counted = |name: &str| after[name] - before[name];
+    assert_eq!(counted("natter_deliveries_total"), (READERS * POSTS) as f64);
+    assert_eq!(counted("natter_socket_writes_total"), (READERS * POSTS) as f64);
+    assert_eq!((counted("natter_socket_wakes_total"), counted("natter_socket_reads_total")), (0.0, 0.0));
 }
 
 /// A field of a thread's status.
