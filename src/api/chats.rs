@@ -141,6 +141,12 @@ pub async fn rename(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> R
     Ok(message("Chatroom updated successfully"))
 }
 
+/// `POST /chat/{chat_id}/hide`
+pub async fn hide(app: &Arc<App>, grant: RoomGrant, _request: Request) -> Result<Response, Rejection> {
+    app.chat.hide(&grant.room, &grant.caller).await?;
+    Ok(message("Chatroom hidden until its next message"))
+}
+
 fn created(room: RoomId) -> Response {
     respond::json(&Created { message: "Chatroom created successfully", chat_id: room })
 }

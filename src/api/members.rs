@@ -31,7 +31,8 @@ pub(super) struct Members {
 struct MemberShown {
     username: String,
     role: RoomRole,
-    /// How far they have read.
+    /// How far they have read; 0 where one is not told: of those who block one or whom one blocks, and in a private chat of
+    /// who has not written there.
     read_seq: Seq,
 }
 
@@ -55,10 +56,11 @@ pub async fn list(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<
     let (limit, after) = (request.page_limit()?, cursor::after(&request)?);
     let mut members = app.chat.members(&grant.room, after, limit + 1).await?;
     let next = cursor::cut(&mut members, limit, |member| member.user_id);
+    let unseen = app.chat.unseen_by(&grant.room, grant.caller.user_id).await?;
     let shown = members.into_iter().map(|member| MemberShown {
+        read_seq: if unseen.contains(&member.user_id) { 0 } else { member.read.seq },
         username: member.username,
         role: member.role,
-        read_seq: member.read.seq,
     });
     Ok(json(&Members { members: shown.collect(), next }))
 }

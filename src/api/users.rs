@@ -42,7 +42,7 @@ struct UserShown {
 /// Somebody.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Name {
-    username: String,
+    pub(super) username: String,
 }
 
 /// A role to give or to take.

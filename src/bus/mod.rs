@@ -43,6 +43,11 @@ pub enum Hint {
         user: UserId,
         seq: Seq,
     },
+    /// A user blocks another, or no longer.
+    Blocked {
+        user: UserId,
+        other: UserId,
+    },
     Typing {
         room: RoomId,
         user: UserId,

@@ -17,7 +17,8 @@ use crate::{
     bus::{Ended, Hint},
     event::fold::ReadMark,
     store::{
-        NewRoom, RefreshHash, RoomCreated, Rotation, SessionRecord, StoreError, UserChange, UserChanged, UserRecord,
+        BlockSet, NewRoom, RefreshHash, RoomCreated, Rotation, SessionRecord, StoreError, UserChange, UserChanged,
+        UserRecord,
     },
     types::{RoomId, Seq, SessionId, Timestamp, UserId},
 };
@@ -110,6 +111,23 @@ impl Chat {
         for &(user, seq) in joined {
             self.bus.publish(Hint::MembershipChanged { room, user, seq, added: true });
         }
+    }
+
+    pub(super) async fn store_block(self: &Arc<Self>, user: UserId, other: UserId, blocked: bool) -> Result<BlockSet> {
+        self.to_its_end(async move |chat: Arc<Self>| {
+            let set = chat.store.set_block(user, other, blocked, chat.config.limits.blocks_per_user).await;
+            // Also where nobody knows whether it was written: everybody looks, this node before it answers.
+            chat.look_at_block(user, other).await;
+            chat.bus.publish(Hint::Blocked { user, other });
+            Ok(set?)
+        })
+        .await
+    }
+
+    pub(super) async fn store_hidden(self: &Arc<Self>, room: RoomId, user: UserId, hidden: bool) -> Result<()> {
+        let stored =
+            self.to_its_end(async move |chat: Arc<Self>| Ok(chat.store.set_hidden(room, user, hidden).await?));
+        if stored.await? { Ok(()) } else { Err(ChatError::NoSuchRoom) }
     }
 
     /// `None` for somebody who is not a member.

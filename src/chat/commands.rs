@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Caller, Chat, ChatError, Result,
-    changes::joined_by,
+    attention::pair_of,
     room::Room,
     work::{Actor, Posted, Reply, Work},
 };
@@ -52,13 +52,17 @@ impl Chat {
             let msg = "A private chat needs somebody else.".to_owned();
             return Err(ChatError::Invalid { field: "username", msg });
         }
-        let mut pair = [by.user_id, other.user_id];
-        pair.sort();
-        let pair = format!("{}:{}", pair[0], pair[1]);
+        self.takes(other.user_id, &other.username, by.user_id).await?;
+        let pair = pair_of(by.user_id, other.user_id);
         let me = (by.user_id, by.username.to_string(), RoomRole::Member);
         let them = (other.user_id, other.username, RoomRole::Member);
         let room = new_room(by, RoomKind::Private, None, vec![me, them], Some(pair));
-        self.create(room).await
+        let opened = self.create(by, room).await?;
+        if opened.existed {
+            // Who opens it wants to see it.
+            self.store_hidden(opened.room_id, by.user_id, false).await?;
+        }
+        Ok(opened)
     }
 
     /// The caller becomes its owner, the others members.
@@ -71,21 +75,23 @@ impl Chat {
         }
         let mut seen = BTreeSet::from([by.user_id]);
         let mut members = vec![(by.user_id, by.username.to_string(), RoomRole::Owner)];
-        for username in usernames {
+        // A name that is written twice is looked up once.
+        let mut names = BTreeSet::new();
+        for username in usernames.iter().filter(|name| names.insert(name.as_str())) {
             let user = self.person(username).await?;
             if seen.insert(user.user_id) {
+                self.takes(user.user_id, &user.username, by.user_id).await?;
                 members.push((user.user_id, user.username, RoomRole::Member));
             }
         }
         let room = new_room(by, RoomKind::Group, Some(name), members, None);
-        Ok(self.create(room).await?.room_id)
+        Ok(self.create(by, room).await?.room_id)
     }
 
-    async fn create(self: &Arc<Self>, room: NewRoom) -> Result<Opened> {
+    /// It counts for whoever makes it, and not for those who are put into it.
+    async fn create(self: &Arc<Self>, by: &Caller, room: NewRoom) -> Result<Opened> {
         let room_id = room.room_id;
-        for member in joined_by(&room).into_iter().map(|(member, _)| member) {
-            self.has_place_for_a_room(member).await?;
-        }
+        self.has_place_for_a_room(by.user_id).await?;
         Ok(match self.make_room(room).await? {
             RoomCreated::Exists(room_id) => Opened { room_id, existed: true },
             RoomCreated::Created => Opened { room_id, existed: false },
@@ -97,7 +103,7 @@ impl Chat {
             return Ok(());
         }
         self.metrics.bound_hit("limits.rooms_per_user");
-        Err(ChatError::Conflict("Somebody is in as many chats as one may be in (limits.rooms_per_user)."))
+        Err(ChatError::Conflict("You are in as many chats as one may make or join (limits.rooms_per_user)."))
     }
 
     /// Somebody who has an account and may use it.
@@ -218,7 +224,7 @@ impl Chat {
 
     pub async fn invite(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, username: &str, role: RoomRole) -> Result<()> {
         let user = self.person(username).await?;
-        self.has_place_for_a_room(user.user_id).await?;
+        self.takes(user.user_id, &user.username, by.user_id).await?;
         let work = Work::Invite { user: user.user_id, username: user.username.into(), role };
         self.ask(room, by, work).await.map(drop)
     }
@@ -262,9 +268,11 @@ impl Chat {
         Ok(name.to_owned())
     }
 
-    /// Tells the room that somebody types, at most once in `presence.typing_millis` (the caller's to keep).
+    /// Tells the room that somebody types, at most once in `presence.typing_millis`.
     pub(crate) fn typing(&self, room: &Room, user: UserId) {
-        self.bus.publish(Hint::Typing { room: room.id, user });
+        if self.may_type(room.id, user) {
+            self.bus.publish(Hint::Typing { room: room.id, user });
+        }
     }
 }
 

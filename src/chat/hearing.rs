@@ -4,7 +4,10 @@
 //! they were durable before they were sent, and only the very next ones of a log are taken; anything else is read from the
 //! store. Here nothing blocks, because the bus waits: what takes time gets a task.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Chat, room::Room};
 use crate::{
@@ -86,6 +89,7 @@ impl Chat {
             Hint::RoomAdvanced { room, head, events } => self.room_grew(room, head, events),
             Hint::MembershipChanged { room, user, seq, added } => self.moved(Moved { room, user, seq, added }),
             Hint::ReadMoved { room, user, seq } => self.tell_read(room, user, seq),
+            Hint::Blocked { user, other } => self.heard_block(user, other),
             Hint::Typing { room, user } => self.tell_typing(room, user),
             Hint::RoomWanted { room, node } => {
                 if let Some(room) = self.rooms.in_memory(room).filter(|_| node != self.bus.node()) {
@@ -139,6 +143,7 @@ impl Chat {
     /// whoever should have told them could not, are told with the first event after the room was loaded.
     pub(super) fn show(&self, room: &Arc<Room>, events: &[Event]) {
         room.advance(events);
+        self.show_new_writers(room);
         if !room.meets_its_members() {
             return;
         }
@@ -170,7 +175,9 @@ impl Chat {
         let read = Said::Read { chat_id: room.id, username: &username, read_seq: seq };
         self.notice(user, &read, false);
         if room.kind == RoomKind::Private {
-            for other in room.member_ids().into_iter().filter(|other| *other != user) {
+            for other in
+                room.member_ids().into_iter().filter(|other| !self.hides(&room, *other, user) && *other != user)
+            {
                 self.notice(other, &read, false);
             }
         }
@@ -179,10 +186,26 @@ impl Chat {
     fn tell_typing(&self, room: RoomId, user: UserId) {
         let Some(room) = self.rooms.in_memory(room) else { return };
         // Where they are many, nobody is told.
-        if let Some(username) = room.name_of(user) {
+        if let Some(username) = room.name_of(user).filter(|_| self.note_typing(room.id, user)) {
             let frame = Frame::json(&Said::Typing { chat_id: room.id, username: &username });
-            room.notify(&frame, Some(user));
+            room.notify(&frame, |viewer| viewer != user && !self.are_apart(viewer, user));
         }
+    }
+
+    pub(super) fn may_type(&self, room: RoomId, user: UserId) -> bool {
+        let every = Duration::from_millis(self.config.presence.typing_millis);
+        self.typed.at(&(room, user)).get().is_none_or(|last| last.elapsed() >= every)
+    }
+
+    /// `false`: they were told to type there less than `presence.typing_millis` ago, whichever socket or node it came from.
+    fn note_typing(&self, room: RoomId, user: UserId) -> bool {
+        if !self.may_type(room, user) {
+            return false;
+        }
+        if self.typed.at(&(room, user)).insert(Instant::now()) {
+            self.metrics.bound_hit("presence.typists");
+        }
+        true
     }
 
     fn notice(&self, user: UserId, said: &Said<'_>, matters: bool) {

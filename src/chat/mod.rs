@@ -4,6 +4,7 @@
 //!   `fan_out.rs` and `hand_out.rs` offer them to each `subscriber.rs`, and `writer.rs` is the one writer that makes its log grow: `work.rs` is what it is asked, `rules.rs` what it allows, `encode.rs`
 //!   what it writes, `away.rs` whether the store is known to be away.
 //! - `rooms.rs` is the table of the rooms in memory.
+//! - `attention.rs` is whom people block, what they hide and who sees whom; `pair.rs` what of that a private room knows.
 //! - `commands.rs` is what people do to rooms: open, invite, rename, read.
 //! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
 //! - `users.rs` and `sessions.rs` are users and logins; `account.rs` is a user as everyone here shares them, `accounts.rs` the
@@ -14,6 +15,7 @@
 
 pub mod account;
 pub mod accounts;
+mod attention;
 mod away;
 mod changes;
 pub mod commands;
@@ -24,6 +26,7 @@ mod hearing;
 mod inbox;
 mod members;
 pub mod online;
+mod pair;
 pub mod presence;
 pub mod ring;
 pub mod room;
@@ -40,7 +43,7 @@ mod writer;
 use std::{
     collections::HashSet,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -88,6 +91,9 @@ pub enum ChatError {
     Forbidden(&'static str),
     #[error("You may read this room, but not post in it; an owner or moderator can change your role.")]
     ReadOnly,
+    /// Somebody blocks who asks.
+    #[error("{0:?} takes no messages or invitations from you.")]
+    NotTaken(String),
     /// What is asked does not fit what is there, in a sentence.
     #[error("{0}")]
     Conflict(&'static str),
@@ -122,6 +128,7 @@ impl ChatError {
             ChatError::NoSuchRoom => "chat_not_found",
             ChatError::Forbidden(_) => "forbidden",
             ChatError::ReadOnly => "read_only",
+            ChatError::NotTaken(_) => "not_taken",
             ChatError::Conflict(_) => "conflict",
             ChatError::Invalid { .. } => "validation_error",
             ChatError::InvalidToken => "invalid_token",
@@ -147,6 +154,9 @@ pub struct Chat {
     pub(crate) rooms: rooms::Rooms,
     pub(crate) accounts: accounts::Accounts,
     pub(crate) online: online::Online,
+    apart: attention::Apart,
+    /// When somebody was last told to type in a room.
+    typed: BoundedMap<(RoomId, UserId), Instant>,
     away: away::Away,
     /// The rooms' writers and the changes that run now.
     at_work: TaskTracker,
@@ -167,6 +177,8 @@ impl Chat {
             rooms: rooms::Rooms::new(&config, metrics.clone()),
             accounts: accounts::Accounts::new(&config, metrics.clone()),
             online: online::Online::new(&config, metrics.clone()),
+            apart: attention::Apart::default(),
+            typed: BoundedMap::new(config.presence.typists),
             away: away::Away::new(Duration::from_millis(config.rooms.away_millis)),
             at_work: TaskTracker::new(),
             told: BoundedMap::new(config.cluster.told_moves),
@@ -231,6 +243,8 @@ async fn tidy_up(chat: Weak<Chat>) {
         let Some(chat) = chat.upgrade() else { return };
         chat.rooms.evict(chat.config.rooms.idle_secs);
         chat.accounts.forget_unused().await;
+        chat.typed.forget_unused(Duration::from_millis(chat.config.presence.typing_millis)).await;
+        chat.tidy_apart().await;
         if rereading.is_finished() {
             rereading = tokio::spawn(reread_doubtful(chat.clone()));
         }

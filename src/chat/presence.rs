@@ -110,7 +110,7 @@ impl Chat {
                 continue;
             };
             let show = |user: &UserId| turned.get(user).map(|online| here(*online));
-            room.notify(&self.names_frame(&room, &members, show), None);
+            self.tell_room(&room, &members, show);
             tokio::task::yield_now().await;
         }
         if untold.turned.is_empty() {
@@ -121,7 +121,7 @@ impl Chat {
     }
 
     /// The user's rooms that somebody here follows.
-    async fn live_rooms_of(&self, user: UserId) -> Result<Vec<Arc<Room>>, StoreError> {
+    pub(super) async fn live_rooms_of(&self, user: UserId) -> Result<Vec<Arc<Room>>, StoreError> {
         let (mut rooms, mut after) = (Vec::new(), None);
         loop {
             let page = self.store.room_ids_of(user, after, ROOMS_PAGE).await?;
@@ -140,30 +140,53 @@ impl Chat {
         let due: Vec<RoomId> =
             untold.counts.iter().filter(|(_, room)| self.may_count(room, now)).map(|(id, _)| *id).collect();
         for room in due.into_iter().filter_map(|id| untold.counts.remove(&id)) {
-            room.notify(&self.count_frame(&room, now), None);
+            room.notify(&self.count_frame(&room, now), |_| true);
             tokio::task::yield_now().await;
         }
     }
 
     /// Who is online now, for somebody who has just begun to follow the room.
-    pub(crate) fn presence_of(&self, room: &Room) -> Frame {
-        let online = |user: &UserId| self.online.is_online(*user).then_some(Here::Online);
-        match room.names() {
-            Some(members) => self.names_frame(room, &members, online),
-            None => self.count_frame(room, Instant::now()),
+    pub(crate) fn presence_of(&self, room: &Room, viewer: UserId) -> Frame {
+        let Some(members) = room.names() else { return self.count_frame(room, Instant::now()) };
+        let seen = |user: &UserId| self.online.is_online(*user) && !self.hides(room, viewer, *user);
+        let online = self.online_for(room, viewer, &members);
+        self.names_frame(room, online, &members, |user| seen(user).then_some(Here::Online)).0
+    }
+
+    /// Tells a small room who came and went; each follower only of those whom they may see.
+    fn tell_room(&self, room: &Room, members: &[(UserId, Arc<str>)], show: impl Fn(&UserId) -> Option<Here>) {
+        let mut for_most = None;
+        for subscriber in room.subscribers() {
+            let viewer = subscriber.user();
+            if self.sees_all(room, viewer) {
+                let frame = for_most.get_or_insert_with(|| {
+                    let online = members.iter().filter(|(user, _)| self.online.is_online(*user)).count();
+                    self.names_frame(room, online, members, &show).0
+                });
+                subscriber.notice(frame, false);
+                continue;
+            }
+            let online = self.online_for(room, viewer, members);
+            let seen = |user: &UserId| if self.hides(room, viewer, *user) { None } else { show(user) };
+            let (frame, any) = self.names_frame(room, online, members, seen);
+            if any {
+                subscriber.notice(&frame, false);
+            }
         }
     }
 
+    /// `false`: it names nobody.
     fn names_frame(
         &self,
         room: &Room,
+        online: usize,
         members: &[(UserId, Arc<str>)],
         show: impl Fn(&UserId) -> Option<Here>,
-    ) -> Frame {
-        let online = members.iter().filter(|(user, _)| self.online.is_online(*user)).count();
+    ) -> (Frame, bool) {
         let users: BTreeMap<&str, Here> =
             members.iter().filter_map(|(user, name)| Some((&**name, show(user)?))).collect();
-        Frame::json(&Said::Presence { chat_id: room.id, online, users: Some(users) })
+        let any = !users.is_empty();
+        (Frame::json(&Said::Presence { chat_id: room.id, online, users: Some(users) }), any)
     }
 
     fn may_count(&self, room: &Room, now: Instant) -> bool {

@@ -13,6 +13,7 @@ use super::{
     fan_out::{FanOut, Subscription},
     inbox::Inbox,
     members::Members,
+    pair::Pair,
     ring::{Ring, RingBudget},
     subscriber::{Subscriber, SubscriberId},
     work::{News, Pending},
@@ -59,6 +60,8 @@ pub(super) struct Live {
     pub end: End,
     pub name: Option<String>,
     pub members: Members,
+    /// Of a private room.
+    pub pair: Option<Box<Pair>>,
     pub desk: Desk,
     pub inbox: Inbox,
     pub fan_out: FanOut,
@@ -95,11 +98,12 @@ pub enum Pull {
 }
 
 impl Room {
-    pub(super) fn new(record: RoomRecord, members: Members, budget: Arc<RingBudget>) -> Self {
+    pub(super) fn new(record: RoomRecord, members: Members, pair: Option<Box<Pair>>, budget: Arc<RingBudget>) -> Self {
         let live = Live {
             end: End { head: record.head_seq, messages: record.messages, last_sent_at: record.active_at },
             name: record.name,
             members,
+            pair,
             desk: Desk::default(),
             inbox: Inbox::default(),
             fan_out: FanOut::new(Ring::new(record.head_seq, budget)),
@@ -221,10 +225,14 @@ impl Room {
         if cursor >= live.end.head { 0 } else { live.fan_out.ring.bytes_after(cursor) }
     }
 
-    /// Hands something that is not in the log to everyone who follows the room but `except`.
-    pub(super) fn notify(&self, frame: &Frame, except: Option<UserId>) {
-        let all = self.live.lock().fan_out.subscribers();
-        for subscriber in all.iter().filter(|s| Some(s.user()) != except) {
+    /// Everyone who follows the room.
+    pub(super) fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
+        self.live.lock().fan_out.subscribers()
+    }
+
+    /// Hands something that is not in the log to everyone who follows the room and is to hear it.
+    pub(super) fn notify(&self, frame: &Frame, hears: impl Fn(UserId) -> bool) {
+        for subscriber in self.subscribers().iter().filter(|subscriber| hears(subscriber.user())) {
             subscriber.notice(frame, false);
         }
     }
@@ -273,6 +281,9 @@ impl Live {
         for event in events {
             let may_forget = self.fan_out.may_forget(event.seq);
             self.fan_out.ring.push(event, may_forget);
+            if let Some(pair) = &mut self.pair {
+                pair.note(event);
+            }
         }
         let Head { seq: head, messages, active_at: last_sent_at, last_message: _ } = head;
         self.end = End { head, messages, last_sent_at };

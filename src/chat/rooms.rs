@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::{Chat, ChatError, Result, members::Members, ring::RingBudget, room::Room};
+use super::{Chat, ChatError, Result, members::Members, pair::Pair, ring::RingBudget, room::Room};
 use crate::{
     config::Config,
     metrics::Metrics,
@@ -156,7 +156,7 @@ impl Chat {
     /// By id; refuses with `NoSuchRoom`. Loads the room into memory where needed.
     pub async fn find_room(self: &Arc<Self>, id: RoomId) -> Result<Arc<Room>> {
         let cell = self.rooms.cell(id)?;
-        let mut loaded = false;
+        let (mut loaded, blocks_seen) = (false, self.blocks_seen());
         let load = async || {
             loaded = true;
             self.load_room(id).await
@@ -166,6 +166,9 @@ impl Chat {
                 room.touch();
                 if loaded && cell.heard.load(SeqCst) > room.head() {
                     self.look_again(room).await;
+                }
+                if loaded && self.blocks_seen() != blocks_seen {
+                    self.refresh_pair(room).await?;
                 }
                 Ok(room.clone())
             }
@@ -182,17 +185,24 @@ impl Chat {
         // Two always know each other.
         let private = record.kind == RoomKind::Private;
         let named_up_to = if private { usize::MAX } else { self.config.presence.names_up_to };
-        let (mut members, mut after) = (Members::new(named_up_to), None);
+        let (mut members, mut after, mut wrote) = (Members::new(named_up_to), None, Vec::new());
         loop {
             let page = self.store.members(id, after, MEMBERS_PAGE).await?;
             after = page.last().map(|member| member.user_id);
             let last = page.len() < MEMBERS_PAGE;
+            if private {
+                wrote.extend(page.iter().filter(|member| member.wrote).map(|member| member.user_id));
+            }
             page.into_iter().for_each(|member| members.insert(member.user_id, &member.username.into(), member.role));
             if last {
                 break;
             }
         }
-        let room = Arc::new(Room::new(record, members, self.rooms.budget.clone()));
+        let pair = private.then(|| Box::new(Pair::new(wrote)));
+        let room = Arc::new(Room::new(record, members, pair, self.rooms.budget.clone()));
+        if private {
+            self.refresh_pair(&room).await?;
+        }
         tracing::debug!(room = %id, head, "room loaded");
         Ok(room)
     }

@@ -19,6 +19,7 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
         return Err(ChatError::Conflict("A private chat keeps its two members and has no name; make a group instead."));
     }
     match work {
+        Work::Post { .. } if let Some(blocks) = blocked(live, by) => Err(ChatError::NotTaken(blocks)),
         Work::Post { .. } if mine.may_post() => Ok(()),
         Work::Post { .. } => Err(ChatError::ReadOnly),
         Work::Rename { .. } if mine.may_moderate() => Ok(()),
@@ -64,4 +65,10 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
             Some(_) => Err(ChatError::Forbidden("Only an owner, or a moderator for those below, removes members.")),
         },
     }
+}
+
+/// The name of the other of a private room, where they block who asks.
+fn blocked(live: &Live, by: &Actor) -> Option<String> {
+    let other = live.pair.as_ref()?.blocks.iter().find(|user| **user != by.user)?;
+    Some(live.members.name_of(other).map(|name| name.to_string()).unwrap_or_default())
 }

@@ -17,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Chat, room::Room};
+use super::{Chat, ChatError, room::Room};
 use crate::{
     bus::Hint,
     store::shared::{Changes, Mark, Shared},
@@ -148,8 +148,12 @@ async fn check_changed(chat: Arc<Chat>) {
     let chat = &chat;
     stream::iter(users)
         .for_each_concurrent(chat.config.cluster.catch_ups, |user| async move {
-            if let Err(error) = chat.check_logins(user).await {
-                tracing::debug!(%error, %user, "a login could not be looked up; it will be tried again");
+            let checked = async {
+                chat.check_logins(user).await?;
+                Ok::<_, ChatError>(chat.check_blocks(user).await?)
+            };
+            if let Err(error) = checked.await {
+                tracing::debug!(%error, %user, "a user could not be looked up; it will be tried again");
                 chat.unsure.lock().insert(user);
             }
         })

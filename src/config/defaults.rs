@@ -135,7 +135,15 @@ impl Default for Sockets {
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { enabled: true, batch_millis: 500, ttl_secs: 5, names_up_to: 100, count_secs: 5, typing_millis: 2_000 }
+        Self {
+            enabled: true,
+            batch_millis: 500,
+            ttl_secs: 5,
+            names_up_to: 100,
+            count_secs: 5,
+            typing_millis: 2_000,
+            typists: 100_000,
+        }
     }
 }
 
@@ -149,6 +157,7 @@ impl Default for Limits {
             room_name_chars: 100,
             room_members: 10_000,
             rooms_per_user: 10_000,
+            blocks_per_user: 1_000,
             listed_members: 50,
             page_default: 50,
             page_max: 500,

@@ -234,6 +234,8 @@ pub struct Presence {
     pub count_secs: u64,
     /// One `typing` of a user in a room is passed on in so long.
     pub typing_millis: u64,
+    /// People who type, each in each room, that are remembered for that.
+    pub typists: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -246,7 +248,10 @@ pub struct Limits {
     pub display_name_chars: usize,
     pub room_name_chars: usize,
     pub room_members: usize,
+    /// Rooms that a user has made or joined by themselves.
     pub rooms_per_user: usize,
+    /// People whom a user blocks.
+    pub blocks_per_user: usize,
     /// Names that a room in a list of rooms shows at most.
     pub listed_members: usize,
     pub page_default: usize,

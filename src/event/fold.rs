@@ -60,6 +60,8 @@ pub struct Joining {
     pub role: RoomRole,
     /// What they have read by coming.
     pub mark: ReadMark,
+    /// They came by their own doing.
+    pub own: bool,
 }
 
 impl Standing {
@@ -105,7 +107,8 @@ impl Stretch {
             Kind::Message => {}
             Kind::Joined { user, role, username } => {
                 let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
-                let joined = Some(Joining { username: username.clone(), role: *role, mark });
+                let joined =
+                    Some(Joining { username: username.clone(), role: *role, mark, own: event.sender == *user });
                 self.members.insert(*user, Standing { at: event.seq, joined, ..Default::default() });
             }
             Kind::Gone { user } => {
@@ -166,7 +169,8 @@ mod tests {
             Kind::Renamed { name: "cocoa".into() },
         ];
         let all = Stretch::of(&log(ann, kinds)).expect("events");
-        let joining = Joining { username: "bob".into(), role: reader, mark: ReadMark { seq: 22, ordinal: 10 } };
+        let joining =
+            Joining { username: "bob".into(), role: reader, mark: ReadMark { seq: 22, ordinal: 10 }, own: false };
         assert_eq!(all.members[&bob], Standing { at: 22, joined: Some(joining), role: None, gone: false });
         assert_eq!(all.members[&cid], Standing { at: 25, joined: None, role: Some(owner), gone: true });
         assert_eq!(all.name, Some((27, "cocoa".into())));

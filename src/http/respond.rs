@@ -222,7 +222,7 @@ impl From<ChatError> for Rejection {
             }
             ChatError::UserExists => Self::new(StatusCode::BAD_REQUEST, "user_exists", "User already exists"),
             ChatError::NoSuchRoom => Self::no_such_room(),
-            ChatError::ReadOnly => Self::forbidden(error.code(), &error.to_string()),
+            ChatError::ReadOnly | ChatError::NotTaken(_) => Self::forbidden(error.code(), &error.to_string()),
             ChatError::Forbidden(why) => Self::forbidden("forbidden", why),
             ChatError::Conflict(why) => Self::new(StatusCode::CONFLICT, "conflict", why),
             ChatError::Invalid { field, msg } => Self::invalid("value_error", &["body", field], msg),

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api::{
-        accounts, chats,
+        accounts, blocks, chats,
         docs::{self, Document, asyncapi, faults::Access, openapi, page},
         members, messages, service, ui, users,
     },
@@ -71,6 +71,9 @@ pub const ROUTES: &[Route] = &[
     route(Method::POST, "/users/register", Anyone(|a, r| later(accounts::register(a, r)))),
     route(Method::GET, "/users/me", SignedIn(REST, |_, c, _| now(accounts::me(&c)))),
     route(Method::PATCH, "/users/me", SignedIn(REST, |a, c, r| later(accounts::change_me(a, c, r)))),
+    route(Method::GET, "/users/me/blocks", SignedIn(REST, |a, c, r| later(blocks::list(a, c, r)))),
+    route(Method::POST, "/users/me/blocks", SignedIn(REST, |a, c, r| later(blocks::block(a, c, r)))),
+    route(Method::DELETE, "/users/me/blocks/{username}", SignedIn(REST, |a, c, r| later(blocks::unblock(a, c, r)))),
     route(Method::GET, "/users/users", SignedIn(REST, |a, c, r| later(users::names(a, c, r)))),
     route(Method::GET, "/users/", Holder(Admin, |a, c, r| later(users::list(a, c, r)))),
     route(Method::POST, "/users/add-role", Holder(Admin, |a, c, r| later(users::add_role(a, c, r)))),
@@ -93,6 +96,7 @@ pub const ROUTES: &[Route] = &[
         "/chat/{chat_id}/read",
         Member(REST, Read, NotTold, |a, g, r| later(messages::mark_read(a, g, r))),
     ),
+    route(Method::POST, "/chat/{chat_id}/hide", Member(REST, Read, NotTold, |a, g, r| later(chats::hide(a, g, r)))),
     route(Method::GET, "/chat/{chat_id}/members", Member(REST, Read, NotTold, |a, g, r| later(members::list(a, g, r)))),
     route(
         Method::POST,

@@ -167,6 +167,23 @@ pub struct MemberRecord {
     pub username: String,
     pub role: RoomRole,
     pub read: ReadMark,
+    /// They have said something there.
+    pub wrote: bool,
+}
+
+/// Somebody whom a user has blocked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockedRecord {
+    pub user_id: UserId,
+    pub username: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockSet {
+    /// So it is now.
+    Done,
+    /// The user blocks as many as they may.
+    TooMany,
 }
 
 #[derive(Debug, Clone)]
@@ -322,7 +339,8 @@ pub trait Store: Send + Sync + 'static {
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>>;
     /// Moves a read mark forward to `min(seq, head)`, never back; `None` for somebody who is not a member.
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>>;
-    /// A member's rooms, latest activity first, with up to `usernames` names each.
+    /// A member's rooms, latest activity first, with up to `usernames` names each. Those that they have hidden are left out
+    /// while there is no message after that.
     async fn rooms_of(
         &self,
         user: UserId,
@@ -330,9 +348,24 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         usernames: usize,
     ) -> Result<Vec<RoomSummary>>;
+    /// How many rooms the user is in by their own doing: made, opened or joined, and not put into by somebody else.
     async fn room_count_of(&self, user: UserId) -> Result<usize>;
     /// Just the ids, ascending, after `after`.
     async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>>;
+
+    /// The private room of a pair.
+    async fn private_room(&self, pair: &str) -> Result<Option<RoomId>>;
+    /// Hides a room from a member's list until its next message, or shows it again. `false` for somebody who is not a member.
+    async fn set_hidden(&self, room: RoomId, user: UserId, hidden: bool) -> Result<bool>;
+
+    /// Blocks somebody, unless the user blocks `most` already; or lets them be again. May be repeated.
+    async fn set_block(&self, user: UserId, other: UserId, blocked: bool, most: usize) -> Result<BlockSet>;
+    /// Whom a user blocks, ascending by id: the first `limit` after `after`.
+    async fn blocks_of(&self, user: UserId, after: Option<UserId>, limit: usize) -> Result<Vec<BlockedRecord>>;
+    /// Which of the two block the other.
+    async fn blocks_between(&self, one: UserId, other: UserId) -> Result<Vec<UserId>>;
+    /// Everybody whom the user blocks, and everybody who blocks them.
+    async fn apart_from(&self, user: UserId) -> Result<Vec<UserId>>;
 
     /// Every room, ascending by id: the first `limit` after `after`.
     async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>>;

@@ -1,6 +1,6 @@
 //! What comes of a client's frames.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -31,6 +31,7 @@ pub(super) async fn greet(connection: &Arc<Connection>, caller: &Caller, connect
     if !still_good(connection, caller).await {
         return false;
     }
+    shared.chat.attend(connection.user).await;
     if connection.mode != Mode::AllRooms {
         connection.greet(None);
         return true;
@@ -232,23 +233,10 @@ async fn room_of(connection: &Connection, id: &str) -> Result<Arc<Room>, ChatErr
     Ok(room)
 }
 
-/// One `typing` in `presence.typing_millis` is passed on, for each room.
+/// Only where this socket follows the room.
 fn typing(connection: &Connection, room: &Arc<Room>) {
-    let shared = connection.shared();
-    let now = shared.now_millis();
-    let due = {
-        let mut state = connection.state();
-        let slot = state.outbox.slot_of(room.id);
-        match slot.and_then(|slot| state.outbox.get(slot)) {
-            Some(subscription) => {
-                let last = subscription.typed_at.replace(NonZeroU32::new(now).unwrap_or(NonZeroU32::MAX));
-                last.is_none_or(|last| u64::from(now.wrapping_sub(last.get())) >= shared.config.presence.typing_millis)
-            }
-            None => false,
-        }
-    };
-    if due {
-        shared.chat.typing(room, connection.user);
+    if connection.state().outbox.slot_of(room.id).is_some() {
+        connection.shared().chat.typing(room, connection.user);
     }
 }
 

@@ -6,7 +6,7 @@ use super::frames::BadFrame;
 use crate::{chat::ChatError, protocol::Said};
 
 /// Every code of an `error` frame, and what it means. The words are those of [`BadFrame`], [`ChatError`] and the tokens.
-pub(crate) const CODES: [(&str, &str); 17] = [
+pub(crate) const CODES: [(&str, &str); 18] = [
     ("not_json", "The frame is not JSON. As many of these as sockets.bad_frames allows close the socket."),
     ("bad_frame", "The frame is no JSON object, gives a field twice, or nests too deep."),
     ("unknown_type", "There is no frame of this type."),
@@ -14,6 +14,7 @@ pub(crate) const CODES: [(&str, &str); 17] = [
     ("validation_error", "A field's value is not acceptable."),
     ("chat_not_found", "There is no such chat for this user."),
     ("read_only", "The user may read this chat, but not post in it."),
+    ("not_taken", "The other person of this private chat blocks the user."),
     ("forbidden", "The user may not do that in this chat."),
     ("conflict", "It does not fit what is there: a client_id that had another text, or a bound that is reached."),
     ("invalid_token", "The token is none of this user's, or its login is over."),

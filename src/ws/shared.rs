@@ -81,11 +81,6 @@ impl Shared {
         self.started.elapsed().as_secs() as u32 + 1
     }
 
-    /// Wraps after 49 days: compare by difference.
-    pub fn now_millis(&self) -> u32 {
-        self.started.elapsed().as_millis() as u32
-    }
-
     pub fn next_id(&self) -> SubscriberId {
         SubscriberId(self.ids.fetch_add(1, Relaxed))
     }

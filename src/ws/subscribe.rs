@@ -122,7 +122,7 @@ pub(super) async fn subscribe(
     release(connection, Some(&answer), &begun);
     if connection.shared().config.presence.enabled {
         for one in &begun {
-            connection.notice(&chat.presence_of(&one.room), false);
+            connection.notice(&chat.presence_of(&one.room, connection.user), false);
             if connection.state().outbox.queued_bytes() > connection.shared().config.sockets.write_bytes {
                 // Let its poller write: a client that follows many rooms must not lose what it has room for.
                 tokio::task::yield_now().await;

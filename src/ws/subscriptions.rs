@@ -1,6 +1,6 @@
 //! The rooms that a connection follows. Most follow one, which then costs no memory of its own.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use slab::Slab;
 
@@ -19,8 +19,6 @@ pub(super) struct Subscription {
     pub cursor: Seq,
     /// The room's name for it.
     pub key: u32,
-    /// On the sockets' clock of milliseconds.
-    pub typed_at: Option<NonZeroU32>,
     /// The `subscribed` answer is not out yet: no event may go before it.
     pub held: bool,
     /// It has been level with the head once; from then on it may be told to be too slow.
@@ -31,7 +29,7 @@ pub(super) struct Subscription {
 
 impl Subscription {
     pub fn new(room: Arc<Room>, key: u32, cursor: Seq) -> Self {
-        Self { room, key, cursor, held: true, was_level: false, typed_at: None, waits: false }
+        Self { room, key, cursor, held: true, was_level: false, waits: false }
     }
 }
 

@@ -11,6 +11,7 @@ mod chats;
 mod check_config;
 mod cluster;
 mod config;
+mod consent;
 mod container;
 mod cors;
 mod counts;

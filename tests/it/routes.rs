@@ -7,13 +7,16 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 38] = [
+const CONTRACT: [(&str, &str, bool); 42] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
     ("POST", "/users/register", false),
     ("GET", "/users/me", true),
     ("PATCH", "/users/me", true),
+    ("GET", "/users/me/blocks", true),
+    ("POST", "/users/me/blocks", true),
+    ("DELETE", "/users/me/blocks/{username}", true),
     ("GET", "/users/", true),
     ("GET", "/users/users", true),
     ("POST", "/users/add-role", true),
@@ -28,6 +31,7 @@ const CONTRACT: [(&str, &str, bool); 38] = [
     ("PATCH", "/chat/{chat_id}", true),
     ("GET", "/chat/{chat_id}/events", true),
     ("POST", "/chat/{chat_id}/read", true),
+    ("POST", "/chat/{chat_id}/hide", true),
     ("GET", "/chat/{chat_id}/members", true),
     ("POST", "/chat/{chat_id}/members", true),
     ("PATCH", "/chat/{chat_id}/members/{username}", true),

@@ -4,6 +4,7 @@
 //! makes each of them a test of a store; what only one kind of store promises stands in a module of its own
 //! (`sqlite.rs`, `sqlite_journal.rs`, `mongo.rs`, `mongo_log.rs`, `mongo_repair.rs`).
 
+mod attention;
 mod fixture;
 mod log;
 mod mongo;
@@ -59,7 +60,12 @@ macro_rules! contract {
             rooms::rooms_of_one_instant_are_listed_once_each,
             rooms::a_summary_shows_the_latest_message_and_the_first_names,
             rooms::room_ids_come_ascending_in_pages,
-            rooms::rooms_are_counted_as_people_come_and_go,
+            rooms::rooms_count_for_those_who_are_there_by_their_own_doing,
+            attention::blocks_are_set_once_listed_in_pages_and_lifted,
+            attention::two_are_apart_whoever_of_them_blocks,
+            attention::a_hidden_room_is_listed_again_with_its_next_message,
+            attention::hidden_rooms_take_no_place_on_a_page,
+            attention::who_has_written_is_known,
             log::what_is_appended_is_read_back_byte_for_byte,
             log::an_empty_batch_changes_nothing,
             log::a_room_that_is_not_there_takes_nothing,

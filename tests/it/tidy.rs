@@ -234,6 +234,8 @@ fn what_people_change_is_stored_where_it_is_told() {
         "end_session",
         "create_room",
         "set_read",
+        "set_hidden",
+        "set_block",
         "append",
     ];
     let may = ["chat/changes", "chat/writer"];

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    consent::NOT_TAKEN,
     faults::LONG,
     schemas::{Schemas, reference},
     told::{CHAT, Detail, EPOCH, Fault, MESSAGE, Parameter, TIME, Told, done, fault, json_body, ok},
@@ -21,7 +22,7 @@ const MEMBERS: &str = "Members";
 const NO_SUCH_USER: Fault = fault(404, "user_not_found", "There is no user named \"zoe\".");
 const NO_SUCH_MEMBER: Fault = fault(404, "member_not_found", "\"zoe\" is not a member of this chat.");
 const FULL_LIST: Fault =
-    fault(409, "conflict", "Somebody is in as many chats as one may be in (limits.rooms_per_user).");
+    fault(409, "conflict", "You are in as many chats as one may make or join (limits.rooms_per_user).");
 const BELOW: Fault = fault(403, "forbidden", "Only an owner changes who is owner or moderator.");
 const LAST_OWNER: Fault = fault(409, "conflict", "They are the last owner; make somebody else owner first.");
 
@@ -146,7 +147,12 @@ fn about_chats() -> Vec<Told> {
                 Schemas::add::<Created>,
                 json!({ "message": "Chatroom created successfully", "chat_id": CHAT }),
             ),
-            faults: vec![Fault { status: 400, code: "chat_exists", detail: Detail::Chat }, NO_SUCH_USER, FULL_LIST],
+            faults: vec![
+                Fault { status: 400, code: "chat_exists", detail: Detail::Chat },
+                NOT_TAKEN,
+                NO_SUCH_USER,
+                FULL_LIST,
+            ],
         },
         Told {
             method: "GET",
@@ -236,11 +242,10 @@ fn about_messages() -> Vec<Told> {
                     "duplicate": false,
                 }),
             ),
-            faults: vec![fault(
-                409,
-                "conflict",
-                "This client_id has been used for another message; give each message its own.",
-            )],
+            faults: vec![
+                NOT_TAKEN,
+                fault(409, "conflict", "This client_id has been used for another message; give each message its own."),
+            ],
         },
         Told {
             method: "GET",
@@ -310,7 +315,7 @@ fn about_members() -> Vec<Told> {
                 vec![("dan", json!({ "username": "dan" })), ("reader", json!({ "username": "eve", "role": "reader" }))],
             ),
             answers: done("Member added successfully"),
-            faults: vec![NO_SUCH_USER, FULL_LIST],
+            faults: vec![NOT_TAKEN, NO_SUCH_USER],
         },
         Told {
             method: "PATCH",

@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
-    accounts, chats,
+    accounts, chats, consent,
     faults::Access,
     schemas::Schemas,
     service,
@@ -40,8 +40,9 @@ path 405 `method_not_allowed`, with the methods there are in `Allow`; a path who
 
 What goes over the sockets, `/ws` and `/ws/chat/{chat_id}`, is told by [AsyncAPI](/asyncapi.json).";
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("Accounts", "Signing up, signing in, one's own account."),
+    ("People and consent", "What people let reach them: whom they block, what they hide."),
     ("People", "Everybody's accounts: finding people, and what admins do."),
     ("Chats", "Opening chats, finding one's own, naming them."),
     ("Messages", "What is said in a chat: reading, posting, and how far one has read."),
@@ -86,7 +87,7 @@ pub fn document(rows: impl Iterator<Item = Row>, told: &[Told]) -> Value {
 
 /// What is told about every route there is.
 pub fn told() -> Vec<Told> {
-    [accounts::told(), users::told(), chats::told(), service::told()].into_iter().flatten().collect()
+    [accounts::told(), users::told(), chats::told(), consent::told(), service::told()].into_iter().flatten().collect()
 }
 
 fn path_item(path: &str) -> Value {

@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn a_subject_has_one_token_for_any_name() {
-        assert_eq!(subject("chat"), "natter.v1.chat.hints");
-        assert_eq!(subject("a.b c/*>"), "natter.v1.a%2Eb%20c%2F%2A%3E.hints");
+        assert_eq!(subject("chat"), "natter.v2.chat.hints");
+        assert_eq!(subject("a.b c/*>"), "natter.v2.a%2Eb%20c%2F%2A%3E.hints");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What the subjects of this encoding begin with.
-pub const SUBJECTS: &str = "natter.v1";
+pub const SUBJECTS: &str = "natter.v2";
 
 /// A header is never longer: an id with its length, and three varints.
 pub const HEADER_BYTES: usize = 17 + 10 + 1 + 5;
@@ -60,6 +60,7 @@ enum Said {
     RoomWanted { room: RoomId, node: NodeId },
     Presence { node: NodeId, whole: bool, users: usize },
     AskPresence,
+    Blocked { user: UserId, other: UserId },
 }
 
 /// One hint as one or several that say the same, each ready to go into a message.
@@ -94,6 +95,7 @@ pub fn encode(hint: &Hint, inline: usize, most: usize) -> Parts {
         Hint::RoomWanted { room, node } => put(Vec::new(), &Said::RoomWanted { room: *room, node: *node }),
         Hint::Presence { node, users, whole } => return presence(*node, users, *whole, most),
         Hint::AskPresence => put(Vec::new(), &Said::AskPresence),
+        Hint::Blocked { user, other } => put(Vec::new(), &Said::Blocked { user: *user, other: *other }),
     };
     Parts { first, rest: Vec::new(), cut: false }
 }
@@ -154,6 +156,7 @@ fn take_hint(from: &mut &[u8]) -> Result<Hint, Undecodable> {
         Said::RoomWanted { room, node } => Hint::RoomWanted { room, node },
         Said::Presence { node, whole, users } => Hint::Presence { node, users: take_list(from, users, take)?, whole },
         Said::AskPresence => Hint::AskPresence,
+        Said::Blocked { user, other } => Hint::Blocked { user, other },
     })
 }
 
@@ -259,6 +262,7 @@ mod tests {
             (id(), vec((user(), any::<bool>()), 0..20), any::<bool>())
                 .prop_map(|(node, users, whole)| { Hint::Presence { node: NodeId(node), users, whole } }),
             Just(Hint::AskPresence),
+            (user(), user()).prop_map(|(user, other)| Hint::Blocked { user, other }),
         ]
     }
 

@@ -1,6 +1,6 @@
 //! The rooms of one user.
 //!
-//! A list of rooms takes four round trips, however long it is: memberships; the heads of those rooms, sorted; what is shown
+//! A list of rooms takes five round trips, however long it is: memberships and what is hidden; the heads of what is hidden; the heads of those rooms, sorted; what is shown
 //! of each room on the page; the names of the people in it. Their sizes are bounded by `limits.rooms_per_user` and by the page.
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +13,7 @@ use mongodb::{
 };
 
 use super::{
+    attention,
     base::Base,
     codec::{bytes, count_or_zero, date, int, room_id, room_role, user_id},
     codec_log::{event_key, member_key},
@@ -28,13 +29,18 @@ use crate::{
 /// Rooms whose first members are looked up at once, where the members of all do not fit into one answer.
 const LOOKUPS: usize = 8;
 
+/// What `own` says is not known of members of before it was noted: they count.
+fn of_own_doing(user: UserId) -> Document {
+    doc! { "user": user.to_string(), "gone": false, "own": { "$ne": false } }
+}
+
 fn of_user(user: UserId) -> Document {
     doc! { "user": user.to_string(), "gone": false }
 }
 
 pub(super) async fn count_of(base: &Base, user: UserId) -> Result<usize> {
     let members = base.collection("members");
-    let count = base.again(|| async { members.count_documents(of_user(user)).await }).await?;
+    let count = base.again(|| async { members.count_documents(of_own_doing(user)).await }).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
@@ -65,8 +71,11 @@ pub(super) async fn list_of(
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let members = find_all(base, "members", of_user(user), FindOptions::builder().batch_size(10_000).build()).await?;
-    let members = by_key(members, "room", room_id)?;
+    let all = FindOptions::builder().batch_size(10_000).build();
+    let (members, hidden) =
+        tokio::try_join!(find_all(base, "members", of_user(user), all), attention::hidden_of(base, user))?;
+    let mut members = by_key(members, "room", room_id)?;
+    members.retain(|room, _| !hidden.contains(room));
     let heads = page_of_heads(base, members.keys(), after, limit).await?;
     let page = heads.iter().map(|head| room_id(head, "_id")).collect::<Result<Vec<RoomId>>>()?;
 

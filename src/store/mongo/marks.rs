@@ -1,4 +1,4 @@
-//! How far each member has read: `marks`, `{ _id: "<room>:<user>", room, user, seq, ordinal }`, which only ever grows.
+//! How far each member has read: `marks`, `{ _id: "<room>:<user>", room, user, seq, ordinal, wrote? }`, which only ever grows.
 //!
 //! Marks are moved by their readers and by posting, often many at once, so they are gathered: a mark that waits takes up
 //! what comes for the same reader and room, and whatever waits goes in one command as soon as one is free. One mark is
@@ -50,6 +50,8 @@ struct State {
 #[derive(Default)]
 struct Wanted {
     mark: ReadMark,
+    /// They have written: this mark, or one before it, is of an own message.
+    wrote: bool,
     tell: Vec<UnboundedSender<Result<()>>>,
 }
 
@@ -62,9 +64,11 @@ impl Marks {
     }
 
     /// Moves each mark forward to what is given, never back; returns when all of them are stored.
-    pub async fn advance(self: &Arc<Self>, marks: Vec<(Reader, ReadMark)>) -> Result<()> {
+    /// `wrote`: by writing.
+    pub async fn advance(self: &Arc<Self>, marks: Vec<(Reader, ReadMark)>, wrote: bool) -> Result<()> {
         let (tell, mut told) = unbounded_channel();
-        self.state.lock().want(marks, tell);
+        self.state.lock().want(marks, wrote, &tell);
+        drop(tell);
         self.start();
         while let Some(result) = told.recv().await {
             result?;
@@ -83,13 +87,14 @@ impl Marks {
 }
 
 impl State {
-    fn want(&mut self, marks: Vec<(Reader, ReadMark)>, tell: UnboundedSender<Result<()>>) {
+    fn want(&mut self, marks: Vec<(Reader, ReadMark)>, wrote: bool, tell: &UnboundedSender<Result<()>>) {
         for (reader, mark) in marks {
             if !self.wanted.contains_key(&reader) && !self.under_way.contains(&reader) {
                 self.ready.push_back(reader);
             }
             let wanted = self.wanted.entry(reader).or_default();
             wanted.mark = furthest(wanted.mark, mark);
+            wanted.wrote |= wrote;
             wanted.tell.push(tell.clone());
         }
     }
@@ -120,8 +125,7 @@ impl Command {
             if taken.is_empty() {
                 return;
             }
-            let statements: Vec<Document> =
-                taken.iter().map(|(reader, wanted)| statement(reader, wanted.mark)).collect();
+            let statements: Vec<Document> = taken.iter().map(|(reader, wanted)| statement(reader, wanted)).collect();
             let under_way = UnderWay { marks: &self.0, taken };
             let result = commands::update(&self.0.base, "marks", &statements).await;
             under_way.tell(&result);
@@ -165,11 +169,15 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-fn statement((room, user): &Reader, mark: ReadMark) -> Document {
+fn statement((room, user): &Reader, Wanted { mark, wrote, tell: _ }: &Wanted) -> Document {
+    let mut most = doc! { "seq": int(mark.seq), "ordinal": int(mark.ordinal) };
+    if *wrote {
+        most.insert("wrote", 1_i64);
+    }
     doc! {
         "q": { "_id": member_key(*room, *user) },
         "u": {
-            "$max": { "seq": int(mark.seq), "ordinal": int(mark.ordinal) },
+            "$max": most,
             "$setOnInsert": { "room": room.to_string(), "user": user.to_string() },
         },
         "upsert": true,

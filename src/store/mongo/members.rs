@@ -9,7 +9,7 @@ use mongodb::{
 
 use super::{
     base::Base,
-    codec::{count, damaged, flag, int, room_role, text, user_id},
+    codec::{count, count_or_zero, damaged, flag, int, room_role, text, user_id},
     codec_log::{event_key, member_key},
     commands::{find_all, find_each},
     log::Log,
@@ -88,6 +88,7 @@ fn record(member: &Document, marked: Option<&Document>, username: &str) -> Resul
         username: username.to_owned(),
         role: room_role(member, "role")?,
         read: read_mark(member, marked)?,
+        wrote: marked.map(|marked| count_or_zero(marked, "wrote")).transpose()?.unwrap_or_default() > 0,
     })
 }
 
@@ -121,6 +122,6 @@ pub(super) async fn set_read(log: &Arc<Log>, room: RoomId, user: UserId, seq: Se
     };
     let mark = ReadMark { seq, ordinal };
     let _place = log.place()?;
-    log.marks.advance(vec![((room, user), mark)]).await?;
+    log.marks.advance(vec![((room, user), mark)], false).await?;
     Ok(Some(mark))
 }

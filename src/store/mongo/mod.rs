@@ -3,13 +3,14 @@
 //! - `open.rs` reads the URL and looks at whose database it is; `schema.rs` has the indexes and their migrations.
 //! - `base.rs` is how every operation is done: deadlines, tries, what errors mean. `codec.rs` is how our words look in
 //!   documents.
-//! - `users.rs` and `sessions.rs` are accounts and logins; `imports.rs` what moving data needs.
+//! - `users.rs` and `sessions.rs` are accounts and logins; `attention.rs` whom they block and what they hide; `imports.rs` what moving data needs.
 //! - `shared.rs` is what the processes learn of each other.
 //!
 //! There are no transactions in it, and nothing that only a replica set has. What must be decided between processes is
 //! decided by one insert under a unique index, by one delete, or by one conditional update of one document; everything
 //! else follows from the order of writes, and can be done again.
 
+mod attention;
 mod base;
 mod codec;
 mod codec_log;
@@ -41,9 +42,9 @@ use self::{
     users::Users,
 };
 use super::{
-    Appended, Begun, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
-    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery,
-    UserRecord,
+    Appended, Begun, BlockSet, BlockedRecord, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result,
+    RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange,
+    UserChanged, UserQuery, UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
@@ -252,5 +253,29 @@ impl Store for MongoStore {
 
     async fn unfinished_import(&self) -> Result<Option<String>> {
         imports::unfinished(&self.base).await
+    }
+
+    async fn private_room(&self, pair: &str) -> Result<Option<RoomId>> {
+        attention::private_room(&self.base, pair).await
+    }
+
+    async fn set_hidden(&self, room: RoomId, user: UserId, hidden: bool) -> Result<bool> {
+        attention::set_hidden(&self.base, room, user, hidden).await
+    }
+
+    async fn set_block(&self, user: UserId, other: UserId, blocked: bool, most: usize) -> Result<BlockSet> {
+        attention::set_block(&self.base, &self.users, user, other, blocked, most).await
+    }
+
+    async fn blocks_of(&self, user: UserId, after: Option<UserId>, limit: usize) -> Result<Vec<BlockedRecord>> {
+        attention::blocks_of(&self.base, user, after, limit).await
+    }
+
+    async fn blocks_between(&self, one: UserId, other: UserId) -> Result<Vec<UserId>> {
+        attention::between(&self.base, one, other).await
+    }
+
+    async fn apart_from(&self, user: UserId) -> Result<Vec<UserId>> {
+        attention::apart_from(&self.base, user).await
     }
 }

@@ -1,7 +1,7 @@
 //! Bringing the projections of a log up to a stretch of it: `members`, `rooms.name`, `heads` and `marks`.
 //!
 //! - `heads`: `{ _id: room, head_seq, messages, active_at, last_message_seq?, touched }`, small and hot, which only grows.
-//! - `members`: `{ _id: "<room>:<user>", room, user, role, joined_seq, joined_ordinal, at_seq, moved_seq, gone, touched }`. Somebody who is
+//! - `members`: `{ _id: "<room>:<user>", room, user, role, joined_seq, joined_ordinal, at_seq, moved_seq, gone, own, touched }`. Somebody who is
 //!   gone stays as `gone`, so that a late projection cannot bring them back, and a list of members can go on after them.
 //!
 //! Every write here may be repeated, come late, or come from several nodes at once: counters and marks only grow
@@ -69,7 +69,7 @@ pub(super) async fn counters(base: &Base, marks: &Arc<Marks>, projections: &[Pro
     let heads: Vec<Document> = projections.iter().map(head_statement).collect();
     let own =
         projections.iter().flat_map(|all| all.stretch.marks.iter().map(|(user, mark)| ((all.room, *user), *mark)));
-    tokio::try_join!(commands::update(base, "heads", &heads), marks.advance(own.collect()))?;
+    tokio::try_join!(commands::update(base, "heads", &heads), marks.advance(own.collect(), true))?;
     Ok(())
 }
 
@@ -130,6 +130,7 @@ fn member_document(room: RoomId, user: UserId, standing: &Standing) -> Option<Do
         "at_seq": int(standing.at),
         "moved_seq": int(if standing.gone { standing.at } else { mark.seq }),
         "gone": standing.gone,
+        "own": joined.own,
     })
 }
 

@@ -15,6 +15,7 @@ use mongodb::{
 use uuid::Uuid;
 
 use super::{
+    attention,
     base::{Base, is_duplicate, sentence, store_error},
     codec::{count, text},
 };
@@ -22,6 +23,9 @@ use crate::store::{Result as StoreResult, StoreError};
 
 /// The version this binary writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
+
+/// From this version on it is noted who has written.
+const WITH_WRITERS: usize = 2;
 
 /// Errors of making an index where there is another one of its name, or of its fields.
 const DIFFERENT: [i32; 2] = [85, 86];
@@ -67,6 +71,12 @@ const MIGRATIONS: &[&[Index]] = &[
         index("members", &["touched"], Plain),
         // One message for each (room, sender, client_id).
         index("events", &["once"], UniqueWherePresent),
+    ],
+    // 2: who blocks whom, and what people hide; who has written is noted in `marks`.
+    &[
+        index("blocks", &["user", "blocked"], Plain),
+        index("blocks", &["blocked"], Plain),
+        index("hidden", &["user"], Plain),
     ],
 ];
 
@@ -117,6 +127,9 @@ pub(super) async fn bring_up(base: &Base, from: usize) -> Result<String, String>
             make(base, index).await?;
         }
         if done >= from {
+            if done + 1 == WITH_WRITERS && from > 0 {
+                attention::note_who_wrote(base).await.map_err(failed)?;
+            }
             tracing::info!(database = base.db.name(), version = done + 1, "the database is brought up to date");
             raise(base, done + 1).await.map_err(failed)?;
         }

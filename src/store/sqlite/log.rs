@@ -11,7 +11,7 @@ use super::codec::{EVENT_COLUMNS, count, damaged, event, int, kind_to_blob, room
 use crate::{
     event::{
         Event,
-        fold::{Head, ReadMark, Standing, Stretch},
+        fold::{Head, Joining, ReadMark, Standing, Stretch},
     },
     store::{Appended, Page, Stopped},
     types::{RoomId, Seq, UserId},
@@ -114,7 +114,7 @@ fn project(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<
         stand(db, room, user, &standing)?;
     }
     for (user, mark) in marks {
-        advance(db, room, user, mark)?;
+        wrote(db, room, user, mark)?;
     }
     if let Some((_, name)) = name {
         db.prepare_cached("UPDATE rooms SET name = ? WHERE room_id = ?")?.execute(params![name, room.0.as_bytes()])?;
@@ -134,7 +134,7 @@ fn stand(db: &Connection, room: RoomId, user: UserId, standing: &Standing) -> ru
     if *gone {
         db.prepare_cached("DELETE FROM members WHERE room_id = ? AND user_id = ?")?.execute(key).map(drop)
     } else if let Some(joining) = joined {
-        join(db, room, user, room_role_to_int(standing.role_or(joining)), joining.mark)
+        join(db, room, user, room_role_to_int(standing.role_or(joining)), joining)
     } else if let Some(role) = role {
         db.prepare_cached("UPDATE members SET role = ? WHERE room_id = ? AND user_id = ?")?
             .execute(params![room_role_to_int(*role), key[0], key[1]])
@@ -144,13 +144,25 @@ fn stand(db: &Connection, room: RoomId, user: UserId, standing: &Standing) -> ru
     }
 }
 
-fn join(db: &Connection, room: RoomId, user: UserId, role: u8, mark: ReadMark) -> rusqlite::Result<()> {
+fn join(db: &Connection, room: RoomId, user: UserId, role: u8, joining: &Joining) -> rusqlite::Result<()> {
+    let Joining { username: _, role: _, mark, own } = joining;
     db.prepare_cached(
-        "INSERT INTO members (room_id, user_id, role, joined_seq, read_seq, read_ordinal)
-         VALUES (?1, ?2, ?3, ?4, ?4, ?5)
-         ON CONFLICT DO UPDATE SET role = ?3, joined_seq = ?4, read_seq = ?4, read_ordinal = ?5 WHERE joined_seq < ?4",
+        "INSERT INTO members (room_id, user_id, role, joined_seq, read_seq, read_ordinal, own)
+         VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET role = ?3, joined_seq = ?4, read_seq = ?4, read_ordinal = ?5, own = ?6
+         WHERE joined_seq < ?4",
     )?
-    .execute(params![room.0.as_bytes(), user.0.as_bytes(), role, int(mark.seq), int(mark.ordinal)])
+    .execute(params![room.0.as_bytes(), user.0.as_bytes(), role, int(mark.seq), int(mark.ordinal), own])
+    .map(drop)
+}
+
+/// Whoever writes has read up to there.
+fn wrote(db: &Connection, room: RoomId, user: UserId, mark: ReadMark) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE members SET wrote = 1, read_seq = max(read_seq, ?3), read_ordinal = max(read_ordinal, ?4)
+         WHERE room_id = ?1 AND user_id = ?2 AND (read_seq < ?3 OR NOT wrote)",
+    )?
+    .execute(params![room.0.as_bytes(), user.0.as_bytes(), int(mark.seq), int(mark.ordinal)])
     .map(drop)
 }
 

@@ -12,7 +12,7 @@
 //!
 //! - `writer.rs` is the one thread that writes to the tables, in group commits (`batch.rs`); `readers.rs` the pool that reads.
 //! - `open.rs` looks at what is there before anything is served; `connection.rs` has the settings that make it durable.
-//! - `users.rs`, `sessions.rs`, `rooms.rs`, `log.rs` and `imports.rs` are plain functions on a connection: what each
+//! - `users.rs`, `sessions.rs`, `rooms.rs`, `attention.rs`, `log.rs` and `imports.rs` are plain functions on a connection: what each
 //!   method does.
 //! - `schema.rs` holds the tables and their migrations, `codec.rs` how our words look as values on disk.
 //! - `lock.rs` keeps a second process away; `backup.rs` and `restore.rs` copy everything out and back in.
@@ -20,6 +20,7 @@
 //! Every commit is on disk (`synchronous=FULL`) before anybody hears of it.
 
 mod appender;
+mod attention;
 mod backup;
 mod batch;
 mod codec;
@@ -54,9 +55,9 @@ use tokio::sync::{Mutex, oneshot};
 
 use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
 use super::{
-    Appended, Begun, Done, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result, RoomCreated, RoomCursor,
-    RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery,
-    UserRecord, shared::Shared,
+    Appended, Begun, BlockSet, BlockedRecord, Done, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result,
+    RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange,
+    UserChanged, UserQuery, UserRecord, shared::Shared,
 };
 use crate::{
     config,
@@ -370,5 +371,31 @@ impl Store for SqliteStore {
 
     async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>> {
         self.read(move |db| rooms::ids_of(db, user, after, limit)).await
+    }
+
+    async fn private_room(&self, pair: &str) -> Result<Option<RoomId>> {
+        let pair = pair.to_owned();
+        self.read(move |db| attention::private_room(db, &pair)).await
+    }
+
+    async fn set_hidden(&self, room: RoomId, user: UserId, hidden: bool) -> Result<bool> {
+        let tail = self.tail.clone();
+        self.write(move |db| attention::set_hidden(db, &tail, room, user, hidden)).await
+    }
+
+    async fn set_block(&self, user: UserId, other: UserId, blocked: bool, most: usize) -> Result<BlockSet> {
+        self.write(move |db| attention::set_block(db, user, other, blocked, most)).await
+    }
+
+    async fn blocks_of(&self, user: UserId, after: Option<UserId>, limit: usize) -> Result<Vec<BlockedRecord>> {
+        self.read(move |db| attention::blocks_of(db, user, after, limit)).await
+    }
+
+    async fn blocks_between(&self, one: UserId, other: UserId) -> Result<Vec<UserId>> {
+        self.read(move |db| attention::between(db, one, other)).await
+    }
+
+    async fn apart_from(&self, user: UserId) -> Result<Vec<UserId>> {
+        self.read(move |db| attention::apart_from(db, user)).await
     }
 }

@@ -89,6 +89,7 @@ pub(super) fn with_head(mut room: RoomRecord, newer: Option<&Head>) -> RoomRecor
 }
 
 pub(super) fn with_mark(mut member: MemberRecord, newer: Option<ReadMark>) -> MemberRecord {
+    member.wrote |= newer.is_some();
     member.read = newer_mark(member.read, newer);
     member
 }
@@ -98,11 +99,17 @@ fn newer_mark(mark: ReadMark, newer: Option<ReadMark>) -> ReadMark {
 }
 
 fn member_record(row: &Row<'_>) -> rusqlite::Result<MemberRecord> {
-    Ok(MemberRecord { user_id: user_id(row, 0)?, username: row.get(1)?, role: room_role(row, 2)?, read: mark(row, 3)? })
+    Ok(MemberRecord {
+        user_id: user_id(row, 0)?,
+        username: row.get(1)?,
+        role: room_role(row, 2)?,
+        read: mark(row, 3)?,
+        wrote: row.get(5)?,
+    })
 }
 
-const MEMBERS: &str =
-    "SELECT user_id, username, role, read_seq, read_ordinal FROM members JOIN users USING (user_id) WHERE room_id = ?1";
+const MEMBERS: &str = "SELECT user_id, username, role, read_seq, read_ordinal, wrote
+     FROM members JOIN users USING (user_id) WHERE room_id = ?1";
 
 pub(super) fn member(db: &Connection, room: RoomId, user: UserId) -> rusqlite::Result<Option<MemberRecord>> {
     db.prepare_cached(&format!("{MEMBERS} AND user_id = ?2"))?
@@ -170,7 +177,7 @@ pub(super) fn set_read(
 }
 
 pub(super) fn count_of(db: &Connection, user: UserId) -> rusqlite::Result<usize> {
-    let mut rooms = db.prepare_cached("SELECT count(*) FROM members WHERE user_id = ?")?;
+    let mut rooms = db.prepare_cached("SELECT count(*) FROM members WHERE user_id = ? AND own")?;
     rooms.query_row(params![user.0.as_bytes()], |row| count(row, 0)).map(|rooms| rooms as usize)
 }
 
@@ -202,7 +209,10 @@ pub(super) fn list_of(
     let mut rooms = rows_of(db, user, cursor, limit.saturating_add(newer.len()))?;
     rooms.retain(|(room, _)| !newer.contains_key(&room.room_id));
     for (room, newer) in newer {
-        let Some((record, last_message)) = row_of(db, user, *room)? else { continue };
+        let Some((record, last_message, hidden)) = row_of(db, user, *room)? else { continue };
+        if hidden >= newer.head.last_message.unwrap_or(last_message) && hidden > 0 {
+            continue;
+        }
         let record = with_head(record, Some(&newer.head));
         if (record.active_at, record.room_id) < cursor {
             rooms.push((record, last_message));
@@ -217,8 +227,10 @@ pub(super) fn list_of(
     rooms.into_iter().map(summary).collect()
 }
 
-const ROWS_OF: &str = "SELECT room_id, kind, name, epoch, head_seq, messages, created_at, active_at, last_message_seq
-     FROM members JOIN rooms USING (room_id) WHERE user_id = ?";
+const ROWS_OF: &str = "SELECT room_id, kind, name, epoch, head_seq, messages, created_at, active_at, last_message_seq,
+     hidden_seq FROM members JOIN rooms USING (room_id) WHERE user_id = ?";
+/// Not hidden, or something was said since.
+const NOT_HIDDEN: &str = "(hidden_seq = 0 OR last_message_seq > hidden_seq)";
 
 /// A user's rooms behind `cursor` as the tables have them, each with the seq of its last message.
 fn rows_of(
@@ -227,21 +239,18 @@ fn rows_of(
     (active_at, room): (Timestamp, RoomId),
     limit: usize,
 ) -> rusqlite::Result<Vec<(RoomRecord, Seq)>> {
-    let sql = format!("{ROWS_OF} AND (active_at, room_id) < (?, ?) ORDER BY active_at DESC, room_id DESC LIMIT ?");
-    db.prepare_cached(&sql)?
-        .query_map(params![user.0.as_bytes(), active_at.0, room.0.as_bytes(), int(limit as u64)], row_and_last)?
-        .collect()
+    let sql = format!(
+        "{ROWS_OF} AND {NOT_HIDDEN} AND (active_at, room_id) < (?, ?) ORDER BY active_at DESC, room_id DESC LIMIT ?"
+    );
+    let values = params![user.0.as_bytes(), active_at.0, room.0.as_bytes(), int(limit as u64)];
+    db.prepare_cached(&sql)?.query_map(values, |row| Ok((record(row)?, count(row, 8)?)))?.collect()
 }
 
-/// One of them, where the user is a member.
-fn row_of(db: &Connection, user: UserId, room: RoomId) -> rusqlite::Result<Option<(RoomRecord, Seq)>> {
+/// One of them, where the user is a member, also a hidden one: with where they hid it.
+fn row_of(db: &Connection, user: UserId, room: RoomId) -> rusqlite::Result<Option<(RoomRecord, Seq, Seq)>> {
     db.prepare_cached(&format!("{ROWS_OF} AND room_id = ?"))?
-        .query_row([user.0.as_bytes(), room.0.as_bytes()], row_and_last)
+        .query_row([user.0.as_bytes(), room.0.as_bytes()], |row| Ok((record(row)?, count(row, 8)?, count(row, 9)?)))
         .optional()
-}
-
-fn row_and_last(row: &Row<'_>) -> rusqlite::Result<(RoomRecord, Seq)> {
-    Ok((record(row)?, count(row, 8)?))
 }
 
 fn summary(

@@ -116,6 +116,28 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     INSERT INTO settled VALUES (1, randomblob(16), 0, 0);
     ",
+    // 5: who blocks whom; and of members whether they have written, are there by their own doing, and where they hid the room.
+    "
+    CREATE TABLE blocks (
+        user_id    BLOB NOT NULL,
+        blocked_id BLOB NOT NULL,
+        PRIMARY KEY (user_id, blocked_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX blocks_of_blocked ON blocks (blocked_id);
+
+    ALTER TABLE members ADD COLUMN wrote INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE members ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE members ADD COLUMN hidden_seq INTEGER NOT NULL DEFAULT 0;
+    UPDATE members SET own = 1 WHERE EXISTS (
+        SELECT 1 FROM events
+        WHERE events.room_id = members.room_id AND seq = members.joined_seq AND sender = members.user_id
+    );
+    -- In private rooms alone it is asked for.
+    UPDATE members SET wrote = 1 WHERE room_id IN (SELECT room_id FROM rooms WHERE kind = 0) AND EXISTS (
+        SELECT 1 FROM events WHERE events.room_id = members.room_id AND sender = members.user_id AND effect IS NULL
+    );
+    CREATE INDEX members_by_own_doing ON members (user_id) WHERE own;
+    ",
 ];
 
 /// What kind of database a file turned out to be.

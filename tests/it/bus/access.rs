@@ -55,7 +55,7 @@ async fn a_user_and_password_let_in_and_wrong_ones_are_told() {
 
 #[tokio::test]
 async fn a_user_who_may_not_speak_on_the_subject_is_told() {
-    let permissions = r#"{ publish: "other.>", subscribe: "natter.v1.>" }"#;
+    let permissions = r#"{ publish: "other.>", subscribe: "natter.v2.>" }"#;
     let nats =
         Nats::with(&format!("authorization {{ users: [{{ user: u, password: p, permissions: {permissions} }}] }}"))
             .await;

@@ -224,7 +224,7 @@ async fn what_cannot_be_read_is_a_loss_and_nothing_worse() {
     bob.rest();
     let stranger = async_nats::connect(nats.url()).await.expect("the server takes anybody");
     for (count, bytes) in [&b""[..], b"hello", &[0xff; 100], &[16; 64 * 1024]].into_iter().enumerate() {
-        stranger.publish("natter.v1.chat.hints", bytes.into()).await.expect("published");
+        stranger.publish("natter.v2.chat.hints", bytes.into()).await.expect("published");
         bob.heard(&Heard::Lost).await;
         assert_eq!(bob.metrics.hints_lost.get(), count as u64 + 1);
     }

@@ -66,12 +66,13 @@ fn every_message_of_asyncapi_has_an_example_and_each_is_of_its_schema() {
     }
 }
 
-/// Ann, who is an admin, with the people and the group that the examples speak of.
+/// Ann, who is an admin, with the people and the chats that the examples speak of.
 struct World {
     server: Server,
     ann: Person,
     bob: Person,
     group: String,
+    private: String,
 }
 
 impl World {
@@ -80,12 +81,12 @@ impl World {
         server.cli_reading(&["admin", "create", "--username", "ann", "--password-stdin"], PASSWORD).await.ok();
         let ann = server.sign_in("ann").await;
         let (bob, cho) = (server.person("bob").await, server.person("cho").await);
-        for name in ["eve", "dan"] {
-            server.person(name).await;
-        }
+        let eve = server.person("eve").await;
+        server.person("dan").await;
+        let private = ann.private(&eve).await;
         let group = ann.group("Tea", [&bob, &cho]).await;
         ann.post(&group, "Milk?").await;
-        Self { server, ann, bob, group }
+        Self { server, ann, bob, group, private }
     }
 
     /// A path with its places filled as its examples fill them, and the room with the one that is there.
@@ -96,7 +97,11 @@ impl World {
         let parameters = REST.document["paths"][template]["parameters"].as_array().into_iter().flatten();
         parameters.fold(template.to_owned(), |path, parameter| {
             let name = parameter["name"].as_str().expect("a name");
-            let value = if name == "chat_id" { &self.group } else { parameter["example"].as_str().expect("a text") };
+            let value = match name {
+                "chat_id" if template.ends_with("/hide") => &self.private,
+                "chat_id" => &self.group,
+                _ => parameter["example"].as_str().expect("a text"),
+            };
             path.replace(&format!("{{{name}}}"), value)
         })
     }

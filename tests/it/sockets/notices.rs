@@ -74,6 +74,7 @@ async fn a_read_mark_is_told_to_ones_own_sockets_and_in_a_private_room_to_the_ot
     let server = Server::start().await;
     let (ann, bob) = server.two_people().await;
     let room = ann.private(&bob).await;
+    bob.post(&room, "write to me").await;
     let seq = ann.post(&room, "read me").await.seq;
     let (mut anns, mut first, mut second) = (ann.follow(&room).await, bob.follow(&room).await, bob.follow(&room).await);
     assert_eq!(first.ask(json!({"type": "read", "chat_id": room, "seq": seq})).await["type"], "ok");
@@ -127,6 +128,29 @@ async fn typing_without_end_is_passed_on_once_in_a_while() {
 }
 
 #[tokio::test]
+async fn typing_is_passed_on_as_often_whatever_the_number_of_sockets_and_however_often_they_subscribe() {
+    let server = Server::with(&[("presence.typing_millis", "60000")]).await;
+    let (ann, bob) = server.two_people().await;
+    let (room, second) = (ann.group("tea", [&bob]).await, ann.group("cocoa", [&bob]).await);
+    let mut other = bob.follow(&room).await;
+    other.follow(&second).await;
+    for _ in 0..5 {
+        let mut typist = ann.follow(&room).await;
+        for _ in 0..3 {
+            typist.follow(&room).await;
+            assert_eq!(typist.ask(json!({"type": "typing", "chat_id": room})).await["type"], "ok");
+        }
+    }
+    let mut elsewhere = ann.follow(&second).await;
+    elsewhere.ask(json!({"type": "typing", "chat_id": second})).await;
+    ann.post(&second, "done").await;
+    other.find("the message", |frame| frame["content"] == "done").await;
+    let frames = other.drain().await;
+    let in_room = |id: &str| of_type(&frames, "typing").iter().filter(|frame| frame["chat_id"] == id).count();
+    assert_eq!((in_room(&room), in_room(&second)), (1, 1), "{frames:?}");
+}
+
+#[tokio::test]
 async fn whoever_begins_to_follow_a_room_is_told_who_is_online_there() {
     let server = Server::start().await;
     let (ann, bob) = server.two_people().await;
@@ -146,6 +170,7 @@ async fn coming_and_going_is_told_to_those_who_share_a_room() {
     let (ann, bob) = server.two_people().await;
     let eve = server.person("eve").await;
     let (room, elsewhere) = (ann.private(&bob).await, ann.private(&eve).await);
+    bob.post(&room, "hello").await;
     let mut socket = ann.follow(&room).await;
     socket.follow(&elsewhere).await;
     presence(&mut socket, &room, "ann").await;

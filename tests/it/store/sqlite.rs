@@ -160,6 +160,8 @@ async fn a_database_of_an_older_version_keeps_its_logins() {
     let db = Connection::open(&file).unwrap();
     db.execute_batch(
         "DROP INDEX refresh_tokens_by_expiry; ALTER TABLE refresh_tokens DROP COLUMN expires_at; DROP TABLE settled;
+         DROP TABLE blocks; DROP INDEX members_by_own_doing; ALTER TABLE members DROP COLUMN wrote;
+         ALTER TABLE members DROP COLUMN own; ALTER TABLE members DROP COLUMN hidden_seq;
          PRAGMA user_version = 2;",
     )
     .unwrap();
