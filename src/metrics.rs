@@ -2,6 +2,8 @@
 //!
 //! The metrics are plain atomics in one struct; whoever has something to count holds the struct.
 
+pub mod format;
+
 use std::sync::atomic::AtomicI64;
 
 use prometheus_client::{
@@ -14,6 +16,8 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+use self::format::Format;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Bound {
@@ -146,7 +150,13 @@ impl Metrics {
         self.bounds.get_or_create(&Bound { setting }).inc();
     }
 
-    /// Everything, as Prometheus text.
+    /// Everything, for whoever takes what it is in `accept`.
+    pub fn render_for(&self, accept: &str) -> (Format, String) {
+        let format = Format::wanted(accept);
+        (format, format.write(self.render()))
+    }
+
+    /// Everything, as OpenMetrics.
     pub fn render(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");

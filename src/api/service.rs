@@ -2,6 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use hyper::{
+    HeaderMap,
+    header::{ACCEPT, HeaderValue, VARY},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -39,14 +43,18 @@ pub async fn readyz(app: &Arc<App>, _request: Request) -> Result<Response, Rejec
 }
 
 /// `GET /metrics`, unless they have a listener of their own.
-pub async fn metrics(app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
+pub async fn metrics(app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
     if app.config.server.metrics_bind.is_some() {
         return Err(Rejection::not_found());
     }
-    Ok(metrics_text(&app.metrics))
+    Ok(metrics_text(&app.metrics, request.inner.headers()))
 }
 
-/// All metrics, in the text format of Prometheus and OpenMetrics.
-pub fn metrics_text(metrics: &Metrics) -> Response {
-    respond::with_type(metrics.render().into(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+/// All metrics, in the form that `Accept` asks for.
+fn metrics_text(metrics: &Metrics, headers: &HeaderMap) -> Response {
+    let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let (format, text) = metrics.render_for(&accept.join(","));
+    let mut answer = respond::with_type(text.into(), format.content_type());
+    answer.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+    answer
 }

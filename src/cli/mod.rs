@@ -15,7 +15,7 @@ use std::{env, path::PathBuf, process::ExitCode};
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use natter::config::{
     load::{self, Inputs, Loaded},
-    show,
+    mask, show,
     sources::Flag,
 };
 
@@ -95,7 +95,7 @@ enum Command {
 }
 
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     let done = load::load(&inputs(cli.settings)).map_err(|problems| problems.0).and_then(|loaded| {
         let one = |sentence: String| vec![sentence];
         match cli.command.unwrap_or(Command::Serve) {
@@ -123,6 +123,16 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What cannot be understood is repeated, but for what may be secret in a URL.
+fn refuse(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    if text.contains("://") && error.use_stderr() {
+        eprint!("{}", mask::text(&text));
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }
 
 fn checked(loaded: &Loaded) -> Result<String, String> {

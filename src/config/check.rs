@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use figment::{error::Kind, value::Value};
 
-use super::{Config, flatten, log_filter};
+use super::{Config, flatten, log_filter, mask};
 
 /// Keys for which zero means something: `0` elsewhere is refused.
 const MAY_BE_ZERO: &[&str] = &[
@@ -41,22 +41,13 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("limits.unsent_bytes", 0, i32::MAX as u64),
 ];
 
-/// Pairs of which the first may not be greater than the second.
-const ORDERED: &[(&str, &str)] = &[
-    ("limits.page_default", "limits.page_max"),
-    ("rooms.ring_bytes", "rooms.rings_bytes"),
-    ("cluster.beat_millis", "cluster.silent_millis"),
-    ("cluster.poll_millis", "cluster.check_millis"),
-];
-
 /// Keys whose values may hold a secret and are never quoted.
 pub fn is_secret(key: &str) -> bool {
     matches!(key, "auth.secret_key" | "store.url" | "bus.url")
 }
 
-/// Everything that is wrong, as (key, what is wrong with it). `keys` are all keys with their defaults; `set` tells
-/// whether a source gave the key.
-pub fn problems(config: &Config, keys: &BTreeMap<String, Value>, set: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
+/// Everything that is wrong, as (key, what is wrong with it). `keys` are all keys with their defaults.
+pub fn problems(config: &Config, keys: &BTreeMap<String, Value>) -> Vec<(String, String)> {
     let values = flatten(config);
     let number = |key: &str| values.get(key).and_then(Value::to_u128).unwrap_or(0);
     let mut wrong = Vec::new();
@@ -67,19 +58,6 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>, set: &dyn Fn(&s
         let value = number(key);
         if value < u128::from(least) || value > u128::from(most) {
             say(key, format!("must be between {least} and {most}, not {value}"));
-        }
-    }
-    for (small, great) in ORDERED {
-        if number(small) > number(great) {
-            let (blamed, sentence) = match set(small) {
-                true => {
-                    (small, format!("must be at most `{great}`, which is {}, not {}", number(great), number(small)))
-                }
-                false => {
-                    (great, format!("must be at least `{small}`, which is {}, not {}", number(small), number(great)))
-                }
-            };
-            say(blamed, sentence);
         }
     }
     match (config.server.tls_cert.is_empty(), config.server.tls_key.is_empty()) {
@@ -110,18 +88,6 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>, set: &dyn Fn(&s
 /// What is allowed, and is probably not what was meant.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let longest = config.limits.message_chars.saturating_mul(4);
-    for (key, bytes) in
-        [("sockets.frame_bytes", config.sockets.frame_bytes), ("limits.body_bytes", config.limits.body_bytes)]
-    {
-        if bytes < longest {
-            warnings.push(format!(
-                "a message of `limits.message_chars` ({}) characters can be {longest} bytes long, and `{key}` lets only \
-                 {bytes} in",
-                config.limits.message_chars
-            ));
-        }
-    }
     if config.auth.bcrypt_cost < 10 {
         warnings.push(format!(
             "`auth.bcrypt_cost` is {}: passwords are easy to guess from a stolen database; use 12 where people sign in",
@@ -186,7 +152,8 @@ fn most(key: &str) -> u64 {
 
 /// `scheme://host[:port]`, as a browser writes it in `Origin`: lower case, no default port, nothing after the port.
 fn origin_is_well_formed(origin: &str) -> Result<(), String> {
-    let wrong = |why: &str| Err(format!("holds `{origin}`, which {why}; write it as `https://chat.example.org`"));
+    let wrong =
+        |why: &str| Err(format!("holds `{}`, which {why}; write it as `https://chat.example.org`", mask::urls(origin)));
     if origin.contains('*') {
         return wrong("stands for many origins: every one must be listed by itself");
     }
@@ -251,11 +218,7 @@ mod tests {
     #[test]
     fn every_key_with_a_rule_of_its_own_exists() {
         let keys = flatten(&Config::default());
-        let ruled = RANGES
-            .iter()
-            .map(|(key, ..)| *key)
-            .chain(MAY_BE_ZERO.iter().copied())
-            .chain(ORDERED.iter().flat_map(|(a, b)| [*a, *b]));
+        let ruled = RANGES.iter().map(|(key, ..)| *key).chain(MAY_BE_ZERO.iter().copied());
         for key in ruled {
             assert!(keys.contains_key(key), "there is no {key}");
         }
@@ -264,7 +227,7 @@ mod tests {
     #[test]
     fn the_defaults_are_valid_and_give_no_warning() {
         let config = Config::default();
-        assert_eq!(problems(&config, &flatten(&config), &|_| false), []);
+        assert_eq!(problems(&config, &flatten(&config)), []);
         assert_eq!(warnings(&config), Vec::<String>::new());
     }
 

@@ -13,7 +13,7 @@ use figment::{
 };
 
 use super::{
-    Config, check, flatten,
+    Config, agree, check, flatten,
     sources::{self, Flag, Given, Origin, Said},
 };
 
@@ -51,42 +51,60 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
-    let mut problems = Vec::new();
-    let given = read(inputs, &mut problems);
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    let given = read(inputs, &mut problems, &mut warnings);
     let schema = Schema::new();
 
     let mut figment = schema.defaults.clone();
-    let mut origins = BTreeMap::new();
+    let (mut origins, mut edges) = (BTreeMap::new(), BTreeMap::new());
     for given in given {
         if schema.is_empty_section(&given) {
             continue;
         }
+        let edge = given.edge();
         match schema.accept(&given) {
             Ok(value) => {
+                edges.insert(given.key.clone(), edge.filter(|_| value.as_str().is_some()));
                 figment = figment.merge(One { key: &given.key, value, origin: &given.origin });
                 origins.insert(given.key, given.origin);
             }
-            Err(sentence) => problems.push(format!("{}: {sentence}", given.origin)),
+            Err(sentence) => {
+                let edge = edge.map(|edge| format!("; the value {edge}")).unwrap_or_default();
+                problems.push(format!("{}: {sentence}{edge}", given.origin));
+            }
         }
     }
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
     let config: Config = figment.extract().map_err(|error| Problems(vec![error.kind.to_string()]))?;
-    let wrong = check::problems(&config, &schema.keys, &|key| origins.contains_key(key));
+    let is_set = |key: &str| origins.contains_key(key);
+    let mut wrong = check::problems(&config, &schema.keys);
+    if wrong.is_empty() {
+        wrong = agree::problems(&config, &is_set);
+    }
+    let edge = |key: &str| edges.get(key).copied().flatten();
     if !wrong.is_empty() {
-        let name = |(key, sentence): (String, String)| match origins.get(&key) {
-            Some(origin) => format!("{origin}: `{key}` {sentence}"),
-            None => format!("`{key}` {sentence}"),
+        let name = |(key, sentence): (String, String)| {
+            let edge = edge(&key).map(|edge| format!("; the value {edge}")).unwrap_or_default();
+            match origins.get(&key) {
+                Some(origin) => format!("{origin}: `{key}` {sentence}{edge}"),
+                None => format!("`{key}` {sentence}"),
+            }
         };
         return Err(Problems(wrong.into_iter().map(name).collect()));
     }
-    let warnings = check::warnings(&config);
+    for (key, origin) in &origins {
+        if let Some(edge) = edge(key) {
+            warnings.push(format!("{origin}: the value of `{key}` {edge}"));
+        }
+    }
+    warnings.extend(check::warnings(&config));
     Ok(Loaded { config, origins, warnings })
 }
 
 /// What every source gives, from weakest to strongest.
-fn read(inputs: &Inputs, problems: &mut Vec<String>) -> Vec<Given> {
+fn read(inputs: &Inputs, problems: &mut Vec<String>, warnings: &mut Vec<String>) -> Vec<Given> {
     let mut given = Vec::new();
     let usual = PathBuf::from("config.toml");
     let file = match &inputs.file {
@@ -97,7 +115,10 @@ fn read(inputs: &Inputs, problems: &mut Vec<String>) -> Vec<Given> {
     let one = |result: Result<Vec<Given>, String>| result.map_err(|problem| vec![problem]);
     let sources = [
         file.map_or(Ok(Vec::new()), |file| one(sources::file(&file))),
-        one(sources::dotenv(&inputs.folder)),
+        sources::dotenv(&inputs.folder).map(|dotenv| {
+            warnings.extend(dotenv.warnings);
+            dotenv.given
+        }),
         sources::environment(&inputs.environment),
         Ok(sources::flags(&inputs.flags)),
     ];
@@ -154,7 +175,7 @@ impl Schema {
         }
         let nearest = check::nearest(key, self.keys.keys().map(String::as_str));
         match &given.origin {
-            Origin::Dotenv(_) | Origin::Environment(_) => {
+            Origin::Dotenv { .. } | Origin::Environment(_) => {
                 let variable = sources::variable_of(nearest);
                 format!("there is no setting `{key}`; the nearest is `{nearest}` ({variable})")
             }
@@ -189,7 +210,8 @@ impl Schema {
 
 fn tell(actual: &Actual) -> String {
     match actual {
-        Actual::Str(text) => format!("`{text}`"),
+        // What it holds that is not seen is shown as something.
+        Actual::Str(text) => format!("`{}`", text.replace(char::is_control, "\u{fffd}")),
         Actual::Bool(value) => format!("`{value}`"),
         Actual::Unsigned(value) => format!("`{value}`"),
         Actual::Signed(value) => format!("`{value}`"),
@@ -200,14 +222,15 @@ fn tell(actual: &Actual) -> String {
     }
 }
 
-/// Text in the type of its setting. What does not fit stays text and is refused with it.
+/// Text in the type of its setting. What does not fit stays text, as it was written, and is refused with it.
 fn typed(default: &Value, text: &str) -> Value {
     let as_text = || Value::from(text);
-    match default {
-        Value::Array(..) if text.trim().is_empty() => Value::from(Vec::<String>::new()),
+    let read = match default {
+        Value::Array(..) if text.trim().is_empty() => return Value::from(Vec::<String>::new()),
         Value::Array(..) | Value::Bool(..) | Value::Num(..) => text.parse().unwrap_or_else(|_| as_text()),
         _ => as_text(),
-    }
+    };
+    if std::mem::discriminant(&read) == std::mem::discriminant(default) { read } else { as_text() }
 }
 
 /// One value as a figment provider, so that figment merges and types it, and knows its source.

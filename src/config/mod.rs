@@ -1,16 +1,21 @@
 //! Every setting, its default and what it means. Nothing in this file knows where a value came from.
 //!
 //! - `load.rs` puts the sources together: defaults < `config.toml` < `.env` < environment < flags.
-//! - `sources.rs` reads each of them; `check.rs` says what is wrong with a value, as sentences.
+//! - `sources.rs` reads each of them, `.env` with `dotenv.rs`; `links.rs` knows what others write into the environment.
+//! - `check.rs` says what is wrong with a value, `agree.rs` what is wrong with two together, as sentences.
 //! - `defaults.rs` has the values where nobody sets one.
-//! - `show.rs` writes the result down for `natter check-config`.
+//! - `show.rs` writes the result down for `natter check-config`, without what `mask.rs` finds secret in URLs.
 //!
 //! `config.toml` at the top of the repository documents the same keys for operators; a test holds the two together.
 
+mod agree;
 pub mod check;
 mod defaults;
+mod dotenv;
+mod links;
 pub mod load;
 pub mod log_filter;
+pub mod mask;
 pub mod show;
 pub mod sources;
 

@@ -2,9 +2,11 @@
 
 use figment::value::{Num, Value};
 
-use super::{Config, check, flatten, load::Loaded};
-
-const MASK: &str = "********";
+use super::{
+    Config, check, flatten,
+    load::Loaded,
+    mask::{self, MASK},
+};
 
 /// Every setting; where a value is not the default, a comment says which source gave it.
 pub fn toml(loaded: &Loaded) -> String {
@@ -33,19 +35,8 @@ fn masked(key: &str, value: &Value) -> Value {
     match value.as_str() {
         Some("") => value.clone(),
         Some(_) if key == "auth.secret_key" => Value::from(MASK),
-        Some(url) if check::is_secret(key) => Value::from(without_password(url)),
+        Some(url) if check::is_secret(key) => Value::from(mask::urls(url)),
         _ => value.clone(),
-    }
-}
-
-/// `mongodb://ann:secret@host` shows everything but the secret.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    // A password may hold an unescaped `@`: the last one ends it. One that holds a `/` hides the rest of the URL too.
-    match (authority.rfind('@').or_else(|| rest.rfind('@')), rest.find(':')) {
-        (Some(at), Some(colon)) if colon < at => format!("{scheme}://{}:{MASK}{}", &rest[..colon], &rest[at..]),
-        _ => url.to_owned(),
     }
 }
 

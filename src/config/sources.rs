@@ -14,6 +14,8 @@ use figment::{
     value::{Dict, Value},
 };
 
+use super::{check, dotenv, links};
+
 /// The original server's names for settings, honoured in the environment and in `.env`.
 const ORIGINAL_NAMES: [(&str, &str); 5] = [
     ("DB_URL", "store.url"),
@@ -29,8 +31,11 @@ const PREFIX: &str = "NATTER_";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     File(PathBuf),
-    /// A name in `.env`.
-    Dotenv(String),
+    /// A name in `.env`, and its line.
+    Dotenv {
+        name: String,
+        line: usize,
+    },
     Environment(String),
     /// A flag, as it was typed: `--bind`.
     Flag(String),
@@ -40,7 +45,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::File(path) => write!(f, "{}", path.display()),
-            Origin::Dotenv(name) => write!(f, ".env, {name}"),
+            Origin::Dotenv { name, line } => write!(f, ".env, line {line}, {name}"),
             Origin::Environment(name) => write!(f, "environment variable {name}"),
             Origin::Flag(name) => write!(f, "flag {name}"),
         }
@@ -60,6 +65,23 @@ pub struct Given {
     pub key: String,
     pub said: Said,
     pub origin: Origin,
+}
+
+impl Given {
+    /// What at the edges of a value is seldom meant, after "the value". In a file, quotes and spaces are what the file says.
+    pub fn edge(&self) -> Option<&'static str> {
+        let (Said::Text(text), Origin::Environment(_) | Origin::Flag(_)) = (&self.said, &self.origin) else {
+            return None;
+        };
+        let (first, last) = (text.chars().next()?, text.chars().next_back()?);
+        let unseen = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+        if unseen(first) || unseen(last) {
+            return Some("begins or ends with white space, which is part of it; take that away");
+        }
+        let pairs = [('"', '"'), ('\'', '\''), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}')];
+        let quoted = text.chars().nth(1).is_some() && pairs.contains(&(first, last));
+        quoted.then_some("stands in quotes, which are part of it (`docker run --env-file` keeps them); take them away")
+    }
 }
 
 /// A value typed on the command line.
@@ -97,43 +119,70 @@ pub fn file(path: &Path) -> Result<Vec<Given>, String> {
     Ok(given)
 }
 
-/// Reads `.env` in `folder`, where there is one. Names that are not natter's are somebody else's business.
-pub fn dotenv(folder: &Path) -> Result<Vec<Given>, String> {
-    let bytes = match fs::read(folder.join(".env")) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(format!(".env: the file cannot be read ({error})")),
-    };
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let mut pairs = Vec::new();
-    for pair in dotenvy::from_read_iter(bytes) {
-        pairs.push(pair.map_err(|error| match error {
-            // The error quotes the line, and the line may hold a secret.
-            dotenvy::Error::LineParse(line, _) => {
-                let at = String::from_utf8_lossy(bytes).lines().position(|l| line.starts_with(l.trim()));
-                format!(".env{}: this is not NAME=value", at.map(|n| format!(", line {}", n + 1)).unwrap_or_default())
-            }
-            other => format!(".env: the file cannot be read ({other})"),
-        })?);
-    }
-    Ok(variables(pairs, Origin::Dotenv))
+/// What a source of variables gives, and what an operator should know of it.
+#[derive(Debug, Default)]
+pub struct Variables {
+    pub given: Vec<Given>,
+    pub warnings: Vec<String>,
 }
 
-/// Reads environment variables. Fails, with a sentence for each, on those of natter that are not text.
-pub fn environment(all: &[(OsString, OsString)]) -> Result<Vec<Given>, Vec<String>> {
-    let mut pairs = Vec::new();
-    let mut problems = Vec::new();
-    for (name, value) in all {
-        let Some(name) = name.to_str() else { continue };
-        match value.to_str() {
-            Some(value) => pairs.push((name.to_owned(), value.to_owned())),
-            None if key_of(name).is_some() => {
-                problems.push(format!("environment variable {name}: the value is not UTF-8 text"));
+/// Reads `.env` in `folder`, where there is one. Names that are not natter's are somebody else's business. Fails with a
+/// sentence for each thing that is wrong.
+pub fn dotenv(folder: &Path) -> Result<Variables, Vec<String>> {
+    let one = |problem: String| vec![problem];
+    let bytes = match fs::read(folder.join(".env")) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Variables::default()),
+        Err(error) => return Err(one(format!(".env: the file cannot be read ({error})"))),
+    };
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(one(".env: the file is UTF-16; save it as UTF-8".into()));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        one(format!(".env, line {line}: this is not UTF-8 text"))
+    })?;
+    let pairs = dotenv::read(text).map_err(|fault| one(format!(".env, line {}: {}", fault.line, fault.what)))?;
+
+    let (mut read, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in pairs {
+        let Some(key) = key_of(&pair.name) else { continue };
+        let origin = Origin::Dotenv { name: pair.name.clone(), line: pair.line };
+        match pair.value {
+            Err(what) => problems.push(format!("{origin}: {what}")),
+            Ok(_) if pair.cut && check::is_secret(&key) => problems.push(format!(
+                "{origin}: a `#` after a space begins a comment, and this value may be meant to have one; write the value in \
+                 single quotes, or the comment on a line of its own"
+            )),
+            Ok(value) => {
+                if pair.refers {
+                    warnings.push(format!(
+                        "{origin}: natter puts no variables into values, so `${{` stands for itself; single quotes say that \
+                         it is meant"
+                    ));
+                }
+                read.push((pair.name, value, origin));
             }
-            None => {}
         }
     }
-    if problems.is_empty() { Ok(variables(pairs, Origin::Environment)) } else { Err(problems) }
+    if problems.is_empty() { Ok(Variables { given: variables(read), warnings }) } else { Err(problems) }
+}
+
+/// Reads environment variables, but for those that Kubernetes and Docker write. Fails, with a sentence for each, on those of
+/// natter that are not text.
+pub fn environment(all: &[(OsString, OsString)]) -> Result<Vec<Given>, Vec<String>> {
+    let value_of = |wanted: &str| all.iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.to_str());
+    let (mut read, mut problems) = (Vec::new(), Vec::new());
+    for (name, value) in all {
+        let Some(name) = name.to_str().filter(|name| key_of(name).is_some()) else { continue };
+        match value.to_str() {
+            Some(value) if links::is_link(name, value, value_of) => {}
+            Some(value) => read.push((name.to_owned(), value.to_owned(), Origin::Environment(name.to_owned()))),
+            None => problems.push(format!("environment variable {name}: the value is not UTF-8 text")),
+        }
+    }
+    if problems.is_empty() { Ok(variables(read)) } else { Err(problems) }
 }
 
 pub fn flags(flags: &[Flag]) -> Vec<Given> {
@@ -158,13 +207,13 @@ fn key_of(variable: &str) -> Option<String> {
     Some(variable.strip_prefix(PREFIX)?.to_lowercase().replacen("__", ".", 1))
 }
 
-/// Natter's own among `pairs`, the original's names first: what comes later wins.
-fn variables(pairs: Vec<(String, String)>, origin: fn(String) -> Origin) -> Vec<Given> {
-    let mut given: Vec<(bool, Given)> = pairs
+/// Natter's own among names with their values, the original's names first: what comes later wins.
+fn variables(read: Vec<(String, String, Origin)>) -> Vec<Given> {
+    let mut given: Vec<(bool, Given)> = read
         .into_iter()
-        .filter_map(|(name, value)| {
+        .filter_map(|(name, value, origin)| {
             let key = key_of(&name)?;
-            Some((name.starts_with(PREFIX), Given { key, said: Said::Text(value), origin: origin(name) }))
+            Some((name.starts_with(PREFIX), Given { key, said: Said::Text(value), origin }))
         })
         .collect();
     given.sort_by_key(|(own, _)| *own);

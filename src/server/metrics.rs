@@ -13,8 +13,6 @@ use crate::metrics::Metrics;
 /// A few scrapers are all that is expected here; the next connection waits in the kernel.
 const CONNECTIONS: usize = 32;
 
-const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 pub(super) async fn serve(metrics: Arc<Metrics>, listener: TcpListener, header_secs: u64) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -48,7 +46,11 @@ pub(super) async fn serve(metrics: Arc<Metrics>, listener: TcpListener, header_s
 
 fn answer(metrics: &Metrics, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (request.uri().path(), request.method()) {
-        ("/metrics", &Method::GET | &Method::HEAD) => (StatusCode::OK, TEXT, metrics.render()),
+        ("/metrics", &Method::GET | &Method::HEAD) => {
+            let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let (format, text) = metrics.render_for(&accept.collect::<Vec<_>>().join(","));
+            (StatusCode::OK, format.content_type(), text)
+        }
         ("/metrics", _) => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "Method Not Allowed\n".into()),
         _ => (StatusCode::NOT_FOUND, "text/plain", "Here is nothing but /metrics\n".into()),
     };

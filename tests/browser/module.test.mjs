@@ -230,7 +230,7 @@ check('more cursors than fit into a frame go in several, without a hole', async 
   await ear.until(() => ear.of('event').length >= 120)
   for (const room of rooms) assert.deepEqual(contents(ear.of('event').filter(event => event.chat_id === room)), ['a', 'b', 'c'])
   assert.equal(ear.of('event').length, 120)
-}, { settings: { 'sockets.frame_bytes': 2048 } })
+}, { settings: { 'sockets.frame_bytes': 2048, 'limits.message_chars': 10 } })
 
 check('a server that stands still is noticed, and what was posted arrives once', async ({ server }) => {
   const [ann, bob] = [await server.account('ann'), await server.account('bob')]

@@ -14,13 +14,26 @@ async fn assert_counted(server: &Server, setting: &str) {
     assert!(hits(server, setting).await >= 1.0, "{setting} was hit and not counted");
 }
 
+/// With what has to fit into a body.
+const SMALL_BODIES: [(&str, &str); 5] = [
+    ("limits.body_bytes", "1000"),
+    ("limits.message_chars", "10"),
+    ("limits.client_id_chars", "10"),
+    ("limits.display_name_chars", "50"),
+    ("limits.room_name_chars", "50"),
+];
+
+/// With what lets them in.
+const LONG_MESSAGES: [(&str, &str); 3] =
+    [("limits.message_chars", "100000"), ("limits.body_bytes", "2000000"), ("sockets.frame_bytes", "2000000")];
+
 fn register_head(extra: &str) -> String {
     format!("POST /users/register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{extra}\r\n\r\n")
 }
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_a_413_before_it_is_sent() {
-    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let server = Server::with(&SMALL_BODIES).await;
     let mut raw = server.reach.raw().await;
     raw.write(register_head("Content-Length: 1001")).await;
     raw.answer().await.refused(413);
@@ -29,7 +42,7 @@ async fn a_body_over_the_limit_is_a_413_before_it_is_sent() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_that_hides_its_length_is_a_413_too() {
-    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let server = Server::with(&SMALL_BODIES).await;
     let mut raw = server.reach.raw().await;
     raw.write(register_head("Transfer-Encoding: chunked")).await;
     raw.write(format!("258\r\n{0}\r\n258\r\n{0}\r\n", " ".repeat(600))).await;
@@ -38,7 +51,7 @@ async fn a_body_over_the_limit_that_hides_its_length_is_a_413_too() {
 
 #[tokio::test]
 async fn a_body_as_long_as_the_limit_is_read() {
-    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let server = Server::with(&SMALL_BODIES).await;
     let body = format!("{:<1000}", json!({"username": "ann", "password": PASSWORD}).to_string());
     let build = |request: reqwest::RequestBuilder| request.header("content-type", "application/json").body(body);
     server.reach.request(Method::POST, "/users/register", build).await.ok();
@@ -46,7 +59,7 @@ async fn a_body_as_long_as_the_limit_is_read() {
 
 #[tokio::test]
 async fn a_form_over_the_limit_is_a_413() {
-    let server = Server::with(&[("limits.body_bytes", "1000")]).await;
+    let server = Server::with(&SMALL_BODIES).await;
     let long = "p".repeat(2_000);
     server.reach.sign_in("ann", &long).await.refused(413);
     let form = reqwest::multipart::Form::new().text("username", "ann").text("password", long);
@@ -222,7 +235,7 @@ async fn long_history(server: &Server) -> String {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answers_is_cut_off() {
-    let server = Server::with(&[("limits.answer_secs", "1"), ("limits.message_chars", "100000")]).await;
+    let server = Server::with(&[&[("limits.answer_secs", "1")], &LONG_MESSAGES[..]].concat()).await;
     let request = long_history(&server).await;
     let mut raw = server.reach.raw().await;
     raw.write(request.repeat(20)).await;
@@ -244,9 +257,8 @@ async fn the_kernel_does_not_take_a_long_answer_in_place_of_a_client_that_reads_
 
 #[tokio::test]
 async fn long_answers_together_stay_within_their_bound() {
-    let settings =
-        [("limits.answer_bytes", "3000000"), ("limits.message_chars", "100000"), ("limits.answer_secs", "1")];
-    let server = Server::with(&settings).await;
+    let settings = [("limits.answer_bytes", "3000000"), ("limits.answer_secs", "1")];
+    let server = Server::with(&[&settings[..], &LONG_MESSAGES].concat()).await;
     let request = long_history(&server).await;
     let mut clients = Vec::new();
     for _ in 0..12 {

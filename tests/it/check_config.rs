@@ -34,7 +34,7 @@ fn check_config_prints_the_settings_in_force_and_where_they_come_from() {
     for line in [
         "level = \"warn\" # config.toml",
         "page_max = 500",
-        "secret_key = \"********\" # .env, SECRET_KEY",
+        "secret_key = \"********\" # .env, line 1, SECRET_KEY",
         "bind = \"0.0.0.0:80\" # flag --bind",
         "signup = \"closed\" # flag --set",
         "allowed_origins = [\"https://a.example\", \"http://localhost:3000\"] # environment variable NATTER_SERVER__ALLOWED_ORIGINS",
@@ -76,7 +76,14 @@ fn wrong_settings_stop_every_command_before_it_touches_anything() {
 #[test]
 fn a_command_that_cannot_be_understood_ends_with_two_and_never_repeats_a_value() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in [&["sreve"][..], &["--set", "auth.secret_key:hunter2"], &["admin", "create"]] {
+    for arguments in [
+        &["sreve"][..],
+        &["--set", "auth.secret_key:hunter2"],
+        &["admin", "create"],
+        &["mongodb://ann:hunter2@host"],
+        &["import", "a", "mongodb://host/?proxyPassword=hunter2"],
+        &["serve", "nats://hunter2@host"],
+    ] {
         let out = natter(folder.path(), arguments, &[]);
         assert_eq!(out.status.code(), Some(2));
         assert!(!text(&out.stderr).contains("hunter2"));

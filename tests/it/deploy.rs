@@ -244,6 +244,11 @@ fn ports_and_probes_are_those_that_are_served() {
 }
 
 #[test]
+fn no_service_of_kubernetes_writes_into_the_environment() {
+    assert_eq!(kubernetes("Deployment")["spec"]["template"]["spec"]["enableServiceLinks"], false);
+}
+
+#[test]
 fn what_belongs_together_on_kubernetes_has_the_same_labels() {
     let (deployment, service) = (kubernetes("Deployment"), kubernetes("Service"));
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];

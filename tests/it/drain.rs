@@ -100,7 +100,8 @@ async fn a_draining_server_takes_no_new_connection() {
 
 #[tokio::test]
 async fn a_request_that_does_not_end_holds_up_the_drain_no_longer_than_its_time() {
-    let server = Server::with(&[("server.drain_secs", "2"), ("limits.body_secs", "600")]).await;
+    let server =
+        Server::with(&[("server.drain_secs", "2"), ("limits.body_secs", "600"), ("limits.request_secs", "600")]).await;
     let (ann, bob) = server.two_people().await;
     let room = ann.private(&bob).await;
     let held = half_posted(&ann, &room, "{\"message\":\"never sent\"}").await;
@@ -120,7 +121,9 @@ async fn sigint_drains_too() {
 
 #[tokio::test]
 async fn a_second_signal_exits_at_once() {
-    let server = Server::with(&[("server.drain_secs", "600"), ("limits.body_secs", "600")]).await;
+    let server =
+        Server::with(&[("server.drain_secs", "600"), ("limits.body_secs", "600"), ("limits.request_secs", "600")])
+            .await;
     let (ann, bob) = server.two_people().await;
     let room = ann.private(&bob).await;
     let mut socket = ann.socket().await;

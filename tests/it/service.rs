@@ -31,8 +31,36 @@ async fn metrics_are_prometheus_text_and_count_what_happens() {
     assert_eq!(metric("natter_subscriptions"), 1.0);
     assert_eq!(metric("natter_logins_total"), 2.0);
     assert!(metric("natter_deliveries_total") >= 3.0);
-    let answer = server.reach.get("/metrics").await;
-    assert!(answer.text().contains("# TYPE natter_posts counter"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_for_those_who_ask_for_it_and_prometheus_text_for_everybody_else() {
+    let server = Server::with(&[("server.metrics_bind", "127.0.0.1:0")]).await;
+    let line = server.process().line("metrics on http://").await;
+    let own = line.trim().trim_start_matches("metrics on http://").trim_end_matches("/metrics").to_owned();
+    let shared = Server::start().await;
+    for addr in [own.parse().expect("an address"), shared.reach.addr] {
+        let ask = async |accept: &str| {
+            let mut raw = Raw::connect(addr).await;
+            raw.write(format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}Connection: close\r\n\r\n")).await;
+            let answer = raw.answer().await;
+            assert_eq!(answer.status, 200);
+            let kind = answer.header("content-type").expect("a content type").to_owned();
+            (kind, String::from_utf8(answer.body).expect("text"))
+        };
+        for accept in ["", "Accept: */*\r\n", "Accept: text/plain\r\n", "Accept: text/html, */*;q=0.1\r\n"] {
+            let (kind, text) = ask(accept).await;
+            assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8", "{accept}");
+            assert!(text.contains("# TYPE natter_posts_total counter\nnatter_posts_total 0\n"), "{text}");
+            assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+        }
+        let scraper = "Accept: application/openmetrics-text;version=1.0.0;q=0.5\r\nAccept: text/plain;q=0.3\r\n";
+        for accept in ["Accept: application/openmetrics-text\r\n", scraper] {
+            let (kind, text) = ask(accept).await;
+            assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8", "{accept}");
+            assert!(text.contains("# TYPE natter_posts counter\n") && text.ends_with("# EOF\n"), "{text}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -116,6 +116,8 @@ async fn a_long_past_may_be_read_slowly_where_a_reader_who_was_level_would_be_cl
     const POSTS: usize = 100;
     let server = Server::with(&[
         ("limits.message_chars", "100000"),
+        ("limits.body_bytes", "2000000"),
+        ("sockets.frame_bytes", "2000000"),
         ("rooms.ring_events", "8"),
         ("sockets.replay_events", "4"),
         ("sockets.behind_secs", "1"),

@@ -1,6 +1,10 @@
 //! Starting: what it says, what it keeps where, which settings it takes, and what it refuses to start with.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
 
 use crate::harness::{PASSWORD, Process, Ran, Server, Setup};
 
@@ -159,6 +163,60 @@ async fn a_second_process_is_told_who_has_the_folder() {
     let refused = server.cli(&["serve"]).await.failed();
     assert!(refused.contains(&server.pid().to_string()), "{refused}");
     ann.post(&room, "undisturbed").await;
+}
+
+#[tokio::test]
+async fn a_database_that_has_two_names_has_one_owner() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let (data, others) = (server.data(), tempfile::tempdir().expect("a folder"));
+    let others = others.path();
+    for folder in ["file", "hard", "chain"] {
+        fs::create_dir(others.join(folder)).expect("a folder");
+    }
+    symlink(&data, others.join("folder")).expect("a link");
+    symlink(data.join("natter.db"), others.join("file/natter.db")).expect("a link");
+    symlink("../file/natter.db", others.join("chain/other.db")).expect("a link");
+    fs::hard_link(data.join("natter.db"), others.join("hard/natter.db")).expect("a link");
+    for name in ["folder/natter.db", "file/natter.db", "chain/other.db", "hard/natter.db", "hard/../folder/natter.db"] {
+        let url = format!("sqlite:{}", others.join(name).display());
+        let refused = Setup::new().set("store.url", &url).run().await.failed();
+        assert!(refused.contains("The data folder belongs to another natter"), "{name}: {refused}");
+        assert_eq!(refused.contains(&server.pid().to_string()), !name.starts_with("hard/natter"), "{name}: {refused}");
+    }
+    ann.post(&room, "undisturbed").await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_a_link_is_served_and_restored_where_it_really_is() {
+    let place = tempfile::tempdir().expect("a folder");
+    fs::create_dir(place.path().join("real")).expect("a folder");
+    fs::create_dir(place.path().join("data")).expect("a folder");
+    symlink("../real/chat.db", place.path().join("data/natter.db")).expect("a link");
+    let url = format!("sqlite:{}", place.path().join("data/natter.db").display());
+    let mut server = Setup::new().set("store.url", &url).start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    ann.post(&room, "kept").await;
+    server.kill().await;
+    let logs =
+        fs::read_dir(place.path().join("data")).expect("the folder").map(|file| file.expect("a name").file_name());
+    assert!(logs.into_iter().all(|name| !name.to_string_lossy().contains(".log-")), "posts are beside the file itself");
+    server.restart().await;
+    assert_eq!(ann.history(&room, "").await["messages"][0]["content"], "kept");
+    let copy = place.path().join("copy.db");
+    server.cli(&["backup", copy.to_str().expect("text")]).await.ok();
+    server.stop().await;
+    server.cli(&["restore", copy.to_str().expect("text"), "--force"]).await.ok();
+    assert!(place.path().join("data/natter.db").is_symlink() && place.path().join("real/chat.db").is_file());
+    fs::write(place.path().join("data/natter.db.log-0"), "of a version that did not follow links")
+        .expect("one's own folder");
+    let refused = server.cli(&["serve"]).await.failed();
+    assert!(refused.contains("a journal lies beside it"), "{refused}");
+    fs::remove_file(place.path().join("data/natter.db.log-0")).expect("one's own file");
+    server.restart().await;
+    assert_eq!(server.sign_in("ann").await.history(&room, "").await["messages"][0]["content"], "kept");
 }
 
 #[tokio::test]

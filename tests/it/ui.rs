@@ -236,7 +236,7 @@ async fn pages_of_any_origin_may_import_the_protocol_module_and_nothing_else() {
 
 #[tokio::test]
 async fn the_client_is_an_answer_like_any_other() {
-    let server = Server::with(&[("limits.answer_bytes", "1024")]).await;
+    let server = Server::with(&[("limits.answer_bytes", "1024"), ("limits.page_bytes", "1024")]).await;
     let (path, names) = ui::assets();
     let mut long = 0;
     for name in names {

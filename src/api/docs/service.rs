@@ -153,7 +153,7 @@ fn about_service() -> Vec<Told> {
             path: "/metrics",
             id: "metrics",
             summary: "What is counted",
-            about: "In the text format of Prometheus and OpenMetrics. 404 where `server.metrics_bind` gives them a listener of \
+            about: "In the text format of Prometheus, or as OpenMetrics where `Accept` prefers that. 404 where `server.metrics_bind` gives them a listener of \
                     their own.",
             tag: SERVICE,
             parameters: vec![],
@@ -161,11 +161,18 @@ fn about_service() -> Vec<Told> {
             answers: vec![Answer {
                 status: 200,
                 about: "All metrics.",
-                content: vec![(
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    text,
-                    json!("# TYPE natter_posts counter\nnatter_posts_total 3\n# EOF\n"),
-                )],
+                content: vec![
+                    (
+                        "text/plain; version=0.0.4; charset=utf-8",
+                        text,
+                        json!("# TYPE natter_posts_total counter\nnatter_posts_total 3\n"),
+                    ),
+                    (
+                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                        text,
+                        json!("# TYPE natter_posts counter\nnatter_posts_total 3\n# EOF\n"),
+                    ),
+                ],
                 headers: &[],
             }],
             faults: vec![LONG, fault(404, "not_found", "Not Found")],

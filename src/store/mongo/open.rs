@@ -18,7 +18,10 @@ use super::{
     base::{Base, sentence},
     schema::{self, Kind},
 };
-use crate::{config, metrics::Metrics};
+use crate::{
+    config::{self, mask},
+    metrics::Metrics,
+};
 
 /// Where the URL says nothing else.
 const SELECTION: Duration = Duration::from_secs(2);
@@ -57,7 +60,7 @@ pub(super) async fn open(config: &config::Store, metrics: Arc<Metrics>) -> Resul
     let about = base
         .once(async { base.db.run_command(doc! { "buildInfo": 1 }).await })
         .await
-        .map_err(|error| away(&hosts, &config.url, &error))?;
+        .map_err(|error| away(&hosts, &error))?;
     if about.contains_key("ferretdbVersion") && config.insert_events > FERRETDB_EVENTS {
         tracing::info!(
             "this is FerretDB: commands have {FERRETDB_EVENTS} events at most, whatever store.insert_events says"
@@ -182,11 +185,20 @@ fn unusable(url: &str, error: &Error) -> String {
         ErrorKind::InvalidArgument { message, .. } => (message.clone(), EXAMPLE),
         _ => (sentence(error), EXAMPLE),
     };
-    format!("store.url cannot be used: {}. {advice}.", without_secrets(&why, url))
+    // The driver quotes parts of a URL that it does not understand, and whatever it takes a part for may be a secret.
+    let lower = why.to_lowercase();
+    let why = match mask::secrets(url).iter().any(|secret| lower.contains(&secret.to_lowercase())) {
+        true => {
+            "it is not understood; what is no letter or digit in a user, a password or an option is written %40 and so on"
+        }
+        false => why.trim_end_matches('.'),
+    };
+    format!("store.url cannot be used: {why}. {advice}.")
 }
 
-fn away(hosts: &str, url: &str, error: &Error) -> String {
-    let why = without_secrets(&sentence(error), url);
+fn away(hosts: &str, error: &Error) -> String {
+    let why = sentence(error);
+    let why = why.trim_end_matches('.');
     match &*error.kind {
         ErrorKind::Authentication { .. } => format!(
             "MongoDB at {hosts} refuses the user or the password of DB_URL (store.url): {why}. The options authSource and \
@@ -196,22 +208,6 @@ fn away(hosts: &str, url: &str, error: &Error) -> String {
             "MongoDB at {hosts} cannot be reached: {why}. Check that it runs, that it has a primary, and DB_URL (store.url)."
         ),
     }
-}
-
-/// The driver quotes parts of a URL that it does not understand; the password must not be among them.
-fn without_secrets(text: &str, url: &str) -> String {
-    let Some((login, _)) = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')) else {
-        return text.to_owned();
-    };
-    let password = login.split_once(':').map_or(login, |(_, password)| password);
-    let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
-    let mut clean = text.trim_end_matches('.').to_owned();
-    for secret in [login, password, &decoded] {
-        if !secret.is_empty() {
-            clean = clean.replace(secret, "…");
-        }
-    }
-    clean
 }
 
 #[cfg(test)]
@@ -258,6 +254,10 @@ mod tests {
             "mongodb://ann:sec%20ret@host:port/",
             "mongodb://ann:sec@ret@host/",
             "mongodb://ann:secret@host/?tls=perhaps",
+            "mongodb://host/?tls=perhaps&tlsCertificateKeyFilePassword=secret",
+            "mongodb://host/?tlsCertificateKeyFilePasswrod=secret",
+            "mongodb://host/?authMechanismProperties=secret",
+            "mongodb://host/?secret",
             "mongodb://",
         ] {
             let told = options(url).await.expect_err(url);

@@ -110,7 +110,7 @@ impl Threads {
 impl SqliteStore {
     /// Opens the database at `path`, or makes it and its folder. Blocks: it may recover a log or run migrations.
     pub fn open(path: &Path, config: &config::Store, metrics: Arc<Metrics>) -> Result<SqliteStore, OpenError> {
-        let path = std::path::absolute(path).map_err(|error| OpenError::Folder { folder: path.into(), error })?;
+        let path = open::place_of(path)?;
         let lock = open::prepare(&path)?;
         let (file, max_bytes) = (path.clone(), config.max_bytes);
         let reopen = Box::new(move || connection::open_writer(&file, max_bytes));

@@ -1,9 +1,9 @@
 //! What happens before the first connection may serve: the folder, its lock, and a look at what the file is.
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
+    fs::DirBuilder,
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -12,8 +12,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{
     backup::folder_of,
     connection::open_plain,
-    journal::recovery::JournalError,
-    lock::FolderLock,
+    journal::{
+        disk::{Beside, Disk},
+        recovery::JournalError,
+    },
+    lock::{FolderLock, real_path},
     schema::{self, Kind},
 };
 
@@ -38,6 +41,9 @@ pub enum OpenError {
     #[error("{} cannot be opened: {error}. Check that the disk has room and that natter may write there.",
         file.display())]
     Database { file: PathBuf, error: rusqlite::Error },
+    #[error("{} is a link, and a journal lies beside it: its posts would be missed. Move {}.log-* to {}.log-*, and start again.",
+        link.display(), link.display(), file.display())]
+    Strayed { link: PathBuf, file: PathBuf },
     #[error("The journal cannot be taken over: {0}.")]
     Journal(#[from] JournalError),
     #[error("The journal's files cannot be removed: {0}. Check that natter may write to the data folder.")]
@@ -78,10 +84,10 @@ pub fn path_of(url: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(path))
 }
 
-/// Takes the folder and leaves a database of the newest schema in it.
+/// Takes the folder of a database at its real path, and leaves one of the newest schema in it.
 pub(super) fn prepare(path: &Path) -> Result<FolderLock, OpenError> {
-    let lock = take_folder(path)?;
-    let mut db = look(path)?;
+    let lock = FolderLock::take(path, true)?;
+    let mut db = open_plain(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| OpenError::of(path, error))?;
     let version = match schema::kind(&db).map_err(|error| OpenError::of(path, error))? {
         Kind::Empty => 0,
         Kind::Natter(version) => version,
@@ -94,26 +100,17 @@ pub(super) fn prepare(path: &Path) -> Result<FolderLock, OpenError> {
         .ok_or_else(|| OpenError::NoLog { file: path.into() })
 }
 
-/// Makes the folder (0700) where there is none, and locks it.
-pub(super) fn take_folder(path: &Path) -> Result<FolderLock, OpenError> {
+/// Makes the folder (0700) where there is none, and follows the links to where the database really is.
+pub(super) fn place_of(path: &Path) -> Result<PathBuf, OpenError> {
     let folder = folder_of(path);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| OpenError::Folder { folder: folder.into(), error })?;
-    FolderLock::take(folder)
-}
-
-fn look(path: &Path) -> Result<Connection, OpenError> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| OpenError::Folder { folder: folder_of(path).into(), error })?;
-    open_plain(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| OpenError::of(path, error))
+    let io = |error| OpenError::Folder { folder: folder.into(), error };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+    let (link, file) = (std::path::absolute(path).map_err(io)?, real_path(path).map_err(io)?);
+    // Through a link to the folder, the two are beside the same journal.
+    if link.is_symlink() && Beside::new(&link).slots().is_ok_and(|slots| !slots.is_empty()) {
+        return Err(OpenError::Strayed { link, file });
+    }
+    Ok(file)
 }
 
 /// `false` where the file system cannot do WAL.

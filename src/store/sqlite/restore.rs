@@ -20,7 +20,8 @@ use super::{
     codec::count,
     connection::open_plain,
     journal::disk::{Beside, Disk},
-    open::take_folder,
+    lock::FolderLock,
+    open::place_of,
     recovery::recover,
     schema::{self, Kind},
 };
@@ -61,8 +62,8 @@ pub enum RestoreError {
 
 /// Replaces the database at `to` by the backup `from`. Nobody may be serving it. Blocks until it is on disk.
 pub fn restore(from: &Path, to: &Path, force: bool) -> Result<RestoreReport, RestoreError> {
-    let to = &std::path::absolute(to).map_err(|error| io_error(to, error))?;
-    let _lock = take_folder(to)?;
+    let to = &place_of(to)?;
+    let _lock = FolderLock::take(to, false)?;
     if !force && to.exists() {
         return Err(RestoreError::Exists { file: to.clone() });
     }

@@ -63,8 +63,8 @@ impl Chats {
     }
 
     fn add(&mut self, order: &[u8], record: &Document, people: &mut People, report: &mut Report) -> Result<(), String> {
-        let place = place("chats", record);
         let said = id_text(record.get("chat_id"));
+        let place = place_of(record, said.as_deref());
         let members = members(record, &place, people, report)?;
         let pair = <[UserId; 2]>::try_from(members.clone()).ok().map(|mut pair| {
             pair.sort();
@@ -195,6 +195,15 @@ impl Chats {
         for room in self.rooms.values_mut().filter(|room| room.open) {
             room.members.sort();
         }
+    }
+}
+
+/// A chat is known to people by the `chat_id` in its address, and to the database by another id.
+fn place_of(record: &Document, chat_id: Option<&str>) -> String {
+    let place = place("chats", record);
+    match chat_id.filter(|chat_id| id_text(record.get("_id")).as_deref() != Some(chat_id)) {
+        Some(chat_id) => format!("{place} (chat_id {chat_id})"),
+        None => place,
     }
 }
 

@@ -278,6 +278,11 @@ async fn every_known_defect_is_reported_and_resolved_by_its_rule() {
         *kinds.entry(line.split_once(": ").expect("a kind").0).or_default() += 1;
     }
     assert_eq!(kinds, cases, "{report}");
+    // A chat that became a part of another is gone from the address bar: people know it by that id.
+    let twin = report.lines().find(|line| line.starts_with("duplicate chat: ")).expect("it was told above");
+    let (_, chat_id) = twin.split_once(" (chat_id ").expect("its chat_id");
+    let (chat_id, what) = chat_id.split_once("): ").expect("what of it");
+    assert!(Uuid::parse_str(chat_id).is_ok() && chat_id != room && what.contains(&room), "{twin}");
     for (kind, count) in &cases {
         assert!(told.contains(&format!("{kind}: {count}\n")), "{told}");
     }

@@ -66,7 +66,7 @@ async fn text_that_is_not_utf_8_closes_with_1007() {
 
 #[tokio::test]
 async fn a_message_of_exactly_the_limit_is_read_and_one_byte_more_closes_with_1009() {
-    let server = Server::with(&[("sockets.frame_bytes", "2000")]).await;
+    let server = Server::with(&[("sockets.frame_bytes", "2000"), ("limits.message_chars", "10")]).await;
     let mut socket = server.person("ann").await.socket().await;
     let ping = |len: usize| {
         let start = r#"{"type":"ping","req":"full","pad":""#;
