@@ -246,7 +246,7 @@ async fn a_client_that_does_not_read_its_answers_is_cut_off() {
 
 #[tokio::test]
 async fn the_kernel_does_not_take_a_long_answer_in_place_of_a_client_that_reads_nothing() {
-    let server = Server::with(&[("limits.answer_secs", "1"), ("limits.message_chars", "100000")]).await;
+    let server = Server::with(&[&[("limits.answer_secs", "1")], &LONG_MESSAGES[..]].concat()).await;
     let request = long_history(&server).await;
     let mut raw = server.reach.raw().await;
     raw.write(request).await;
