@@ -26,6 +26,8 @@ pub struct App {
     pub sockets: Arc<Engine>,
     /// Set when the server is asked to stop: new work is refused with 503, and `/readyz` says no.
     pub draining: AtomicBool,
+    /// The log has said that some proxy is not listed.
+    pub told_of_proxies: AtomicBool,
 }
 
 impl App {
@@ -49,6 +51,7 @@ impl App {
         Ok(Arc::new(Self {
             answers: Answers::new(&config.limits, metrics.clone()),
             draining: AtomicBool::new(false),
+            told_of_proxies: AtomicBool::new(false),
             config,
             metrics,
             chat,

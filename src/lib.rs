@@ -24,7 +24,7 @@
 //! | [`event`] | one event of a room's log, and the fold: what events change |
 //! | [`protocol`] | what goes over the wire, encoded once |
 //! | [`limits`] | what anybody may cost: rates, shares, and which addresses are one client |
-//! | `bounded`, `json_depth` | a map that forgets rather than grows; how deep a text nests |
+//! | `bounded`, `json_depth`, `seldom` | a map that forgets rather than grows; how deep a text nests; log lines that anybody can cause |
 //! | [`metrics`], [`logging`] | what an operator sees |
 //! | [`config`] | every setting, its default, and where its value came from |
 //! | [`types`] | the words everyone shares: ids, roles, times |
@@ -75,6 +75,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod protocol;
+pub(crate) mod seldom;
 pub mod server;
 pub mod store;
 pub mod transfer;

@@ -16,7 +16,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -39,6 +39,7 @@ use crate::{
         socket::HttpSocket,
         stream::Stream,
     },
+    seldom,
 };
 use tls::Tls;
 
@@ -124,14 +125,13 @@ impl Server {
         self.open.spawn(self.stop.clone().run_until_cancelled_owned(tidy::run(self.app.clone())));
         let server = self.clone();
         self.open.spawn(async move {
-            let mut full = Rarely::default();
             while let Some(accepted) = server.stop.run_until_cancelled(listener.accept()).await {
                 match accepted {
                     Ok((stream, peer)) => server.admit(stream, peer),
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
-                        if full.now() {
-                            tracing::error!(%error, "new connections wait: the system has no room for one");
+                        if let Some(seldom::Line { held_back }) = seldom::due("no room for a connection") {
+                            tracing::error!(%error, held_back, "new connections wait: the system has no room for one");
                         }
                         tokio::time::sleep(REST).await;
                     }
@@ -244,6 +244,8 @@ fn http1(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
     // `silence` keeps the time.
     http.header_read_timeout(None)
+        // Who has sent a whole request may say that nothing more comes, and is answered.
+        .half_close(true)
         .max_buf_size((limits.header_bytes.saturating_add(limits.uri_bytes)).saturating_mul(2).max(LEAST_READ_BUFFER))
         .max_headers(limits.headers.saturating_mul(2));
     http
@@ -312,19 +314,5 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.metrics.http_connections.dec();
-    }
-}
-
-/// Says yes once in ten seconds, for log lines about what happens in a loop.
-#[derive(Default)]
-struct Rarely(Option<Instant>);
-
-impl Rarely {
-    fn now(&mut self) -> bool {
-        let due = self.0.is_none_or(|last| last.elapsed() >= Duration::from_secs(10));
-        if due {
-            self.0 = Some(Instant::now());
-        }
-        due
     }
 }

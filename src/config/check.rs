@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use figment::{error::Kind, value::Value};
 
-use super::{Config, flatten, log_filter, mask};
+use super::{Config, flatten, hosts, log_filter, mask};
 
 /// Keys for which zero means something: `0` elsewhere is refused.
 const MAY_BE_ZERO: &[&str] = &[
@@ -65,6 +65,9 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>) -> Vec<(String,
         (true, false) => say("server.tls_cert", "must name the file of certificates of `server.tls_key`".into()),
         _ => {}
     }
+    for host in config.server.hosts.iter().filter(|host| !hosts::is_well_formed(host)) {
+        say("server.hosts", format!("holds `{host}`, which is no name of a host; write it as `chat.example.org`"));
+    }
     for origin in &config.server.allowed_origins {
         if let Err(sentence) = origin_is_well_formed(origin) {
             say("server.allowed_origins", sentence);
@@ -107,6 +110,7 @@ pub fn wanted(key: &str, default: &Value, choices: Option<&[&str]>, kind: &Kind)
         ("server.bind", _) => "an address and port such as `127.0.0.1:8000`".into(),
         ("server.metrics_bind", _) => "an address and port such as `127.0.0.1:9100`, or empty".into(),
         ("server.trusted_proxies", _) => "a list of networks such as `[\"10.0.0.0/8\", \"192.0.2.7/32\"]`".into(),
+        ("server.hosts", _) => "a list of names such as `[\"chat.example.org\"]`".into(),
         ("server.allowed_origins", _) => "a list of origins such as `[\"https://chat.example.org\"]`".into(),
         (_, Value::Bool(..)) => "`true` or `false`".into(),
         (_, Value::Num(..)) => {

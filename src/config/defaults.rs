@@ -13,6 +13,7 @@ impl Default for Server {
             tls_cert: String::new(),
             tls_key: String::new(),
             metrics_bind: None,
+            hosts: Vec::new(),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             drain_secs: 20,

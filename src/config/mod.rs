@@ -4,6 +4,7 @@
 //! - `sources.rs` reads each of them, `.env` with `dotenv.rs`; `links.rs` knows what others write into the environment.
 //! - `check.rs` says what is wrong with a value, `agree.rs` what is wrong with two together, as sentences.
 //! - `defaults.rs` has the values where nobody sets one.
+//! - `hosts.rs` compares names of hosts.
 //! - `show.rs` writes the result down for `natter check-config`, without what `mask.rs` finds secret in URLs.
 //!
 //! `config.toml` at the top of the repository documents the same keys for operators; a test holds the two together.
@@ -12,6 +13,7 @@ mod agree;
 pub mod check;
 mod defaults;
 mod dotenv;
+pub mod hosts;
 mod links;
 pub mod load;
 pub mod log_filter;
@@ -50,6 +52,8 @@ pub struct Server {
     /// `/metrics` moves here when set; written as an empty text where it is not.
     #[serde(with = "optional_address")]
     pub metrics_bind: Option<SocketAddr>,
+    /// Names that a request's Host may be. Empty: names of this machine alone where `bind` is a loopback address, and any elsewhere.
+    pub hosts: Vec<String>,
     /// `https://chat.example.org`; never `*`.
     pub allowed_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.

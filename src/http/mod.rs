@@ -8,6 +8,7 @@ pub mod cors;
 pub mod embedded;
 pub mod form;
 pub mod head;
+pub mod host;
 pub mod json;
 pub mod pipeline;
 pub mod request;

@@ -5,6 +5,7 @@
 
 use std::{
     future::poll_fn,
+    net::IpAddr,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, atomic::Ordering},
@@ -14,7 +15,7 @@ use std::{
 
 use futures_util::FutureExt;
 use hyper::{
-    Method, StatusCode,
+    HeaderMap, Method, StatusCode,
     body::{Body, Incoming},
     header::{CONTENT_LENGTH, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
@@ -24,7 +25,7 @@ use super::{
     authenticate::{Via, authenticate},
     authorize,
     cors::Cors,
-    head,
+    head, host,
     request::{Client, Request},
     request_id::{RequestId, X_REQUEST_ID},
     respond::{self, Rejection, Response},
@@ -35,6 +36,7 @@ use crate::{
     chat::Caller,
     limits::{Who, network::Network},
     metrics::{Answer, Metrics},
+    seldom::{self, Line},
 };
 
 /// What a request counts as whose client did not wait for the answer. Never sent to anybody.
@@ -57,6 +59,7 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
     };
     let cors = Cors::of(&app.config.server.allowed_origins, inner.method(), inner.headers());
 
+    tell_of_proxies(app, client.address, inner.headers());
     let request = Request {
         peer: address::client_address(&app.config.server, client.address, inner.headers()),
         inner,
@@ -116,6 +119,10 @@ async fn guard(
 async fn run(app: &Arc<App>, mut request: Request, found: Found) -> Result<Response, Rejection> {
     let inner = &request.inner;
     head::check(&app.config.limits, inner.version(), inner.uri(), inner.headers(), &app.metrics)?;
+    if !matches!(&found, Found::Path(path, _) if path.is_probe()) {
+        let checked = host::check(&app.config.server, inner.uri(), inner.headers(), request.client.address);
+        checked.or_else(|refused| admit_address(app, &request).and(Err(refused)))?;
+    }
     let method = request.inner.method();
     match found {
         Found::Path(path, params) => match path.route(method) {
@@ -192,6 +199,18 @@ fn admit_address(app: &App, request: &Request) -> Result<(), Rejection> {
     Ok(app.limiters.request(Who::Address(Network::of(request.peer)))?)
 }
 
+/// An operator whose proxy is not listed sees all clients as one, and is told why.
+fn tell_of_proxies(app: &App, peer: IpAddr, headers: &HeaderMap) {
+    if address::is_not_believed(&app.config.server, peer, headers) && !app.told_of_proxies.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(
+            %peer,
+            "a request has X-Forwarded-For, and does not come from a proxy of server.trusted_proxies: it counts for the address \
+             that it came from. If that is your proxy, list it there, or all its clients share one address's limits"
+        );
+    }
+}
+
 fn redirect(location: HeaderValue) -> Response {
     let mut response = respond::empty(StatusCode::TEMPORARY_REDIRECT);
     response.headers_mut().insert(LOCATION, location);
@@ -213,7 +232,10 @@ fn log_cause(rejection: &Rejection, id: &RequestId, path: Option<&PathEntry>) {
     let Some(cause) = &rejection.cause else { return };
     let route = path.map_or("none", |path| path.path);
     if rejection.status.is_server_error() {
-        tracing::warn!(request_id = %id, route, code = rejection.code, cause, "a request could not be served");
+        if let Some(Line { held_back }) = seldom::due(rejection.code) {
+            let code = rejection.code;
+            tracing::warn!(request_id = %id, route, code, cause, held_back, "a request could not be served");
+        }
     } else {
         tracing::debug!(request_id = %id, route, code = rejection.code, cause, "a request was refused");
     }

@@ -74,10 +74,9 @@ impl Request {
 
     /// The body as a JSON object. Refuses with 415, 413, 408 and 422.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Rejection> {
-        if let Some(kind) = self.content_type()
-            && kind != "application/json"
-            && !kind.ends_with("+json")
-        {
+        let is_json = |kind: &str| kind == "application/json" || kind.ends_with("+json");
+        // A page of another site can send what has no type, or a form's, without asking. No body is told as one that lacks fields.
+        if !self.content_type().as_deref().map_or(self.inner.body().is_end_stream(), is_json) {
             return Err(unsupported("Send JSON, with Content-Type: application/json."));
         }
         json::object(&self.body().await?, self.client.config.limits.json_depth)

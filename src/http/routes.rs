@@ -175,6 +175,13 @@ impl Handler {
     }
 }
 
+impl PathEntry {
+    /// Whether monitors ask here if all is well, by whatever name they know this server.
+    pub fn is_probe(&self) -> bool {
+        ["/healthz", "/readyz"].contains(&self.path)
+    }
+}
+
 /// All routes of one path.
 pub struct PathEntry {
     pub path: &'static str,

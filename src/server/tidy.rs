@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::app::App;
+use crate::{app::App, seldom};
 
 /// Each memory has a time of its own, which it looks at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -13,5 +13,6 @@ pub async fn run(app: Arc<App>) {
         ticks.tick().await;
         app.tokens.forget_unused().await;
         app.limiters.forget_unused().await;
+        seldom::tell_the_rest();
     }
 }

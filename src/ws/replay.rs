@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{close::Close, connection::Connection};
-use crate::{chat::room::Room, event::Event, store::Page, types::Seq};
+use crate::{
+    chat::room::Room,
+    event::Event,
+    seldom::{self, Line},
+    store::Page,
+    types::Seq,
+};
 
 /// How long a replay waits before it asks a store again that could not answer.
 const RETRY: Duration = Duration::from_millis(500);
@@ -27,7 +33,9 @@ pub(super) async fn replay(connection: Arc<Connection>, slot: u32) {
             tokio::time::sleep(RETRY).await;
         }
         Ok(events) if events.is_empty() => {
-            tracing::error!(room = %room.id, cursor, "the log ends before its head");
+            if let Some(Line { held_back }) = seldom::due("the log ends before its head") {
+                tracing::error!(room = %room.id, cursor, held_back, "the log ends before its head");
+            }
             connection.close(Close::Internal);
         }
         Ok(events) => take_replayed(&connection, slot, &room, cursor, &events),

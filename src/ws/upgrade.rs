@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use hyper::{
-    StatusCode,
+    Method, StatusCode, Version,
     header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
     upgrade::{OnUpgrade, Upgraded},
 };
@@ -33,6 +33,7 @@ use crate::{
         socket::HttpSocket,
         stream::Stream,
     },
+    seldom::{self, Line},
     types::UserId,
 };
 
@@ -122,19 +123,49 @@ fn check_handshake(request: &Request) -> Result<HeaderValue, Rejection> {
         let values = request.inner.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
     };
-    if !lists(UPGRADE, "websocket") || !lists(CONNECTION, "upgrade") {
-        let detail = "This is a WebSocket: connect with a WebSocket client (ws://…).";
-        return Err(Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
-            .with(UPGRADE, HeaderValue::from_static("websocket")));
+    let required = |detail: &str| {
+        Err(Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
+            .with(UPGRADE, HeaderValue::from_static("websocket"))
+            .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")))
+    };
+    let handshake = request.inner.headers().contains_key("sec-websocket-key");
+    match (lists(UPGRADE, "websocket"), lists(CONNECTION, "upgrade")) {
+        // An HTTP/1.0 server would have to ignore an upgrade, and a proxy that speaks it takes the headers away or leaves them.
+        (upgrade, _) if (upgrade || handshake) && request.inner.version() < Version::HTTP_11 => {
+            return required(
+                "This handshake of a WebSocket came over HTTP/1.0, and needs HTTP/1.1: a proxy in between must pass it on so \
+                 (for nginx: proxy_http_version 1.1).",
+            );
+        }
+        (true, true) => {}
+        (true, false) => {
+            return required(
+                "This handshake of a WebSocket came with Upgrade: websocket, but without Connection: upgrade: a proxy in between \
+                 must set both (for nginx: proxy_set_header Connection upgrade).",
+            );
+        }
+        (false, _) if handshake => {
+            return required(
+                "This handshake of a WebSocket came without Upgrade: websocket: a proxy in between took the header away, and must \
+                 pass on both Upgrade and Connection (for nginx: proxy_set_header).",
+            );
+        }
+        (false, _) => return required("This is a WebSocket: connect with a WebSocket client (ws://…)."),
     }
-    if request.header(SEC_WEBSOCKET_VERSION) != Some("13") {
-        let detail = "Sec-WebSocket-Version must be 13.";
-        return Err(Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
-            .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+    if request.inner.method() != Method::GET {
+        return required("The handshake of a WebSocket is a GET.");
+    }
+    match request.header(SEC_WEBSOCKET_VERSION) {
+        Some("13") => {}
+        Some(_) => {
+            return required("This handshake asks for another version of WebSocket; Sec-WebSocket-Version must be 13.");
+        }
+        None => return required("This handshake has no Sec-WebSocket-Version, which must be 13."),
     }
     let key = request.header("sec-websocket-key").filter(|key| key.len() == 24);
     let Some(key) = key else {
-        let detail = "Sec-WebSocket-Key must be 16 bytes in base64.";
+        let detail =
+            "This handshake has no Sec-WebSocket-Key of 16 bytes in base64; a proxy in between may have taken it away.";
         return Err(Rejection::new(StatusCode::BAD_REQUEST, "bad_handshake", detail));
     };
     Ok(HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is a header value"))
@@ -157,7 +188,12 @@ async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade
     let opened = Wire::of(stream).and_then(|wire| place.engine.open(seat, &caller, mode, wire));
     let connection = match opened {
         Ok(connection) => connection,
-        Err(error) => return tracing::warn!(%error, "the kernel would not watch a socket"),
+        Err(error) => {
+            if let Some(Line { held_back }) = seldom::due("the kernel would not watch a socket") {
+                tracing::warn!(%error, held_back, "the kernel would not watch a socket");
+            }
+            return;
+        }
     };
     let busy = Busy::new(&connection);
     place.fill(connection.clone());

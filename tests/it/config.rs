@@ -352,6 +352,9 @@ fn other_value(key: &str, default: &Value) -> BoxedStrategy<Value> {
         ("server.allowed_origins", _) => {
             prop::collection::vec("https://[a-z]{1,9}\\.example(:80[0-9]{2})?", 0..4).prop_map(Value::from).boxed()
         }
+        ("server.hosts", _) => {
+            prop::collection::vec("(\\*\\.)?[a-z]{1,9}\\.example(:80[0-9]{2})?", 0..4).prop_map(Value::from).boxed()
+        }
         ("server.trusted_proxies", _) => {
             prop::collection::vec("10\\.[1-9]\\.0\\.0/16", 0..4).prop_map(Value::from).boxed()
         }

@@ -35,6 +35,7 @@ mod members;
 mod messages;
 mod million;
 mod moving;
+mod names;
 mod operators;
 mod original;
 mod passes;

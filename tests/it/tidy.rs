@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 19] = [
     &["event"],
     &["protocol"],
     &["limits"],
-    &["bounded", "json_depth", "turn"],
+    &["bounded", "json_depth", "seldom", "turn"],
     &["metrics"],
     &["config", "types"],
 ];

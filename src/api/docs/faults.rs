@@ -23,6 +23,12 @@ const ALWAYS: &[Fault] = &[
     fault(400, "bad_request", "Send one Host header."),
     fault(414, "uri_too_long", "The address of this request has more bytes than 8192 (limits.uri_bytes)."),
     fault(415, "bad_request", "Send the body as it is, without a Content-Encoding."),
+    fault(
+        421,
+        "unknown_host",
+        "This server does not answer to the name in this request's Host header. If it should, the operator lists the name in \
+         server.hosts.",
+    ),
     fault(431, "too_many_headers", "This request has more headers than 100 (limits.headers)."),
     fault(431, "headers_too_large", "The headers of this request have more bytes than 32768 (limits.header_bytes)."),
     fault(500, "internal_error", "The server made a mistake, and has written it down under this request_id."),

@@ -8,7 +8,10 @@ use std::{
 use rusqlite::Connection;
 
 use super::codec::{is_of_the_environment, store_error};
-use crate::store::{Result, StoreError};
+use crate::{
+    seldom::{self, Line},
+    store::{Result, StoreError},
+};
 
 /// When a write is on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,7 +115,9 @@ fn run(db: &Connection, job: &mut dyn Job, alone: bool) -> Result<(), Trouble> {
         None => Ok(()),
         Some(_) if !alone => Err(Trouble::OfOne),
         Some(error) => {
-            tracing::error!(%error, "a write failed by itself; nothing of it is kept");
+            if let Some(Line { held_back }) = seldom::due("a write failed by itself") {
+                tracing::error!(%error, held_back, "a write failed by itself; nothing of it is kept");
+            }
             job.fail(error);
             execute(db, "ROLLBACK TO job").and_then(|()| execute(db, "RELEASE job")).map_err(Trouble::OfAll)
         }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config,
     metrics::Metrics,
+    seldom::{self, Line},
     store::{Result, StoreError},
 };
 
@@ -105,8 +106,10 @@ impl Readers {
                 Ok(found)
             }
             Ok(Err(error)) => {
-                if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, "a read failed");
+                if !self.failing.swap(true, Ordering::Relaxed)
+                    && let Some(Line { held_back }) = seldom::due("a read failed")
+                {
+                    tracing::error!(%error, held_back, "a read failed");
                 }
                 Err(store_error(&error))
             }
