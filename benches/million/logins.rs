@@ -9,6 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use natter::{
+    auth::refresh::RefreshToken,
     config::Config,
     store::{SessionRecord, Store, sqlite::SqliteStore},
     types::Timestamp,
@@ -59,10 +60,9 @@ async fn sign_in(database: &Path, world: &World) -> Outcome {
             created_at: now,
             expires_at: now.plus_secs(120 * TOKEN_MINUTES),
         };
-        // Nobody refreshes it: the hash of no token.
-        let mut refresh = [0; 32];
-        refresh[..4].copy_from_slice(&user.to_be_bytes());
-        store.create_session(login, refresh, 1).await.map(drop)
+        // Nobody refreshes it.
+        let first = RefreshToken::first(login.session_id).key();
+        store.create_session(login, first, 1).await.map(drop)
     });
     stream::iter(logins).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     store.close().await;

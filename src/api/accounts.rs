@@ -38,7 +38,8 @@ pub(super) struct TokenAnswer {
     /// Seconds until the access token ends.
     #[schema(minimum = 0)]
     expires_in: i64,
-    /// Gives the next tokens, once. One that was used and comes again ends the login.
+    /// Gives the next tokens. One that was used is answered again for `auth.refresh_grace_secs` (its answer may have been lost)
+    /// until the next is used; after that it ends the login.
     refresh_token: String,
 }
 

@@ -1,5 +1,6 @@
 //! Passwords and tokens: pure mechanisms that know no users' records and no HTTP.
 
 pub mod password;
+pub mod refresh;
 pub mod token;
 mod verified;

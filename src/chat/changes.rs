@@ -17,10 +17,10 @@ use crate::{
     bus::{Ended, Hint},
     event::fold::ReadMark,
     store::{
-        BlockSet, NewRoom, RefreshHash, RoomCreated, Rotation, SessionRecord, StoreError, UserChange, UserChanged,
-        UserRecord,
+        BlockSet, NewRoom, RefreshKey, Renewal, RoomCreated, Rotation, SessionRecord, StoreError, UserChange,
+        UserChanged, UserRecord,
     },
-    types::{RoomId, Seq, SessionId, Timestamp, UserId},
+    types::{RoomId, Seq, SessionId, UserId},
 };
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -210,11 +210,11 @@ impl Chat {
         self: &Arc<Self>,
         user: UserRecord,
         session: SessionRecord,
-        refresh: RefreshHash,
+        first: RefreshKey,
     ) -> Result<UserRecord> {
         self.to_its_end(async move |chat: Arc<Self>| {
             let (id, keep) = (session.session_id, chat.config.auth.sessions_per_user);
-            let begun = chat.store.create_session(session, refresh, keep).await;
+            let begun = chat.store.create_session(session, first, keep).await;
             if matches!(begun, Err(StoreError::Unavailable(_))) {
                 chat.doubt_logins(user.user_id);
             }
@@ -236,26 +236,18 @@ impl Chat {
         .await
     }
 
-    /// Replaces a refresh token. One that was replaced before is a copy in two hands: its login ends.
-    pub(super) async fn rotate(
-        self: &Arc<Self>,
-        presented: RefreshHash,
-        next: RefreshHash,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<SessionRecord> {
-        self.to_its_end(async move |chat: Arc<Self>| {
-            match chat.store.rotate_refresh(presented, next, now, expires_at).await? {
-                Rotation::Rotated(session) => Ok(session),
-                Rotation::Reused(session) => {
-                    tracing::warn!(user_id = %session.user_id, session_id = %session.session_id,
+    /// Replaces a refresh token. One that was replaced a while ago is a copy in two hands: its login ends.
+    pub(super) async fn rotate(self: &Arc<Self>, renewal: Renewal) -> Result<SessionRecord> {
+        self.to_its_end(async move |chat: Arc<Self>| match chat.store.rotate_refresh(renewal).await? {
+            Rotation::Rotated(session) => Ok(session),
+            Rotation::Reused(session) => {
+                tracing::warn!(user_id = %session.user_id, session_id = %session.session_id,
                         "a refresh token was used twice: its login is ended");
-                    let which = Ended::One(session.session_id);
-                    chat.bus.publish(Hint::LoginEnded { user: session.user_id, which });
-                    Err(ChatError::InvalidToken)
-                }
-                Rotation::Unknown => Err(ChatError::InvalidToken),
+                let which = Ended::One(session.session_id);
+                chat.bus.publish(Hint::LoginEnded { user: session.user_id, which });
+                Err(ChatError::InvalidToken)
             }
+            Rotation::Unknown => Err(ChatError::InvalidToken),
         })
         .await
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
-use sha2::{Digest, Sha256};
-
 use super::{Caller, Chat, ChatError, Result, accounts::Asks};
 use crate::{
-    auth::token::Bearer,
-    store::{RefreshHash, SessionRecord, UserRecord},
+    auth::{
+        refresh::{Read, RefreshToken},
+        token::Bearer,
+    },
+    store::{Renewal, SessionRecord, UserRecord},
     types::{SessionId, Timestamp},
 };
 
@@ -17,20 +17,6 @@ pub struct Login {
     pub user: Arc<UserRecord>,
     pub session: SessionRecord,
     pub refresh_token: String,
-}
-
-/// Scanners for leaked secrets know a token by its beginning.
-const REFRESH_PREFIX: &str = "nrt_";
-
-fn new_refresh_token() -> (String, RefreshHash) {
-    let token = format!("{REFRESH_PREFIX}{}", BASE64.encode(rand::random::<[u8; 32]>()));
-    let hash = refresh_hash(&token);
-    (token, hash)
-}
-
-/// The token has 256 bits of chance in it, so one round of SHA-256 is enough.
-fn refresh_hash(token: &str) -> RefreshHash {
-    Sha256::digest(token.as_bytes()).into()
 }
 
 /// Logins forgotten in one write.
@@ -47,26 +33,41 @@ impl Chat {
             created_at: now,
             expires_at: now.plus_secs(self.login_secs()),
         };
-        let (refresh_token, hash) = new_refresh_token();
-        let user = self.begin_login(user, session.clone(), hash).await?;
-        Ok(Login { user: Arc::new(user), session, refresh_token })
+        let token = RefreshToken::first(session.session_id);
+        let user = self.begin_login(user, session.clone(), token.key()).await?;
+        Ok(Login { user: Arc::new(user), session, refresh_token: token.text() })
     }
 
-    /// Replaces a refresh token. One that was replaced before is a copy in two hands: its login ends.
+    /// Replaces a refresh token. The one used last is answered again for `auth.refresh_grace_secs`, because its answer may
+    /// have been lost; any older one is a copy in two hands: its login ends.
     pub async fn refresh_session(self: &Arc<Self>, refresh_token: &str) -> Result<Login> {
-        let (next, next_hash) = new_refresh_token();
+        let read = RefreshToken::read(refresh_token).ok_or(ChatError::InvalidToken)?;
+        let presented = read.presented();
+        let next = match read {
+            Read::Token(token) => token.next(),
+            Read::Bare(_) => {
+                let session = self.store.session_of_refresh(presented).await?.ok_or(ChatError::InvalidToken)?;
+                RefreshToken::first(session.session_id).next()
+            }
+        };
         let now = Timestamp::now();
-        let expires_at = now.plus_secs(self.login_secs());
-        let session = self.rotate(refresh_hash(refresh_token), next_hash, now, expires_at).await?;
+        let renewal = Renewal {
+            presented,
+            next: next.key(),
+            now,
+            grace_secs: self.config.auth.refresh_grace_secs,
+            expires_at: now.plus_secs(self.login_secs()),
+        };
+        let session = self.rotate(renewal).await?;
         let user = self.store.user(session.user_id).await?.filter(|user| !user.disabled);
         let user = Arc::new(user.ok_or(ChatError::InvalidToken)?);
-        Ok(Login { user, session, refresh_token: next })
+        Ok(Login { user, session, refresh_token: next.text() })
     }
 
     /// Ends the login a refresh token belongs to.
     pub async fn revoke_refresh(self: &Arc<Self>, refresh_token: &str) -> Result<()> {
-        let session = self.store.session_of_refresh(refresh_hash(refresh_token)).await?;
-        let session = session.ok_or(ChatError::InvalidToken)?;
+        let presented = RefreshToken::read(refresh_token).ok_or(ChatError::InvalidToken)?.presented();
+        let session = self.store.session_of_refresh(presented).await?.ok_or(ChatError::InvalidToken)?;
         self.end_session(session.user_id, session.session_id).await
     }
 
@@ -98,18 +99,5 @@ impl Chat {
 
     fn login_secs(&self) -> u64 {
         self.config.auth.refresh_token_days.saturating_mul(86_400)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refresh_tokens_are_recognisable_and_never_alike() {
-        let ((one, hash), (other, _)) = (new_refresh_token(), new_refresh_token());
-        assert!(one.starts_with("nrt_") && one.len() == 47, "{one}");
-        assert_ne!(one, other);
-        assert_eq!(hash, refresh_hash(&one));
     }
 }

@@ -13,6 +13,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "server.threads",
     "server.drain_secs",
     "auth.clock_skew_secs",
+    "auth.refresh_grace_secs",
     "auth.password_threads",
     "auth.cache_secs",
     "store.max_bytes",

@@ -32,6 +32,7 @@ impl Default for Auth {
             access_token_minutes: 30,
             clock_skew_secs: 60,
             refresh_token_days: 30,
+            refresh_grace_secs: 30,
             signup: Signup::Open,
             password_min_length: 8,
             bcrypt_cost: 12,

@@ -78,6 +78,8 @@ pub struct Auth {
     pub clock_skew_secs: u64,
     /// A login that is not refreshed for so long is over.
     pub refresh_token_days: u64,
+    /// For how long the refresh token used last is answered again, because its answer may have been lost.
+    pub refresh_grace_secs: u64,
     pub signup: Signup,
     pub password_min_length: usize,
     pub bcrypt_cost: u32,

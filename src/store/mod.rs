@@ -8,6 +8,7 @@
 
 pub mod mongo;
 mod prefix;
+mod refresh;
 pub mod shared;
 pub mod sqlite;
 
@@ -16,6 +17,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::refresh::{Presented, RefreshHash, RefreshKey, Renewal};
 use self::shared::Shared;
 use crate::{
     event::{Event, fold::ReadMark},
@@ -133,15 +135,12 @@ pub struct SessionRecord {
     pub expires_at: Timestamp,
 }
 
-/// SHA-256 of a refresh token: the token itself is never stored.
-pub type RefreshHash = [u8; 32];
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
     Rotated(SessionRecord),
-    /// The presented token had been rotated away before: somebody holds a stolen copy. The login is ended now.
+    /// The presented token had been rotated away, and not just now: somebody holds a stolen copy. The login is ended now.
     Reused(SessionRecord),
-    /// No such token, or its login has ended or expired.
+    /// No such token, one that was overtaken by another answer just now, or its login has ended or expired.
     Unknown,
 }
 
@@ -293,25 +292,20 @@ pub trait Store: Send + Sync + 'static {
     async fn users(&self, query: UserQuery) -> Result<Vec<UserRecord>>;
     async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged>;
 
-    /// Begins a login; where the user has more than `keep` then, the oldest are ended and returned.
-    async fn create_session(&self, session: SessionRecord, refresh: RefreshHash, keep: usize)
-    -> Result<Vec<SessionId>>;
+    /// Begins a login with its first refresh token; where the user has more than `keep` then, the oldest are ended and
+    /// returned.
+    async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>>;
     /// `None` once it has ended. Expiry is the caller's to compare.
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>>;
-    /// Replaces a refresh token by the next one and moves the login's expiry, until which the next one is good.
-    async fn rotate_refresh(
-        &self,
-        presented: RefreshHash,
-        next: RefreshHash,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<Rotation>;
-    /// The login that a refresh token, used or not, belongs to, as long as the token is kept.
-    async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>>;
+    /// Replaces a login's current refresh token and moves its expiry, where the current one is presented, or the
+    /// one used last a short time after its use. No more is kept of a login's tokens than these two.
+    async fn rotate_refresh(&self, renewal: Renewal) -> Result<Rotation>;
+    /// The login that a refresh token, used or not, is one of.
+    async fn session_of_refresh(&self, presented: Presented) -> Result<Option<SessionRecord>>;
     /// `false`: it had ended before.
     async fn end_session(&self, session: SessionId) -> Result<bool>;
-    /// Forgets logins that expired before `now`, and refresh tokens whose own time was over, used or not, of logins that go
-    /// on; at most `limit` in all. Returns how many.
+    /// Forgets logins that expired before `now`, and what versions before kept of refresh tokens whose time was over; at most
+    /// `limit` in all. Returns how many.
     async fn purge_sessions(&self, now: Timestamp, limit: usize) -> Result<usize>;
 
     async fn create_room(&self, room: NewRoom) -> Result<RoomCreated>;

@@ -63,7 +63,8 @@ export class Refusal extends Error {
 const signedOut = () => new Refusal(401, { code: 'signed_out', detail: 'You are signed out; sign in again.' })
 
 /**
- * A login. All tabs of an origin share its tokens, and one at a time renews them: a refresh token used twice ends the login.
+ * A login. All tabs of an origin share its tokens, and one at a time renews them: a refresh token that comes again a while
+ * after its use ends the login.
  *
  * Events: `signedin` {user}, `signedout` {user, reason: 'you' | 'elsewhere' | 'revoked'} (whoever did it), `token` (a new one).
  */

@@ -2,19 +2,21 @@
 //!
 //! A test is `async fn(Arc<dyn Store>)` in one of the modules here, and knows no store in particular. The list below
 //! makes each of them a test of a store; what only one kind of store promises stands in a module of its own
-//! (`sqlite.rs`, `sqlite_journal.rs`, `mongo.rs`, `mongo_log.rs`, `mongo_repair.rs`).
+//! (`sqlite*.rs` and `mongo*.rs`).
 
 mod attention;
 mod fixture;
 mod log;
 mod mongo;
 mod mongo_log;
+mod mongo_logins;
 mod mongo_repair;
 mod moving;
 mod rooms;
 mod sessions;
 mod sqlite;
 mod sqlite_journal;
+mod sqlite_logins;
 mod users;
 
 /// Every test of the contract, run with `$with_store`, which opens an empty store for it.
@@ -38,12 +40,14 @@ macro_rules! contract {
             sessions::past_the_limit_the_oldest_logins_end,
             sessions::a_rotated_token_is_replaced_and_the_expiry_moves,
             sessions::a_reused_token_ends_its_login_for_good,
+            sessions::the_token_used_last_is_answered_again_for_a_while,
+            sessions::after_the_grace_a_used_token_and_an_overtaken_one_end_their_login,
+            sessions::a_token_of_another_family_changes_nothing,
             sessions::an_unknown_or_expired_token_changes_nothing,
-            sessions::of_fifty_rotations_of_one_token_one_wins,
+            sessions::without_a_grace_one_of_fifty_rotations_of_one_token_wins,
+            sessions::of_fifty_answers_to_one_token_the_last_counts,
             sessions::a_token_leads_to_its_login_used_or_not,
             sessions::expired_logins_are_purged_in_portions,
-            sessions::used_tokens_go_when_they_would_have_expired,
-            sessions::a_used_token_is_known_as_used_as_long_as_it_is_good,
             rooms::a_room_begins_with_its_first_events,
             rooms::fifty_who_open_one_pair_get_one_room,
             rooms::a_room_whose_first_events_are_not_dense_is_not_made,

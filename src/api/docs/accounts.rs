@@ -23,7 +23,7 @@ fn tokens() -> Value {
         "access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm4ifQ.6hX0aQk7m1Zr0o4uJd1J1jv8yBq0W2Xf3n9T4k5L6p8",
         "token_type": "bearer",
         "expires_in": 1800,
-        "refresh_token": "nr_8c0J2Yw3n5q7s9u1w3y5A7C9E1G3I5K7M9O1Q3S5U7W",
+        "refresh_token": "nrt_AaIknKgYcHm39R1FWdQ9L9s2u7Rk3mX4JzG0c2l1bWUAAAAAAAAAAFQ2eJ0bF3Y9x4kq0u1aVtcN8m3pZrWk5w",
     })
 }
 
@@ -65,8 +65,10 @@ pub fn told() -> Vec<Told> {
             path: "/token/refresh",
             id: "refresh",
             summary: "Get the next tokens",
-            about: "Goes on with a login. The refresh token is used up, and the answer has the next one; a used one that comes \
-                    again ends the login, as it is in two hands.",
+            about: "Goes on with a login. The refresh token is used up, and the answer has the next one. The one used last is \
+                    answered again for `auth.refresh_grace_secs` (30, unless the operator chose another number), as its \
+                    answer may have been lost: the new answer takes the place of the lost one. Any older one that comes again \
+                    ends the login, as it is in two hands.",
             tag: TAG,
             parameters: vec![],
             body: json_body(

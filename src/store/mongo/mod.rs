@@ -3,7 +3,8 @@
 //! - `open.rs` reads the URL and looks at whose database it is; `schema.rs` has the indexes and their migrations.
 //! - `base.rs` is how every operation is done: deadlines, tries, what errors mean. `codec.rs` is how our words look in
 //!   documents.
-//! - `users.rs` and `sessions.rs` are accounts and logins; `attention.rs` whom they block and what they hide; `imports.rs` what moving data needs.
+//! - `users.rs`, `sessions.rs` and `tokens.rs` are accounts, logins and their refresh tokens; `attention.rs` whom they block
+//!   and what they hide; `imports.rs` what moving data needs.
 //! - `shared.rs` is what the processes learn of each other.
 //!
 //! There are no transactions in it, and nothing that only a replica set has. What must be decided between processes is
@@ -28,6 +29,7 @@ mod rooms;
 mod schema;
 mod sessions;
 mod shared;
+mod tokens;
 mod turns;
 mod users;
 
@@ -39,12 +41,13 @@ use self::{
     base::{Base, store_error},
     log::Log,
     open::Opened,
+    tokens::Tokens,
     users::Users,
 };
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result,
-    RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange,
-    UserChanged, UserQuery, UserRecord,
+    Appended, Begun, BlockSet, BlockedRecord, Event, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey,
+    Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError,
+    UserChange, UserChanged, UserQuery, UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
@@ -56,6 +59,7 @@ use crate::{
 pub struct MongoStore {
     base: Arc<Base>,
     users: Users,
+    tokens: Tokens,
     log: Arc<Log>,
     cluster: String,
     address: String,
@@ -66,7 +70,8 @@ impl MongoStore {
     pub async fn connect(config: &config::Store, metrics: Arc<Metrics>) -> Result<Arc<Self>, String> {
         let Opened { base, cluster, address } = open::open(config, metrics).await?;
         let base = Arc::new(base);
-        Ok(Arc::new(Self { users: Users::new(base.clone()), log: Log::start(base.clone()), base, cluster, address }))
+        let (users, tokens) = (Users::new(base.clone()), Tokens::new(base.clone()));
+        Ok(Arc::new(Self { users, tokens, log: Log::start(base.clone()), base, cluster, address }))
     }
 
     /// Names the database, whichever way it is reached: the same for every node.
@@ -143,46 +148,35 @@ impl Store for MongoStore {
     async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged> {
         let changed = self.users.change(user, &change).await?;
         if matches!(change, UserChange::Password { .. } | UserChange::Disable | UserChange::EndLogins)
-            && let Err(error) = sessions::sweep(&self.base, &self.users, user).await
+            && let Err(error) = sessions::sweep(&self.base, &self.users, &self.tokens, user).await
         {
             tracing::debug!(%error, "logins that are over are swept away once they have expired");
         }
         Ok(changed)
     }
 
-    async fn create_session(
-        &self,
-        session: SessionRecord,
-        refresh: RefreshHash,
-        keep: usize,
-    ) -> Result<Vec<SessionId>> {
-        sessions::create(&self.base, &self.users, &session, &refresh, keep).await
+    async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>> {
+        sessions::create(&self.base, &self.users, &self.tokens, &session, &first, keep).await
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
         sessions::by_id(&self.base, &self.users, session).await
     }
 
-    async fn rotate_refresh(
-        &self,
-        presented: RefreshHash,
-        next: RefreshHash,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<Rotation> {
-        sessions::rotate(&self.base, &self.users, &presented, &next, now, expires_at).await
+    async fn rotate_refresh(&self, renewal: Renewal) -> Result<Rotation> {
+        sessions::rotate(&self.base, &self.users, &self.tokens, &renewal).await
     }
 
-    async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>> {
-        sessions::by_token(&self.base, &self.users, &presented).await
+    async fn session_of_refresh(&self, presented: Presented) -> Result<Option<SessionRecord>> {
+        sessions::by_token(&self.base, &self.users, &self.tokens, &presented).await
     }
 
     async fn end_session(&self, session: SessionId) -> Result<bool> {
-        sessions::end(&self.base, &self.users, session).await
+        sessions::end(&self.base, &self.users, &self.tokens, session).await
     }
 
     async fn purge_sessions(&self, now: Timestamp, limit: usize) -> Result<usize> {
-        sessions::purge(&self.base, now, limit).await
+        sessions::purge(&self.base, &self.tokens, now, limit).await
     }
 
     async fn create_room(&self, room: NewRoom) -> Result<RoomCreated> {

@@ -60,7 +60,7 @@ const MIGRATIONS: &[&[Index]] = &[
         index("users", &["changed_at"], Plain),
         index("sessions", &["user", "created_at"], Plain),
         index("sessions", &["expires_at"], Plain),
-        // One token follows a token: whoever inserts it has rotated it.
+        // One token followed a token, in version 1.
         index("tokens", &["prev"], UniqueWherePresent),
         index("tokens", &["session"], Plain),
         index("tokens", &["expires_at"], Plain),
@@ -78,6 +78,8 @@ const MIGRATIONS: &[&[Index]] = &[
         index("blocks", &["blocked"], Plain),
         index("hidden", &["user"], Plain),
     ],
+    // 3: tokens with a `rev`, which versions before would not take for tokens (`tokens.rs`).
+    &[],
 ];
 
 /// What kind of database it turned out to be.

@@ -1,8 +1,7 @@
-//! Logins and their refresh tokens.
+//! Logins.
 //!
-//! A login is its document in `sessions`, as long as its user's floor lets it live. A token is used when another one
-//! follows it (`prev`), and only one can: the unique index on `prev` decides between rotations. The order of writes is
-//! what makes up for transactions: a login's token is there before the login, and goes after it.
+//! A login is its document in `sessions`, as long as its user's floor lets it live. The order of writes is what makes up for
+//! transactions: a login's token is there before the login, and goes after it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,19 +11,16 @@ use mongodb::bson::{Document, doc};
 use super::{
     base::Base,
     codec::{count, date, int, session_id, text, time, user_id},
+    tokens::{Tokens, expired},
     users::{Floor, Users},
 };
 use crate::{
-    store::{RefreshHash, Result, Rotation, SessionRecord, StoreError},
+    store::{Presented, RefreshKey, Renewal, Result, Rotation, SessionRecord, StoreError, refresh::Verdict},
     types::{SessionId, Timestamp, UserId},
 };
 
-/// Times a rotation is tried again because the one that was ahead of it was taken back.
-const TRIES: usize = 5;
-
-/// How long tokens are kept once they have expired or their login has ended: longer than any request lasts and clocks differ.
-/// Until every rotation is over that found its login alive, they hold their places under the unique index.
-const RETIRED_MILLIS: i64 = 600_000;
+/// Times a rotation looks again because one in another process was ahead of it.
+const TRIES: usize = 50;
 
 fn record(session: &Document) -> Result<SessionRecord> {
     Ok(SessionRecord {
@@ -35,10 +31,6 @@ fn record(session: &Document) -> Result<SessionRecord> {
     })
 }
 
-fn token_id(hash: &RefreshHash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn lives(session: &Document, floor: &Floor) -> Result<bool> {
     Ok(floor.lets_live(text(session, "_id")?, count(session, "floor")?))
 }
@@ -46,15 +38,15 @@ fn lives(session: &Document, floor: &Floor) -> Result<bool> {
 pub(super) async fn create(
     base: &Base,
     users: &Users,
+    tokens: &Tokens,
     session: &SessionRecord,
-    refresh: &RefreshHash,
+    first: &RefreshKey,
     keep: usize,
 ) -> Result<Vec<SessionId>> {
     // Read before the login is there: logins that end in the meantime take it along.
     let floor = users.floor(session.user_id).await?.map_or(0, |floor| floor.floor);
     let id = session.session_id.to_string();
-    let token = doc! { "_id": token_id(refresh), "session": &id, "expires_at": date(session.expires_at) };
-    insert_own(base, "tokens", &token).await?;
+    tokens.begin(session.session_id, first, session.expires_at).await?;
     let login = doc! {
         "_id": &id,
         "user": session.user_id.to_string(),
@@ -62,22 +54,23 @@ pub(super) async fn create(
         "expires_at": date(session.expires_at),
         "floor": int(floor),
     };
-    insert_own(base, "sessions", &login).await?;
-    end_beyond(base, users, session, keep).await
-}
-
-/// For documents whose `_id` nobody else can have: a duplicate is our own, of a try whose answer got lost.
-async fn insert_own(base: &Base, collection: &str, document: &Document) -> Result<()> {
-    if !base.insert(collection, document).await? {
-        let id = doc! { "_id": document.get("_id") };
-        base.kept(collection, &id).await?.ok_or_else(|| StoreError::Unavailable("a write was taken back".into()))?;
+    // Nobody else can have its `_id`: a duplicate is our own, of a try whose answer got lost.
+    if !base.insert("sessions", &login).await? {
+        let found = base.kept("sessions", &doc! { "_id": &id }).await?;
+        found.ok_or_else(|| StoreError::Unavailable("a write was taken back".into()))?;
     }
-    Ok(())
+    end_beyond(base, users, tokens, session, keep).await
 }
 
 /// Ends the oldest of the user's logins, so that with `session` there are `keep`. That one stays even where a clock was
 /// set back and it looks older than the rest.
-async fn end_beyond(base: &Base, users: &Users, session: &SessionRecord, keep: usize) -> Result<Vec<SessionId>> {
+async fn end_beyond(
+    base: &Base,
+    users: &Users,
+    tokens: &Tokens,
+    session: &SessionRecord,
+    keep: usize,
+) -> Result<Vec<SessionId>> {
     let Some(floor) = users.floor(session.user_id).await? else { return Ok(Vec::new()) };
     let mut others = Vec::new();
     for login in of_user(base, session.user_id).await? {
@@ -96,7 +89,7 @@ async fn end_beyond(base: &Base, users: &Users, session: &SessionRecord, keep: u
         users.touch(session.user_id).await?;
         base.again(|| async { sessions.delete_many(gone.clone()).await }).await?;
         users.touch(session.user_id).await?;
-        retire_tokens(base, &ids).await?;
+        tokens.retire(&ids).await?;
     }
     Ok(ended)
 }
@@ -105,20 +98,6 @@ async fn of_user(base: &Base, user: UserId) -> Result<Vec<Document>> {
     let sessions = base.collection("sessions");
     let filter = doc! { "user": user.to_string() };
     base.again(|| async { sessions.find(filter.clone()).await?.try_collect().await }).await
-}
-
-fn of_sessions(ids: &[String]) -> Document {
-    match ids {
-        [one] => doc! { "session": one },
-        many => doc! { "session": { "$in": many } },
-    }
-}
-
-/// Leaves the tokens of logins that have ended to a later purge.
-async fn retire_tokens(base: &Base, sessions: &[String]) -> Result<()> {
-    let tokens = base.collection("tokens");
-    let (filter, change) = (of_sessions(sessions), doc! { "$min": { "expires_at": date(Timestamp::now()) } });
-    base.again(|| async { tokens.update_many(filter.clone(), change.clone()).await }).await.map(drop)
 }
 
 pub(super) async fn by_id(base: &Base, users: &Users, session: SessionId) -> Result<Option<SessionRecord>> {
@@ -134,42 +113,75 @@ async fn living(base: &Base, users: &Users, session: &str) -> Result<Option<Sess
     }
 }
 
-pub(super) async fn by_token(base: &Base, users: &Users, hash: &RefreshHash) -> Result<Option<SessionRecord>> {
-    match base.find("tokens", &token_id(hash)).await? {
-        Some(token) => living(base, users, text(&token, "session")?).await,
-        None => Ok(None),
-    }
+/// The login that a token names, and until when the token is good.
+async fn named(
+    base: &Base,
+    users: &Users,
+    tokens: &Tokens,
+    presented: &Presented,
+) -> Result<Option<(SessionRecord, Timestamp)>> {
+    let (id, good_until) = match presented {
+        Presented::Key(key) => (key.session.to_string(), None),
+        Presented::Bare(hash) => match tokens.of_bare(hash).await? {
+            Some((id, until)) => (id, Some(until)),
+            None => return Ok(None),
+        },
+    };
+    let session = living(base, users, &id).await?;
+    Ok(session.map(|session| {
+        let ends = session.expires_at;
+        (session, good_until.map_or(ends, |until| ends.min(until)))
+    }))
+}
+
+pub(super) async fn by_token(
+    base: &Base,
+    users: &Users,
+    tokens: &Tokens,
+    presented: &Presented,
+) -> Result<Option<SessionRecord>> {
+    let Some((session, _)) = named(base, users, tokens, presented).await? else { return Ok(None) };
+    let is_own = match presented {
+        Presented::Bare(_) => true,
+        Presented::Key(key) => {
+            let current = tokens.current(session.session_id).await?;
+            current.is_some_and(|current| current.held.family == Some(key.family))
+        }
+    };
+    Ok(is_own.then_some(session))
 }
 
 /// The expiry moves first: a rotation that is cut off after it has changed nothing that the client would miss.
-pub(super) async fn rotate(
-    base: &Base,
-    users: &Users,
-    presented: &RefreshHash,
-    next: &RefreshHash,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<Rotation> {
-    let Some(token) = base.find("tokens", &token_id(presented)).await? else { return Ok(Rotation::Unknown) };
-    let Some(session) = living(base, users, text(&token, "session")?).await? else { return Ok(Rotation::Unknown) };
-    let good_until = time(&token, "expires_at")?;
-    if session.expires_at.min(good_until) <= now {
-        return Ok(Rotation::Unknown);
+pub(super) async fn rotate(base: &Base, users: &Users, tokens: &Tokens, renewal: &Renewal) -> Result<Rotation> {
+    let &Renewal { presented, next, now, expires_at, .. } = renewal;
+    let _turn = tokens.turn(next.session).await;
+    for _ in 0..TRIES {
+        let Some((session, good_until)) = named(base, users, tokens, &presented).await? else {
+            return Ok(Rotation::Unknown);
+        };
+        if good_until <= now {
+            return Ok(Rotation::Unknown);
+        }
+        let id = session.session_id;
+        let Some(current) = tokens.current(id).await? else { return Ok(Rotation::Unknown) };
+        match current.held.judge(renewal) {
+            Verdict::Refuse => return Ok(Rotation::Unknown),
+            Verdict::End => {
+                // Whoever finds the login still there has ended it; the others come too late to know the token.
+                let ended = end_record(base, users, tokens, &session).await?;
+                return Ok(if ended { Rotation::Reused(session) } else { Rotation::Unknown });
+            }
+            Verdict::Follow(used) => {
+                if !prolong(base, id, expires_at).await? {
+                    return Ok(Rotation::Unknown);
+                }
+                if tokens.follow(id, current.next_rev, &next, used, expires_at).await? {
+                    return Ok(Rotation::Rotated(SessionRecord { expires_at, ..session }));
+                }
+            }
+        }
     }
-    if !is_used(base, presented).await? && !prolong(base, session.session_id, expires_at).await? {
-        return Ok(Rotation::Unknown);
-    }
-    if follow(base, session.session_id, presented, next, expires_at.max(good_until)).await? {
-        return Ok(Rotation::Rotated(SessionRecord { expires_at, ..session }));
-    }
-    // Whoever finds the login still there has ended it; the others come too late to know the token.
-    Ok(if end_record(base, users, &session).await? { Rotation::Reused(session) } else { Rotation::Unknown })
-}
-
-/// Only to leave the expiry alone where the outcome is known already: the insert of the next token decides.
-async fn is_used(base: &Base, token: &RefreshHash) -> Result<bool> {
-    let (tokens, filter) = (base.collection("tokens"), doc! { "prev": token_id(token) });
-    Ok(base.again(|| async { tokens.find_one(filter.clone()).await }).await?.is_some())
+    Err(StoreError::Busy)
 }
 
 /// `false`: the login has ended.
@@ -180,31 +192,10 @@ async fn prolong(base: &Base, session: SessionId, expires_at: Timestamp) -> Resu
     Ok(done.matched_count > 0)
 }
 
-/// Puts `next` after `presented`; `false` where another token follows it already.
-async fn follow(
-    base: &Base,
-    session: SessionId,
-    presented: &RefreshHash,
-    next: &RefreshHash,
-    expires_at: Timestamp,
-) -> Result<bool> {
-    let (next, prev) = (token_id(next), token_id(presented));
-    let token = doc! { "_id": &next, "session": session.to_string(), "prev": &prev, "expires_at": date(expires_at) };
-    for _ in 0..TRIES {
-        if base.insert("tokens", &token).await? {
-            return Ok(true);
-        }
-        if let Some(follower) = base.kept("tokens", &doc! { "prev": &prev }).await? {
-            return Ok(text(&follower, "_id")? == next);
-        }
-    }
-    Err(StoreError::Unavailable("writes are being taken back".into()))
-}
-
 /// `false`: it had ended before.
-pub(super) async fn end(base: &Base, users: &Users, session: SessionId) -> Result<bool> {
+pub(super) async fn end(base: &Base, users: &Users, tokens: &Tokens, session: SessionId) -> Result<bool> {
     match living(base, users, &session.to_string()).await? {
-        Some(session) => end_record(base, users, &session).await,
+        Some(session) => end_record(base, users, tokens, &session).await,
         None => Ok(false),
     }
 }
@@ -212,7 +203,7 @@ pub(super) async fn end(base: &Base, users: &Users, session: SessionId) -> Resul
 /// `true` for one of those who end it at once. Where an answer got lost, nobody knows who it was, and it counts as us.
 /// The user is touched before as well as after: other nodes look again and again for a while after a touch, so that they
 /// learn of it also where this process dies in between.
-async fn end_record(base: &Base, users: &Users, session: &SessionRecord) -> Result<bool> {
+async fn end_record(base: &Base, users: &Users, tokens: &Tokens, session: &SessionRecord) -> Result<bool> {
     let id = session.session_id.to_string();
     let sessions = base.collection("sessions");
     let tries = AtomicUsize::new(0);
@@ -225,13 +216,13 @@ async fn end_record(base: &Base, users: &Users, session: &SessionRecord) -> Resu
     let ours = deleted > 0 || tries.into_inner() > 1;
     if ours {
         users.touch(session.user_id).await?;
-        retire_tokens(base, &[id]).await?;
+        tokens.retire(&[id]).await?;
     }
     Ok(ours)
 }
 
 /// Removes what a user's risen floor has ended already. It changes nothing that anybody sees.
-pub(super) async fn sweep(base: &Base, users: &Users, user: UserId) -> Result<()> {
+pub(super) async fn sweep(base: &Base, users: &Users, tokens: &Tokens, user: UserId) -> Result<()> {
     let Some(floor) = users.floor(user).await? else { return Ok(()) };
     let mut ids = Vec::new();
     for session in of_user(base, user).await? {
@@ -244,10 +235,10 @@ pub(super) async fn sweep(base: &Base, users: &Users, user: UserId) -> Result<()
     }
     let (sessions, dead) = (base.collection("sessions"), doc! { "_id": { "$in": &ids } });
     base.again(|| async { sessions.delete_many(dead.clone()).await }).await?;
-    retire_tokens(base, &ids).await
+    tokens.retire(&ids).await
 }
 
-pub(super) async fn purge(base: &Base, now: Timestamp, limit: usize) -> Result<usize> {
+pub(super) async fn purge(base: &Base, tokens: &Tokens, now: Timestamp, limit: usize) -> Result<usize> {
     if limit == 0 {
         return Ok(0);
     }
@@ -260,31 +251,6 @@ pub(super) async fn purge(base: &Base, now: Timestamp, limit: usize) -> Result<u
         let filter = doc! { "_id": { "$in": &ids }, "expires_at": { "$lt": date(now) } };
         purged = base.again(|| async { sessions.delete_many(filter.clone()).await }).await?.deleted_count as usize;
     }
-    let tokens = purge_tokens(base, now, limit.saturating_sub(purged)).await?;
-    Ok(purged + tokens)
-}
-
-/// Of logins that are gone as of those that go on: presenting one would be refused for its age alone.
-async fn purge_tokens(base: &Base, now: Timestamp, limit: usize) -> Result<usize> {
-    if limit == 0 {
-        return Ok(0);
-    }
-    let expired = expired(base, "tokens", Timestamp(now.0.saturating_sub(RETIRED_MILLIS)), limit).await?;
-    if expired.is_empty() {
-        return Ok(0);
-    }
-    let ids = expired.iter().map(|token| text(token, "_id")).collect::<Result<Vec<_>>>()?;
-    let (tokens, filter) = (base.collection("tokens"), doc! { "_id": { "$in": ids } });
-    let purged = base.again(|| async { tokens.delete_many(filter.clone()).await }).await?;
-    Ok(purged.deleted_count as usize)
-}
-
-async fn expired(base: &Base, collection: &str, now: Timestamp, limit: usize) -> Result<Vec<Document>> {
-    let collection = base.collection(collection);
-    let filter = doc! { "expires_at": { "$lt": date(now) } };
-    let op = || async {
-        let oldest = collection.find(filter.clone()).sort(doc! { "expires_at": 1 }).limit(int(limit as u64));
-        oldest.projection(doc! { "_id": 1 }).await?.try_collect().await
-    };
-    base.again(op).await
+    let of_tokens = tokens.purge(now, limit.saturating_sub(purged)).await?;
+    Ok(purged + of_tokens)
 }

@@ -55,9 +55,9 @@ use tokio::sync::{Mutex, oneshot};
 
 use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Done, Event, MemberRecord, NewRoom, Page, ReadMark, RefreshHash, Result,
-    RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange,
-    UserChanged, UserQuery, UserRecord, shared::Shared,
+    Appended, Begun, BlockSet, BlockedRecord, Done, Event, MemberRecord, NewRoom, Page, Presented, ReadMark,
+    RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store,
+    StoreError, UserChange, UserChanged, UserQuery, UserRecord, shared::Shared,
 };
 use crate::{
     config,
@@ -252,31 +252,20 @@ impl Store for SqliteStore {
         self.write(move |db| users::change(db, user, &change)).await
     }
 
-    async fn create_session(
-        &self,
-        session: SessionRecord,
-        refresh: RefreshHash,
-        keep: usize,
-    ) -> Result<Vec<SessionId>> {
-        self.write(move |db| sessions::create(db, &session, &refresh, keep)).await
+    async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>> {
+        self.write(move |db| sessions::create(db, &session, &first, keep)).await
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
         self.read(move |db| sessions::by_id(db, session)).await
     }
 
-    async fn rotate_refresh(
-        &self,
-        presented: RefreshHash,
-        next: RefreshHash,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<Rotation> {
-        self.write(move |db| sessions::rotate(db, &presented, &next, now, expires_at)).await
+    async fn rotate_refresh(&self, renewal: Renewal) -> Result<Rotation> {
+        self.write(move |db| sessions::rotate(db, &renewal)).await
     }
 
-    async fn session_of_refresh(&self, presented: RefreshHash) -> Result<Option<SessionRecord>> {
-        self.read(move |db| Ok(sessions::by_token(db, &presented)?.map(|token| token.session))).await
+    async fn session_of_refresh(&self, presented: Presented) -> Result<Option<SessionRecord>> {
+        self.read(move |db| sessions::by_token(db, &presented)).await
     }
 
     async fn end_session(&self, session: SessionId) -> Result<bool> {

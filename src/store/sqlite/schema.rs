@@ -138,6 +138,18 @@ const MIGRATIONS: &[&str] = &[
     );
     CREATE INDEX members_by_own_doing ON members (user_id) WHERE own;
     ",
+    // 6: of a login's refresh tokens the current one and the one used last, however often it is renewed. What is in
+    // `refresh_tokens` is of logins begun before, and goes as it expires.
+    "
+    CREATE TABLE refreshes (
+        session_id BLOB NOT NULL PRIMARY KEY REFERENCES sessions ON DELETE CASCADE,
+        family     BLOB NOT NULL,
+        hash       BLOB NOT NULL,
+        turn       INTEGER NOT NULL,
+        used       BLOB,
+        used_at    INTEGER
+    ) STRICT, WITHOUT ROWID;
+    ",
 ];
 
 /// What kind of database a file turned out to be.

@@ -1,10 +1,17 @@
-//! Logins and their refresh tokens. A login that ends takes its tokens along (`ON DELETE CASCADE`).
+//! Logins and their refresh tokens: one row of `refreshes` for each login. A login that ends takes it along (`ON DELETE
+//! CASCADE`).
+//!
+//! A login begun by a version before has no such row until its token is used here; until then its tokens are in
+//! `refresh_tokens`, where they stay until they expire, because nothing but their hashes leads to their login.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{int, session_id, time, user_id};
+use super::codec::{count, int, session_id, time, user_id};
 use crate::{
-    store::{RefreshHash, Rotation, SessionRecord},
+    store::{
+        Presented, RefreshHash, RefreshKey, Renewal, Rotation, SessionRecord,
+        refresh::{Held, Used, Verdict},
+    },
     types::{SessionId, Timestamp, UserId},
 };
 
@@ -20,7 +27,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
 pub(super) fn create(
     db: &Connection,
     session: &SessionRecord,
-    refresh: &RefreshHash,
+    first: &RefreshKey,
     keep: usize,
 ) -> rusqlite::Result<Vec<SessionId>> {
     db.prepare_cached("INSERT INTO sessions (session_id, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)")?
@@ -30,7 +37,7 @@ pub(super) fn create(
             session.created_at.0,
             session.expires_at.0,
         ])?;
-    add_token(db, session.session_id, refresh, session.expires_at)?;
+    hold(db, session.session_id, first, None)?;
     let others_kept = int(keep as u64).max(1) - 1;
     // The new one stays even where a clock was set back and it looks older than the rest.
     let mut ended: Vec<SessionId> = db
@@ -49,10 +56,32 @@ pub(super) fn create(
     Ok(ended)
 }
 
-fn add_token(db: &Connection, session: SessionId, hash: &RefreshHash, expires_at: Timestamp) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO refresh_tokens (hash, session_id, used, expires_at) VALUES (?, ?, 0, ?)")?
-        .execute(params![hash, session.0.as_bytes(), expires_at.0])
-        .map(drop)
+/// Makes `key` the login's current token.
+fn hold(db: &Connection, session: SessionId, key: &RefreshKey, used: Option<Used>) -> rusqlite::Result<()> {
+    let (hash, at) = used.map(|used| (used.hash, used.at.0)).unzip();
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO refreshes (session_id, family, hash, turn, used, used_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![session.0.as_bytes(), key.family, key.hash, int(key.turn), hash, at])
+    .map(drop)
+}
+
+fn held(db: &Connection, session: SessionId) -> rusqlite::Result<Option<Held>> {
+    let held = |row: &Row<'_>| {
+        let used: Option<RefreshHash> = row.get(3)?;
+        let used = used.map(|hash| Ok::<_, rusqlite::Error>(Used { hash, at: time(row, 4)? })).transpose()?;
+        Ok(Held { family: Some(row.get(0)?), turn: count(row, 1)?, hash: row.get(2)?, used })
+    };
+    db.prepare_cached("SELECT family, turn, hash, used, used_at FROM refreshes WHERE session_id = ?")?
+        .query_row([session.0.as_bytes()], held)
+        .optional()
+}
+
+/// What a version before holds of a login: its one token that was not used.
+fn held_before(db: &Connection, session: SessionId) -> rusqlite::Result<Option<Held>> {
+    db.prepare_cached("SELECT hash FROM refresh_tokens WHERE session_id = ? AND NOT used")?
+        .query_row([session.0.as_bytes()], |row| Ok(Held { family: None, turn: 0, hash: row.get(0)?, used: None }))
+        .optional()
 }
 
 pub(super) fn by_id(db: &Connection, session: SessionId) -> rusqlite::Result<Option<SessionRecord>> {
@@ -61,45 +90,57 @@ pub(super) fn by_id(db: &Connection, session: SessionId) -> rusqlite::Result<Opt
         .optional()
 }
 
-/// A refresh token that is known, and the login that it belongs to.
-pub(super) struct Token {
-    pub session: SessionRecord,
-    /// It was rotated away.
-    used: bool,
-    expires_at: Timestamp,
-}
-
-pub(super) fn by_token(db: &Connection, hash: &RefreshHash) -> rusqlite::Result<Option<Token>> {
+/// The login of a token of a version before, and until when the token is good.
+fn of_bare(db: &Connection, hash: &RefreshHash) -> rusqlite::Result<Option<(SessionRecord, Timestamp)>> {
     db.prepare_cached(
-        "SELECT session_id, user_id, created_at, sessions.expires_at, used, refresh_tokens.expires_at
+        "SELECT session_id, user_id, created_at, sessions.expires_at, refresh_tokens.expires_at
          FROM refresh_tokens JOIN sessions USING (session_id) WHERE hash = ?",
     )?
-    .query_row([hash], |row| Ok(Token { session: record(row)?, used: row.get(4)?, expires_at: time(row, 5)? }))
+    .query_row([hash], |row| Ok((record(row)?, time(row, 4)?)))
     .optional()
 }
 
-pub(super) fn rotate(
-    db: &Connection,
-    presented: &RefreshHash,
-    next: &RefreshHash,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> rusqlite::Result<Rotation> {
-    let Some(Token { session, used, expires_at: good_until }) = by_token(db, presented)? else {
-        return Ok(Rotation::Unknown);
+/// A login and what is held of its tokens, by one of them.
+fn find(db: &Connection, presented: &Presented) -> rusqlite::Result<Option<(SessionRecord, Timestamp, Held)>> {
+    let found = match presented {
+        Presented::Key(key) => by_id(db, key.session)?.map(|session| (session.expires_at, session)),
+        Presented::Bare(hash) => of_bare(db, hash)?.map(|(session, until)| (session.expires_at.min(until), session)),
     };
-    if session.expires_at.min(good_until) <= now {
+    let Some((good_until, session)) = found else { return Ok(None) };
+    let held = match held(db, session.session_id)? {
+        Some(held) => Some(held),
+        None => held_before(db, session.session_id)?,
+    };
+    Ok(held.map(|held| (session, good_until, held)))
+}
+
+pub(super) fn by_token(db: &Connection, presented: &Presented) -> rusqlite::Result<Option<SessionRecord>> {
+    let found = find(db, presented)?.filter(|(.., held)| match presented {
+        Presented::Key(key) => held.family == Some(key.family),
+        Presented::Bare(_) => true,
+    });
+    Ok(found.map(|(session, ..)| session))
+}
+
+pub(super) fn rotate(db: &Connection, renewal: &Renewal) -> rusqlite::Result<Rotation> {
+    let &Renewal { presented, next, now, expires_at, .. } = renewal;
+    let Some((session, good_until, held)) = find(db, &presented)? else { return Ok(Rotation::Unknown) };
+    if good_until <= now {
         return Ok(Rotation::Unknown);
     }
-    if used {
-        end(db, session.session_id)?;
-        return Ok(Rotation::Reused(session));
+    match held.judge(renewal) {
+        Verdict::Follow(used) => {
+            hold(db, session.session_id, &next, Some(used))?;
+            db.prepare_cached("UPDATE sessions SET expires_at = ? WHERE session_id = ?")?
+                .execute(params![expires_at.0, session.session_id.0.as_bytes()])?;
+            Ok(Rotation::Rotated(SessionRecord { expires_at, ..session }))
+        }
+        Verdict::Refuse => Ok(Rotation::Unknown),
+        Verdict::End => {
+            end(db, session.session_id)?;
+            Ok(Rotation::Reused(session))
+        }
     }
-    db.prepare_cached("UPDATE refresh_tokens SET used = 1 WHERE hash = ?")?.execute([presented])?;
-    add_token(db, session.session_id, next, expires_at.max(good_until))?;
-    db.prepare_cached("UPDATE sessions SET expires_at = ? WHERE session_id = ?")?
-        .execute(params![expires_at.0, session.session_id.0.as_bytes()])?;
-    Ok(Rotation::Rotated(SessionRecord { expires_at, ..session }))
 }
 
 pub(super) fn end(db: &Connection, session: SessionId) -> rusqlite::Result<bool> {

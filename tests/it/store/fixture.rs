@@ -5,7 +5,7 @@ use std::sync::Arc;
 use natter::{
     event::{Event, Kind},
     protocol::Frame,
-    store::{Appended, NewRoom, Page, RefreshHash, RoomCreated, SessionRecord, Store, UserRecord},
+    store::{Appended, NewRoom, Page, Presented, RefreshKey, Renewal, RoomCreated, SessionRecord, Store, UserRecord},
     types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
@@ -43,10 +43,34 @@ pub async fn add_admin(store: &Arc<dyn Store>, name: &str) -> UserId {
     id
 }
 
-pub fn token(n: u32) -> RefreshHash {
+/// Token `n` of a login, which follows token `n - 1`.
+pub fn token(session: &SessionRecord, n: u32) -> RefreshKey {
     let mut hash = [7; 32];
     hash[..4].copy_from_slice(&n.to_be_bytes());
-    hash
+    hash[16..].copy_from_slice(session.session_id.0.as_bytes());
+    RefreshKey { session: session.session_id, family: [1; 32], turn: n.into(), hash }
+}
+
+pub fn presented(session: &SessionRecord, n: u32) -> Presented {
+    Presented::Key(token(session, n))
+}
+
+/// Another token in the place of `token`.
+pub fn instead(token: RefreshKey, other: u8) -> RefreshKey {
+    let mut hash = token.hash;
+    hash[15] = other;
+    RefreshKey { hash, ..token }
+}
+
+/// Token `n` presented, a grace of a second.
+pub fn renewal(session: &SessionRecord, n: u32, now: i64) -> Renewal {
+    Renewal {
+        presented: presented(session, n),
+        next: token(session, n + 1),
+        now: at(now),
+        grace_secs: 1,
+        expires_at: session.expires_at,
+    }
 }
 
 pub fn login(user: UserId, created: i64) -> SessionRecord {

@@ -285,7 +285,8 @@ pub async fn a_closed_store_refuses_and_closing_twice_is_fine(store: Arc<dyn Sto
     refused(store.backup(Path::new("/nowhere/at/all")).await);
     refused(store.user(ann).await);
     refused(store.create_user(person("bob")).await);
-    refused(store.create_session(login(ann, 0), token(1), 9).await);
+    let session = login(ann, 0);
+    refused(store.create_session(session.clone(), token(&session, 1), 9).await);
     refused(store.create_room(private(ann, ann, "pair")).await);
     refused(store.append(room, vec![message(3, 1, ann)]).await);
     refused(store.events(room, LATEST).await);

@@ -8,7 +8,7 @@ use natter::{
     types::{Role, UserId},
 };
 
-use super::fixture::{add, add_admin, login, person, token};
+use super::fixture::{add, add_admin, login, person, presented, token};
 
 async fn changed(store: &Arc<dyn Store>, user: UserId, change: UserChange) -> UserRecord {
     match store.change_user(user, change).await.unwrap() {
@@ -121,7 +121,7 @@ pub async fn the_last_enabled_admin_stays_admin_and_enabled(store: Arc<dyn Store
     changed(&store, other, UserChange::Disable).await;
     let before = store.user(root).await.unwrap();
     let session = login(root, 0);
-    store.create_session(session.clone(), token(1), 9).await.unwrap();
+    store.create_session(session.clone(), token(&session, 1), 9).await.unwrap();
     // The other one is admin still, but may not sign in.
     for change in [UserChange::RemoveRole(Role::Admin), UserChange::Disable] {
         assert_eq!(store.change_user(root, change).await.unwrap(), UserChanged::LastAdmin);
@@ -155,13 +155,13 @@ pub async fn a_new_password_ends_every_other_login(store: Arc<dyn Store>) {
     let (ann, bob) = (add(&store, "ann").await, add(&store, "bob").await);
     let (one, two, of_bob) = (login(ann, 0), login(ann, 1), login(bob, 2));
     for (session, n) in [(&one, 1), (&two, 2), (&of_bob, 3)] {
-        store.create_session(session.clone(), token(n), 9).await.unwrap();
+        store.create_session(session.clone(), token(session, n), 9).await.unwrap();
     }
     let change = UserChange::Password { hash: "$2b$new".into(), keep: Some(two.session_id) };
     let record = changed(&store, ann, change).await;
     assert_eq!((record.password_hash.as_str(), record.token_epoch), ("$2b$new", 0));
     assert_eq!(store.session(one.session_id).await.unwrap(), None);
-    assert_eq!(store.session_of_refresh(token(1)).await.unwrap(), None);
+    assert_eq!(store.session_of_refresh(presented(&one, 1)).await.unwrap(), None);
     assert_eq!(store.session(two.session_id).await.unwrap(), Some(two.clone()));
     assert_eq!(store.session(of_bob.session_id).await.unwrap(), Some(of_bob));
     changed(&store, ann, UserChange::Password { hash: "$2b$newer".into(), keep: None }).await;
@@ -171,7 +171,7 @@ pub async fn a_new_password_ends_every_other_login(store: Arc<dyn Store>) {
 pub async fn disabling_ends_every_login_and_raises_the_epoch(store: Arc<dyn Store>) {
     let ann = add(&store, "ann").await;
     let session = login(ann, 0);
-    store.create_session(session.clone(), token(1), 9).await.unwrap();
+    store.create_session(session.clone(), token(&session, 1), 9).await.unwrap();
     let record = changed(&store, ann, UserChange::Disable).await;
     assert!(record.disabled);
     assert_eq!(record.token_epoch, 1);
@@ -184,7 +184,7 @@ pub async fn disabling_ends_every_login_and_raises_the_epoch(store: Arc<dyn Stor
 pub async fn ending_logins_raises_the_epoch_each_time(store: Arc<dyn Store>) {
     let ann = add(&store, "ann").await;
     let session = login(ann, 0);
-    store.create_session(session.clone(), token(1), 9).await.unwrap();
+    store.create_session(session.clone(), token(&session, 1), 9).await.unwrap();
     assert_eq!(changed(&store, ann, UserChange::EndLogins).await.token_epoch, 1);
     assert_eq!(store.session(session.session_id).await.unwrap(), None);
     assert_eq!(changed(&store, ann, UserChange::EndLogins).await.token_epoch, 2);
