@@ -11,7 +11,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::password::Passwords,
+    auth::password::{Asker, Passwords},
     chat::{Chat, ChatError, users::Username},
     store::{Store, UserChange, UserQuery, UserRecord},
     transfer::{
@@ -263,7 +263,7 @@ async fn change(operator: &Operator, username: &str, change: UserChange) -> Resu
 
 async fn hash(operator: &Operator, password: String) -> Result<String, String> {
     operator.passwords.check_new(&password).map_err(|error| error.to_string())?;
-    operator.passwords.hash(password).await.map_err(|error| error.to_string())
+    operator.passwords.hash(password, Asker::OPERATOR).await.map_err(|error| error.to_string())
 }
 
 fn done(sentence: String) -> Result<Reply, String> {

@@ -1,6 +1,6 @@
 //! Signing up, signing in, and one's own account.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::{
-        password::{Busy, QUEUE_SETTING},
+        password::{Asker, Busy, QUEUE_SETTING, Verdict},
         token::Claims,
     },
     chat::{
@@ -19,12 +19,13 @@ use crate::{
     },
     config::Signup,
     http::{
+        authenticate,
         request::Request,
         respond::{Rejection, Response, encoded, json, json_bytes, message},
     },
-    limits::Attempt,
-    store::UserChange,
-    types::{Role, Timestamp, UserId},
+    limits::{Attempt, RetryAfter, network::Network},
+    store::{UserChange, UserRecord},
+    types::{Role, SessionId, Timestamp, UserId},
 };
 
 /// A login's tokens.
@@ -156,27 +157,63 @@ pub async fn sign_in(app: &Arc<App>, mut request: Request) -> Result<Response, R
     if form.get("grant_type").is_some_and(|grant| !grant.is_empty() && grant != "password") {
         return Err(Rejection::invalid("value_error", &["body", "grant_type"], "Input should be 'password'"));
     }
-    let attempt = attempt(app, &username, &request)?;
-    let user = judged(app, &attempt, app.chat.user_named(&username).await)?;
+    let user = app.chat.user_named(&username).await?;
+    let attempt = attempt(app, &username, request.peer, device(app, &request, user.as_ref()))?;
     // A disabled account is compared as if there were none: who knows its password learns nothing by it.
     let user = user.filter(|user| !user.disabled);
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let right = judged(app, &attempt, app.passwords.verify(password, hash).await)?;
-    let Some(user) = user.filter(|_| right) else { return Err(wrong_credentials(app)) };
-    // Not later: the client may leave while its login is stored, and its password was right all the same.
-    app.limiters.signed_in(&attempt);
-    let login = match app.chat.begin_session(user).await {
-        Err(ChatError::InvalidToken) => return Err(wrong_credentials(app)),
-        login => login?,
+    let asker = asker(&attempt, request.peer);
+    let verdict = judged(app, &attempt, app.passwords.verify(password.clone(), hash, asker).await)?;
+    let Some(user) = user.filter(|_| verdict != Verdict::Wrong) else {
+        app.limiters.wrong_password(&attempt);
+        return Err(wrong_credentials(app));
     };
+    // Not later: the client may leave while its login is stored, and its password was right all the same.
+    app.limiters.signed_in(&attempt).map_err(too_many_attempts)?;
+    let login = begin(app, user, &password, asker).await?;
+    if verdict == Verdict::Outdated {
+        renew_hash(app, &login.user, password, asker).await;
+    }
     app.metrics.logins.inc();
     Ok(tokens(app, &login))
+}
+
+/// Begins a login, once more where the user's hash was brought up to date by another sign-in just now.
+async fn begin(app: &Arc<App>, user: UserRecord, password: &str, asker: Asker) -> Result<Login, Rejection> {
+    let (id, name) = (user.user_id, user.username.clone());
+    match app.chat.begin_session(user).await {
+        Err(ChatError::InvalidToken) => {}
+        login => return Ok(login?),
+    }
+    let user = app.chat.user_named(&name).await?.filter(|user| user.user_id == id && !user.disabled);
+    let Some(user) = user else { return Err(wrong_credentials(app)) };
+    if app.passwords.verify(password.to_owned(), Some(user.password_hash.clone()), asker).await? == Verdict::Wrong {
+        return Err(wrong_credentials(app));
+    }
+    match app.chat.begin_session(user).await {
+        Err(ChatError::InvalidToken) => Err(wrong_credentials(app)),
+        login => Ok(login?),
+    }
+}
+
+/// Brings a hash to today's cost and form. Where that fails, the next sign-in does it.
+async fn renew_hash(app: &Arc<App>, user: &UserRecord, password: String, asker: Asker) {
+    if app.passwords.check_new(&password).is_err() {
+        // Too short for today, or too long once composed: its hash stays as it is.
+        return;
+    }
+    let Ok(to) = app.passwords.hash(password, asker).await else { return };
+    let change = UserChange::Rehash { from: user.password_hash.clone(), to };
+    if let Err(error) = app.chat.apply(user.user_id, vec![change]).await {
+        tracing::debug!(%error, user_id = %user.user_id, "a password's hash could not be brought up to date");
+    }
 }
 
 /// `POST /token/refresh`
 pub async fn refresh(app: &Arc<App>, mut request: Request) -> Result<Response, Rejection> {
     let body: RefreshToken = request.json().await?;
     let login = app.chat.refresh_session(&body.refresh_token).await?;
+    app.limiters.renewed(&login.user.folded, request.peer);
     Ok(tokens(app, &login))
 }
 
@@ -203,7 +240,8 @@ pub async fn register(app: &Arc<App>, mut request: Request) -> Result<Response, 
     if app.chat.user_named(&username.shown).await?.is_some() {
         return Err(ChatError::UserExists.into());
     }
-    let hash = app.passwords.hash(body.password).await?;
+    let asker = Asker { network: Some(Network::of(request.peer)), known: false };
+    let hash = app.passwords.hash(body.password, asker).await?;
     app.chat.register(username, hash, &[Role::BasicUser]).await?;
     Ok(message("User created successfully"))
 }
@@ -237,14 +275,16 @@ async fn new_password(
     app.passwords
         .check_new(&password.new)
         .map_err(|msg| Rejection::invalid("value_error", &["body", "password", "new"], msg))?;
-    let attempt = attempt(app, &caller.username, request)?;
+    let attempt = attempt(app, &caller.username, request.peer, Some(caller.session_id))?;
+    let asker = asker(&attempt, request.peer);
     let user = judged(app, &attempt, app.chat.require_user(&caller.username).await)?;
-    let right = judged(app, &attempt, app.passwords.verify(password.current, Some(user.password_hash)).await)?;
-    if !right {
+    let compared = app.passwords.verify(password.current, Some(user.password_hash), asker).await;
+    if judged(app, &attempt, compared)? == Verdict::Wrong {
+        app.limiters.wrong_password(&attempt);
         return Err(Rejection::forbidden("wrong_password", "The current password is not right."));
     }
-    app.limiters.signed_in(&attempt);
-    let hash = app.passwords.hash(password.new).await?;
+    app.limiters.signed_in(&attempt).map_err(too_many_attempts)?;
+    let hash = app.passwords.hash(password.new, asker).await?;
     Ok(UserChange::Password { hash, keep: Some(caller.session_id) })
 }
 
@@ -263,16 +303,30 @@ fn check_display_name(name: &str, most: usize) -> Result<(), Rejection> {
 }
 
 /// Charges the attempt before the password is looked at.
-fn attempt(app: &App, username: &str, request: &Request) -> Result<Attempt, Rejection> {
+fn attempt(app: &App, username: &str, peer: IpAddr, device: Option<SessionId>) -> Result<Option<Attempt>, Rejection> {
     let account = Username::parse(username).ok().map(|name| name.folded);
-    app.limiters.sign_in(account, request.peer).map_err(|wait| {
-        let detail = format!("Too many failed sign-ins ({}): wait {} s and try again.", wait.setting, wait.secs);
-        Rejection::too_many("too_many_attempts", &detail, wait.secs)
-    })
+    app.limiters.sign_in(account, peer, device).map_err(too_many_attempts)
+}
+
+fn too_many_attempts(wait: RetryAfter) -> Rejection {
+    let detail = format!("Too many sign-ins ({}): wait {} s and try again.", wait.setting, wait.secs);
+    Rejection::too_many("too_many_attempts", &detail, wait.secs)
+}
+
+/// The login of a device that has signed in to this account before, as far as its request shows it.
+fn device(app: &App, request: &Request, user: Option<&UserRecord>) -> Option<SessionId> {
+    let bearer = authenticate::device(app, request)?;
+    // Where the account's logins were all ended, by an admin or because it was disabled, a token of before tells nothing.
+    let user = user.filter(|user| user.user_id == bearer.user_id && user.token_epoch == bearer.token_epoch)?;
+    (user.username == *bearer.username).then_some(bearer.session_id)
+}
+
+fn asker(attempt: &Option<Attempt>, peer: IpAddr) -> Asker {
+    Asker { network: Some(Network::of(peer)), known: attempt.as_ref().is_some_and(|attempt| attempt.known) }
 }
 
 /// Gives the charge back where the server failed, and not the password.
-fn judged<T, E: Into<Rejection>>(app: &App, attempt: &Attempt, result: Result<T, E>) -> Result<T, Rejection> {
+fn judged<T, E: Into<Rejection>>(app: &App, attempt: &Option<Attempt>, result: Result<T, E>) -> Result<T, Rejection> {
     result.map_err(|error| {
         app.limiters.not_judged(attempt);
         error.into()

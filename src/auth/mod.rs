@@ -1,6 +1,7 @@
 //! Passwords and tokens: pure mechanisms that know no users' records and no HTTP.
 
 pub mod password;
+mod queue;
 pub mod refresh;
 pub mod token;
 mod verified;

@@ -142,6 +142,11 @@ impl Tokens {
         }
     }
 
+    /// Whom a token was given to, expired or not: it opens nothing, but tells the device that it is on.
+    pub fn bearer_once(&self, token: &str) -> Option<Bearer> {
+        self.claims(token).ok().map(Claims::bearer)
+    }
+
     /// Lets go of what is remembered of tokens that are not used; to be called from time to time.
     pub async fn forget_unused(&self) {
         self.verified.forget_unused().await;
@@ -157,12 +162,16 @@ impl Tokens {
         Ok(bearer)
     }
 
-    fn verify(&self, token: &str, now_secs: i64) -> Result<Bearer, TokenError> {
+    fn claims(&self, token: &str) -> Result<Claims, TokenError> {
         if !self.is_own_head(token) {
             return Err(TokenError::Invalid);
         }
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
+        Ok(decoded.map_err(|_| TokenError::Invalid)?.claims)
+    }
+
+    fn verify(&self, token: &str, now_secs: i64) -> Result<Bearer, TokenError> {
+        let claims = self.claims(token)?;
         let issued = claims.iat <= now_secs.saturating_add(self.clock_skew_secs);
         let begun = claims.nbf.is_none_or(|from| from <= now_secs);
         let bearer = in_time(claims.bearer(), now_secs)?;

@@ -173,9 +173,11 @@ impl Chat {
         let ended = match &change {
             UserChange::Password { keep, .. } => Some(Ended::All { keep: *keep }),
             UserChange::Disable | UserChange::EndLogins => Some(Ended::All { keep: None }),
-            UserChange::DisplayName(_) | UserChange::AddRole(_) | UserChange::RemoveRole(_) | UserChange::Enable => {
-                None
-            }
+            UserChange::DisplayName(_)
+            | UserChange::Rehash { .. }
+            | UserChange::AddRole(_)
+            | UserChange::RemoveRole(_)
+            | UserChange::Enable => None,
         };
         let changed = self.store.change_user(user, change).await;
         match &changed {

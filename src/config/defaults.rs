@@ -188,7 +188,11 @@ impl Default for Limits {
             signups_burst: 30,
             failed_logins_per_account: 10,
             failed_logins_per_address: 50,
+            failed_logins_from_strangers: 200,
             failed_login_secs: 300,
+            logins_per_account: 60,
+            logins_per_address: 300,
+            login_secs: 300,
             rate_keys: 100_000,
         }
     }

@@ -301,10 +301,16 @@ pub struct Limits {
     /// Sign-ups a minute and at once, per address.
     pub signups_per_minute: u32,
     pub signups_burst: u32,
-    /// Failed sign-ins that may follow each other, and how long one counts; per account and per address.
+    /// Failed sign-ins to an account from one address, accounts that an address may try in vain, failed sign-ins to an account
+    /// from wherever it is not known, and how long one counts.
     pub failed_logins_per_account: u32,
     pub failed_logins_per_address: u32,
+    pub failed_logins_from_strangers: u32,
     pub failed_login_secs: u64,
+    /// Sign-ins with the right password, per account and per address, and how long one counts.
+    pub logins_per_account: u32,
+    pub logins_per_address: u32,
+    pub login_secs: u64,
     /// Users and addresses whose rates are remembered.
     pub rate_keys: usize,
 }

@@ -14,7 +14,7 @@ use hyper::{
 use super::{cors::is_listed, request::Request, respond::Rejection};
 use crate::{
     app::App,
-    auth::token::TokenError,
+    auth::token::{Bearer, TokenError},
     chat::{Caller, ChatError, accounts::Asks},
 };
 
@@ -32,6 +32,14 @@ pub async fn authenticate(app: &App, request: &Request, via: Via) -> Result<Call
         Via::Socket => socket_token(headers, request, &app.config.server.allowed_origins)?,
     };
     check(app, &token.ok_or_else(Rejection::not_authenticated)?, via).await
+}
+
+/// The login that a request shows to have had, though it is over perhaps: the token that a client still sends along is a sign
+/// of the device, and opens nothing.
+pub fn device(app: &App, request: &Request) -> Option<Bearer> {
+    let headers = request.inner.headers();
+    let token = bearer(headers).or_else(|| cookie(headers).map(Cow::Owned))?;
+    app.tokens.bearer_once(&token)
 }
 
 /// Whether a token, wherever it came from, is good now.

@@ -1,4 +1,4 @@
-//! Failed sign-ins: how many may follow each other before a key has to wait.
+//! What counts for a fixed time, such as failed sign-ins: how many may follow each other before a key has to wait.
 //!
 //! Unlike a rate, a charge can be given back, and every failure counts for exactly `limits.failed_login_secs`.
 
@@ -30,13 +30,14 @@ impl<K: Hash + Eq + Clone> Failures<K> {
         self.times.forget_unused(self.counts_for).await;
     }
 
-    pub fn charge(&self, key: &K, metrics: &Metrics) -> Result<(), RetryAfter> {
+    /// Gives how many count now, this one included; 0 where there is no limit.
+    pub fn charge(&self, key: &K, metrics: &Metrics) -> Result<usize, RetryAfter> {
         self.charge_at(key, Instant::now(), metrics)
     }
 
-    fn charge_at(&self, key: &K, now: Instant, metrics: &Metrics) -> Result<(), RetryAfter> {
+    fn charge_at(&self, key: &K, now: Instant, metrics: &Metrics) -> Result<usize, RetryAfter> {
         if self.most == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let mut place = self.times.at(key);
         if place.get().is_none() && place.insert(VecDeque::new()) {
@@ -48,7 +49,7 @@ impl<K: Hash + Eq + Clone> Failures<K> {
         }
         if times.len() < self.most {
             times.push_back(now);
-            return Ok(());
+            return Ok(times.len());
         }
         metrics.bound_hit(self.setting);
         let wait = times.front().map_or(Duration::ZERO, |first| self.counts_for - now.duration_since(*first));
@@ -76,11 +77,11 @@ mod tests {
         let failures = Failures::new("limits.test", 2, Duration::from_secs(300), &Limits::default());
         let (metrics, start) = (Metrics::default(), Instant::now());
         let charge = |secs| failures.charge_at(&"ann", start + Duration::from_secs(secs), &metrics);
-        assert_eq!(charge(0), Ok(()));
-        assert_eq!(charge(100), Ok(()));
+        assert_eq!(charge(0), Ok(1));
+        assert_eq!(charge(100), Ok(2));
         assert_eq!(charge(101), Err(RetryAfter { secs: 199, setting: "limits.test" }));
-        assert_eq!(charge(300), Ok(()), "the first is over");
+        assert_eq!(charge(300), Ok(2), "the first is over");
         assert_eq!(charge(399), Err(RetryAfter { secs: 1, setting: "limits.test" }));
-        assert_eq!(charge(400), Ok(()));
+        assert_eq!(charge(400), Ok(2));
     }
 }

@@ -1,7 +1,7 @@
 //! What anybody may cost: the rates of requests, posts and sign-ins, and how much of each a client has used.
 //!
 //! - `network.rs` says which addresses are one client.
-//! - `rate.rs` is a rate of many keys; `failures.rs` counts what can be given back.
+//! - `rate.rs` is a rate of many keys; `failures.rs` counts what can be given back, and `sign_in.rs` what sign-ins cost.
 //!
 //! This room knows neither HTTP nor sockets: who refuses says it in their own words. `limits.rates = off` turns every rate
 //! off. Rates are kept per user, or per address where nobody is signed in.
@@ -9,14 +9,16 @@
 pub mod failures;
 pub mod network;
 mod rate;
+mod sign_in;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use self::{failures::Failures, network::Network, rate::Rate};
+pub use self::sign_in::Attempt;
+use self::{network::Network, rate::Rate, sign_in::SignIns};
 use crate::{
     config::{Config, Rates},
     metrics::Metrics,
-    types::UserId,
+    types::{SessionId, UserId},
 };
 
 /// How long to wait, and which setting says so.
@@ -38,7 +40,7 @@ pub struct Limiters {
     requests: Rate<Who>,
     signups: Rate<Network>,
     posts: Rate<UserId>,
-    sign_ins: Option<(Failures<String>, Failures<Network>)>,
+    sign_ins: Option<SignIns>,
     metrics: Arc<Metrics>,
 }
 
@@ -52,14 +54,7 @@ impl Limiters {
         let signups = Rate::new("limits.signups_per_minute", count, minute, burst, limits, &metrics);
         let (count, burst) = (limits.posts_per_sec, limits.posts_burst);
         let posts = Rate::new("limits.posts_per_sec", count, second, burst, limits, &metrics);
-        let counts_for = Duration::from_secs(limits.failed_login_secs);
-        let sign_ins = (limits.rates == Rates::On).then(|| {
-            let account =
-                Failures::new("limits.failed_logins_per_account", limits.failed_logins_per_account, counts_for, limits);
-            let address =
-                Failures::new("limits.failed_logins_per_address", limits.failed_logins_per_address, counts_for, limits);
-            (account, address)
-        });
+        let sign_ins = (limits.rates == Rates::On).then(|| SignIns::new(config));
         Self { requests, signups, posts, sign_ins, metrics }
     }
 
@@ -68,9 +63,8 @@ impl Limiters {
         self.requests.forget_unused().await;
         self.signups.forget_unused().await;
         self.posts.forget_unused().await;
-        if let Some((accounts, addresses)) = &self.sign_ins {
-            accounts.forget_unused().await;
-            addresses.forget_unused().await;
+        if let Some(sign_ins) = &self.sign_ins {
+            sign_ins.forget_unused().await;
         }
     }
 
@@ -87,44 +81,46 @@ impl Limiters {
         self.posts.check(user, &self.metrics)
     }
 
-    /// Charges a failed sign-in to the account (by its folded name, where the text can be one) and the address before the
-    /// password is looked at, so that guesses made at once count too. Give the charge back by what came of it.
-    pub fn sign_in(&self, account: Option<String>, address: IpAddr) -> Result<Attempt, RetryAfter> {
-        let attempt = Attempt { account, network: Network::of(address) };
-        let Some((accounts, addresses)) = &self.sign_ins else { return Ok(attempt) };
-        addresses.charge(&attempt.network, &self.metrics)?;
-        if let Some(account) = &attempt.account
-            && let Err(wait) = accounts.charge(account, &self.metrics)
-        {
-            addresses.give_back(&attempt.network);
-            return Err(wait);
-        }
-        Ok(attempt)
+    /// Charges a sign-in to the account (by its folded name, where the text can be one), its address and device before the
+    /// password is looked at, so that guesses made at once count too. To be told what came of it.
+    pub fn sign_in(
+        &self,
+        account: Option<String>,
+        address: IpAddr,
+        device: Option<SessionId>,
+    ) -> Result<Option<Attempt>, RetryAfter> {
+        let Some(sign_ins) = &self.sign_ins else { return Ok(None) };
+        sign_ins.begin(account.unwrap_or_default(), Network::of(address), device, &self.metrics).map(Some)
     }
 
-    /// The password was right: the account's earlier failures are forgotten, the address only gets this one back.
-    pub fn signed_in(&self, attempt: &Attempt) {
-        let Some((accounts, addresses)) = &self.sign_ins else { return };
-        addresses.give_back(&attempt.network);
-        if let Some(account) = &attempt.account {
-            accounts.forget(account);
+    /// The password was right; who signs in too often is refused all the same.
+    pub fn signed_in(&self, attempt: &Option<Attempt>) -> Result<(), RetryAfter> {
+        self.told(attempt).map_or(Ok(()), |(sign_ins, attempt)| sign_ins.right(attempt, &self.metrics))
+    }
+
+    pub fn wrong_password(&self, attempt: &Option<Attempt>) {
+        if let Some((sign_ins, attempt)) = self.told(attempt) {
+            sign_ins.wrong(attempt);
         }
     }
 
     /// The password was never looked at.
-    pub fn not_judged(&self, attempt: &Attempt) {
-        let Some((accounts, addresses)) = &self.sign_ins else { return };
-        addresses.give_back(&attempt.network);
-        if let Some(account) = &attempt.account {
-            accounts.give_back(account);
+    pub fn not_judged(&self, attempt: &Option<Attempt>) {
+        if let Some((sign_ins, attempt)) = self.told(attempt) {
+            sign_ins.not_judged(attempt);
         }
     }
-}
 
-/// A sign-in under way, charged as a failure until it is told otherwise.
-pub struct Attempt {
-    account: Option<String>,
-    network: Network,
+    /// A login of the account was renewed from there.
+    pub fn renewed(&self, account: &str, address: IpAddr) {
+        if let Some(sign_ins) = &self.sign_ins {
+            sign_ins.know(account, Network::of(address));
+        }
+    }
+
+    fn told<'a>(&'a self, attempt: &'a Option<Attempt>) -> Option<(&'a SignIns, &'a Attempt)> {
+        self.sign_ins.as_ref().zip(attempt.as_ref())
+    }
 }
 
 #[cfg(test)]
@@ -178,33 +174,85 @@ mod tests {
         let user = UserId::fresh();
         for _ in 0..100 {
             assert!(limiters.post(user).is_ok());
-            assert!(limiters.sign_in(Some("ann".into()), ip("192.0.2.1")).is_ok());
+            assert!(limiters.sign_in(Some("ann".into()), ip("192.0.2.1"), None).is_ok());
         }
     }
 
+    type Tried = Result<Option<Attempt>, RetryAfter>;
+
+    fn failed(tried: Tried) -> Option<&'static str> {
+        tried.err().map(|wait| wait.setting)
+    }
+
     #[test]
-    fn failed_sign_ins_run_out_per_account_and_per_address() {
+    fn wrong_passwords_count_for_the_account_at_its_address_and_for_the_accounts_of_an_address() {
         let limiters = limiters(|limits| (limits.failed_logins_per_account, limits.failed_logins_per_address) = (2, 3));
-        let attempt = |name: &str, address: &str| limiters.sign_in(Some(name.into()), ip(address));
-        assert!(attempt("ann", "192.0.2.1").is_ok());
-        assert!(attempt("ann", "192.0.2.2").is_ok());
-        assert_eq!(attempt("ann", "192.0.2.3").err().unwrap().setting, "limits.failed_logins_per_account");
-        assert!(attempt("bob", "192.0.2.1").is_ok());
-        assert!(attempt("cat", "192.0.2.1").is_ok());
-        assert_eq!(attempt("dan", "192.0.2.1").err().unwrap().setting, "limits.failed_logins_per_address");
+        let attempt = |name: &str, address: &str| failed(limiters.sign_in(Some(name.into()), ip(address), None));
+        for _ in 0..2 {
+            assert_eq!(attempt("ann", "192.0.2.1"), None);
+        }
+        assert_eq!(attempt("ann", "192.0.2.1"), Some("limits.failed_logins_per_account"));
+        assert_eq!(attempt("ann", "192.0.2.2"), None, "elsewhere she is not stopped");
+        assert_eq!((attempt("bob", "192.0.2.1"), attempt("bob", "192.0.2.1")), (None, None));
+        assert_eq!(attempt("cat", "192.0.2.1"), None, "three accounts");
+        assert_eq!(attempt("dan", "192.0.2.1"), Some("limits.failed_logins_per_address"));
+        assert_eq!(attempt("dan", "192.0.2.2"), None);
+    }
+
+    #[test]
+    fn many_addresses_are_bounded_and_never_stop_who_is_known() {
+        let limiters = limiters(|limits| limits.failed_logins_from_strangers = 5);
+        let attempt = |address: &str, device| limiters.sign_in(Some("ann".into()), ip(address), device);
+        limiters.signed_in(&attempt("198.51.100.1", None).unwrap()).unwrap();
+        limiters.renewed("ann", ip("198.51.100.2"));
+        for number in 0..5 {
+            assert_eq!(failed(attempt(&format!("192.0.2.{number}"), None)), None);
+        }
+        assert_eq!(failed(attempt("192.0.2.9", None)), Some("limits.failed_logins_from_strangers"));
+        for known in ["198.51.100.1", "198.51.100.2"] {
+            assert!(attempt(known, None).unwrap().is_some_and(|attempt| attempt.known));
+        }
+        let device = SessionId::fresh();
+        // A device guesses no more than an address does, wherever it is.
+        for number in 0..10 {
+            assert_eq!(failed(attempt(&format!("203.0.113.{number}"), Some(device))), None);
+        }
+        assert_eq!(failed(attempt("203.0.113.10", Some(device))), Some("limits.failed_logins_per_account"));
+        let other = limiters.sign_in(Some("bob".into()), ip("198.51.100.1"), None);
+        assert!(other.unwrap().is_some_and(|attempt| !attempt.known), "known to ann's account alone");
     }
 
     #[test]
     fn a_sign_in_that_worked_or_was_not_judged_costs_nothing() {
         let limiters = limiters(|limits| (limits.failed_logins_per_account, limits.failed_logins_per_address) = (2, 2));
-        let attempt = || limiters.sign_in(Some("ann".into()), ip("192.0.2.1"));
+        let attempt = |name: &str| limiters.sign_in(Some(name.into()), ip("192.0.2.1"), None);
         for _ in 0..5 {
-            limiters.signed_in(&attempt().unwrap());
-            limiters.not_judged(&attempt().unwrap());
+            limiters.signed_in(&attempt("ann").unwrap()).unwrap();
+            limiters.not_judged(&attempt("ann").unwrap());
+            limiters.not_judged(&attempt("bob").unwrap());
         }
-        attempt().unwrap();
-        limiters.signed_in(&attempt().unwrap());
-        attempt().unwrap();
-        assert!(attempt().is_err(), "one's own account gives nobody more guesses at others' from one address");
+        attempt("bob").unwrap();
+        attempt("cat").unwrap();
+        limiters.signed_in(&attempt("ann").unwrap()).unwrap();
+        assert!(attempt("dan").is_err(), "one's own account gives nobody more guesses at others' from one address");
+    }
+
+    #[test]
+    fn right_passwords_have_a_rate_of_their_account_and_of_their_address() {
+        let limiters = limiters(|limits| (limits.logins_per_account, limits.logins_per_address) = (2, 3));
+        let attempt = |name: &str, address: &str| limiters.sign_in(Some(name.into()), ip(address), None);
+        let right = |name: &str, address: &str| {
+            let signed_in = attempt(name, address).and_then(|attempt| limiters.signed_in(&attempt));
+            signed_in.err().map(|wait| wait.setting)
+        };
+        assert_eq!((right("ann", "192.0.2.1"), right("ann", "192.0.2.2")), (None, None));
+        assert_eq!(right("ann", "192.0.2.3"), Some("limits.logins_per_account"));
+        assert_eq!((right("bob", "192.0.2.1"), right("cat", "192.0.2.1")), (None, None));
+        assert_eq!(right("dan", "192.0.2.1"), Some("limits.logins_per_address"));
+        // Wrong ones are counted elsewhere.
+        for number in 0..5 {
+            limiters.wrong_password(&attempt(&format!("guess{number}"), "192.0.2.2").unwrap());
+        }
+        assert_eq!(right("dan", "192.0.2.2"), None);
     }
 }

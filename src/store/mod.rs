@@ -97,6 +97,11 @@ pub enum UserChange {
         hash: String,
         keep: Option<SessionId>,
     },
+    /// Another hash of the same password, where `from` is still the one: nothing else changes.
+    Rehash {
+        from: String,
+        to: String,
+    },
     AddRole(Role),
     /// Refused with [`UserChanged::LastAdmin`] when nobody enabled would be admin any more.
     RemoveRole(Role),

@@ -1,5 +1,7 @@
 //! What may be a username and what may be a password.
 
+use serde_json::json;
+
 use crate::harness::{PASSWORD, Server};
 
 #[tokio::test]
@@ -48,6 +50,72 @@ async fn a_sign_in_with_nul_or_a_huge_password_is_refused_and_hashes_nothing() {
         let answer = server.reach.sign_in("ann", &password).await;
         assert!(answer.status == 401 || answer.status == 422, "{}", answer.status);
     }
+}
+
+/// Systems differ in the Unicode form that their keyboards give.
+#[tokio::test]
+async fn a_password_is_the_same_in_every_unicode_form_of_its_characters() {
+    let server = Server::start().await;
+    let passwords = [
+        ("Passw\u{f6}rt-\u{e9}", "Passwo\u{308}rt-e\u{301}"),
+        ("ma\u{f1}ana-123", "man\u{303}ana-123"),
+        ("\u{d55c}\u{ad6d}\u{c5b4}-1234", "\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8}\u{110b}\u{1165}-1234"),
+    ];
+    for (number, (composed, decomposed)) in passwords.into_iter().enumerate() {
+        for (form, chosen) in [("composed", composed), ("decomposed", decomposed)] {
+            let name = format!("{form}{number}");
+            server.reach.register(&name, chosen).await.ok();
+            for typed in [composed, decomposed] {
+                server.reach.sign_in(&name, typed).await.ok();
+            }
+            server.reach.sign_in(&name, &typed_without_marks(composed)).await.refused(401);
+        }
+    }
+    // Also where it is changed.
+    let ann = server.person("ann").await;
+    let (composed, decomposed) = passwords[0];
+    ann.patch("/users/me", &json!({"password": {"current": PASSWORD, "new": decomposed}})).await.ok();
+    ann.patch("/users/me", &json!({"password": {"current": composed, "new": PASSWORD}})).await.ok();
+    server.reach.sign_in("ann", PASSWORD).await.ok();
+}
+
+fn typed_without_marks(password: &str) -> String {
+    password.chars().map(|char| if char.is_ascii() { char } else { 'o' }).collect()
+}
+
+/// The hash of somebody's password, in SQLite's file.
+fn stored_hash(server: &Server, name: &str) -> String {
+    let db = rusqlite::Connection::open(server.data().join("natter.db")).expect("the database");
+    db.query_row("SELECT password_hash FROM users WHERE folded = ?", [name], |row| row.get(0)).expect("the user")
+}
+
+#[tokio::test]
+async fn a_hash_of_another_cost_or_form_is_brought_up_to_date_at_sign_in() {
+    let mut server = Server::with(&[("auth.bcrypt_cost", "5")]).await;
+    let ann = server.person("ann").await;
+    server.person("bob").await;
+    let before = stored_hash(&server, "bob");
+    assert!(before.starts_with("$2b$05$"), "{before}");
+    server.restart_with("auth.bcrypt_cost", "4").await;
+    server.reach.sign_in("ann", "a wild guess").await.refused(401);
+    assert!(stored_hash(&server, "ann").starts_with("$2b$05$"));
+    let answers = futures_util::future::join_all((0..8).map(|_| server.reach.sign_in("ann", PASSWORD))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "also those who come at once");
+    let renewed = stored_hash(&server, "ann");
+    assert!(renewed.starts_with("$2b$04$"), "{renewed}");
+    ann.me().await;
+    server.reach.sign_in("ann", PASSWORD).await.ok();
+    assert_eq!((stored_hash(&server, "ann"), stored_hash(&server, "bob")), (renewed, before));
+
+    // As another server left it: of a decomposed password.
+    let decomposed = "Passwo\u{308}rt-e\u{301}";
+    let adopted = bcrypt::hash(decomposed, 4).expect("a hash");
+    let db = rusqlite::Connection::open(server.data().join("natter.db")).expect("the database");
+    db.execute("UPDATE users SET password_hash = ? WHERE folded = 'bob'", [&adopted]).expect("written");
+    server.reach.sign_in("bob", "Passw\u{f6}rt-\u{e9}").await.refused(401);
+    server.reach.sign_in("bob", decomposed).await.ok();
+    assert_ne!(stored_hash(&server, "bob"), adopted);
+    server.reach.sign_in("bob", "Passw\u{f6}rt-\u{e9}").await.ok();
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ macro_rules! contract {
             users::the_last_enabled_admin_stays_admin_and_enabled,
             users::admins_who_remove_each_other_at_once_leave_one,
             users::a_new_password_ends_every_other_login,
+            users::another_hash_of_the_same_password_ends_nothing,
             users::disabling_ends_every_login_and_raises_the_epoch,
             users::ending_logins_raises_the_epoch_each_time,
             sessions::a_login_is_there_until_it_ends,

@@ -109,6 +109,120 @@ async fn an_address_that_a_client_claims_counts_only_where_its_proxy_is_trusted(
     }
 }
 
+/// A sign-in from another address, by a proxy that is trusted.
+async fn sign_in_from(server: &Server, address: &str, name: &str, password: &str) -> Answer {
+    let form = [("username", name), ("password", password)];
+    let build = |request: reqwest::RequestBuilder| request.header("x-forwarded-for", address).form(&form);
+    server.reach.request(reqwest::Method::POST, "/token", build).await
+}
+
+const PROXY: (&str, &str) = ("server.trusted_proxies", r#"["127.0.0.1/32"]"#);
+
+#[tokio::test]
+async fn wrong_passwords_from_elsewhere_never_lock_the_owner_out() {
+    let server = server(&[PROXY, ("limits.failed_logins_per_account", "3")]).await;
+    let (ann, root) = (server.person("ann").await, server.admin().await);
+    for name in ["ann", &root.username] {
+        for expected in [401, 401, 401, 429] {
+            assert_eq!(sign_in_from(&server, "192.0.2.66", name, "a wild guess").await.status, expected);
+        }
+        sign_in_from(&server, "192.0.2.66", name, PASSWORD).await.refused(429);
+        // At an address where nobody has signed in yet, and at her own.
+        sign_in_from(&server, "198.51.100.9", name, PASSWORD).await.ok();
+        server.reach.sign_in(name, PASSWORD).await.ok();
+    }
+    let change = json!({"password": {"current": PASSWORD, "new": "a better one 42"}});
+    ann.patch("/users/me", &change).await.ok();
+}
+
+#[tokio::test]
+async fn one_colleagues_wrong_passwords_lock_nobody_else_out_of_an_office() {
+    let server = server(&[PROXY, ("limits.failed_logins_per_address", "5")]).await;
+    server.two_people().await;
+    for _ in 0..20 {
+        sign_in_from(&server, "192.0.2.1", "ann", "a wild guess").await;
+    }
+    sign_in_from(&server, "192.0.2.1", "bob", PASSWORD).await.ok();
+    // Who tries one account after the other is stopped, but for the accounts that are known there.
+    for number in 0..20 {
+        sign_in_from(&server, "192.0.2.1", &format!("guess{number}"), "a wild guess").await;
+    }
+    sign_in_from(&server, "192.0.2.1", "guess20", "a wild guess").await.refused(429);
+    sign_in_from(&server, "192.0.2.1", "bob", PASSWORD).await.ok();
+}
+
+#[tokio::test]
+async fn guesses_from_many_addresses_are_bounded_and_who_has_signed_in_before_gets_through() {
+    let server = server(&[PROXY, ("limits.failed_logins_from_strangers", "5")]).await;
+    let ann = server.person("ann").await;
+    server.person("bob").await;
+    for number in 0..5 {
+        sign_in_from(&server, &format!("192.0.2.{number}"), "ann", "a wild guess").await.refused(401);
+    }
+    let answer = sign_in_from(&server, "192.0.2.5", "ann", "a wild guess").await;
+    assert!(
+        answer.refused(429)["detail"].as_str().is_some_and(|told| told.contains("limits.failed_logins_from_strangers"))
+    );
+    // An address where she has signed in; and, anywhere, a device that still has a token of hers.
+    server.reach.sign_in("ann", PASSWORD).await.ok();
+    let from_device = async |header: &'static str, value: String| {
+        let form = [("username", "ann"), ("password", PASSWORD)];
+        let build = |request: reqwest::RequestBuilder| {
+            request.header("x-forwarded-for", "198.51.100.9").header(header, &value).form(&form)
+        };
+        server.reach.request(reqwest::Method::POST, "/token", build).await
+    };
+    let bob = server.sign_in("bob").await;
+    from_device("authorization", format!("Bearer {}", bob.token)).await.refused(429);
+    from_device("authorization", format!("Bearer {}x", ann.token)).await.refused(429);
+    from_device("authorization", format!("Bearer {}", ann.token)).await.ok();
+    // From where she has signed in now she needs no token.
+    sign_in_from(&server, "198.51.100.9", "ann", PASSWORD).await.ok();
+    from_device("cookie", format!("token={}", ann.token)).await.ok();
+}
+
+/// Nothing is told by who is let through: an account that does not exist is bounded like one that does.
+#[tokio::test]
+async fn guesses_from_many_addresses_at_an_account_that_does_not_exist_are_bounded_too() {
+    let server = server(&[PROXY, ("limits.failed_logins_from_strangers", "3")]).await;
+    for (number, expected) in (0..4).zip([401, 401, 401, 429]) {
+        assert_eq!(sign_in_from(&server, &format!("192.0.2.{number}"), "nobody", "guess 4711").await.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn right_passwords_have_a_rate_of_their_account_and_of_their_address() {
+    let server = server(&[PROXY, ("limits.logins_per_account", "4"), ("limits.logins_per_address", "3")]).await;
+    server.two_people().await;
+    for expected in [200, 200, 200, 429] {
+        assert_eq!(sign_in_from(&server, "192.0.2.1", "bob", PASSWORD).await.status, expected);
+    }
+    // She has signed in once already.
+    for (number, expected) in (2..6).zip([200, 200, 200, 429]) {
+        assert_eq!(sign_in_from(&server, &format!("192.0.2.{number}"), "ann", PASSWORD).await.status, expected);
+    }
+    sign_in_from(&server, "192.0.2.7", "ann", "a wild guess").await.refused(401);
+}
+
+#[tokio::test]
+async fn an_address_with_many_sign_ins_makes_room_for_others_in_the_queue() {
+    let settings = [
+        PROXY,
+        ("auth.password_threads", "1"),
+        ("auth.password_queue", "8"),
+        ("auth.bcrypt_cost", "9"),
+        ("limits.rates", "off"),
+    ];
+    let server = Server::with(&settings).await;
+    server.two_people().await;
+    let many = (0..40).map(|_| sign_in_from(&server, "192.0.2.1", "ann", PASSWORD));
+    let elsewhere = ["192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"];
+    let others = elsewhere.map(|address| sign_in_from(&server, address, "bob", PASSWORD));
+    let (many, others) = tokio::join!(futures_util::future::join_all(many), futures_util::future::join_all(others));
+    assert_eq!(count(&others, 200), 4, "each of them has its turn");
+    assert!(count(&many, 200) >= 1 && count(&many, 429) >= 20, "{} of 40 refused", count(&many, 429));
+}
+
 #[tokio::test]
 async fn the_current_password_cannot_be_guessed_by_changing_it() {
     let server = server(&[("limits.failed_logins_per_account", "3")]).await;

@@ -12,11 +12,8 @@ use crate::api::accounts::{ChangeMe, Profile, RefreshToken, Registration, SignIn
 const TAG: &str = "Accounts";
 const NOT_THIS_LOGIN: Fault = fault(401, "invalid_token", "Invalid token");
 const QUEUE: Fault = fault(429, "busy", "The server is busy (auth.password_queue); try again in a moment.");
-const ATTEMPTS: Fault = fault(
-    429,
-    "too_many_attempts",
-    "Too many failed sign-ins (limits.failed_logins_per_account): wait 60 s and try again.",
-);
+const ATTEMPTS: Fault =
+    fault(429, "too_many_attempts", "Too many sign-ins (limits.failed_logins_per_account): wait 60 s and try again.");
 
 fn tokens() -> Value {
     json!({

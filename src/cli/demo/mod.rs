@@ -17,6 +17,7 @@ use std::{
 };
 
 use natter::{
+    auth::password::Asker,
     chat::users::Username,
     config::{self, Config, Log, load::Loaded},
     control::Operator,
@@ -110,7 +111,8 @@ async fn play(serving: &Serving, password: &str, folder: &Path) -> Result<(), St
 
 /// All have one password, which is hashed once.
 async fn make_accounts(operator: &Operator, password: &str) -> Result<(), String> {
-    let hash = operator.passwords.hash(password.to_owned()).await.map_err(|error| error.to_string())?;
+    let hashed = operator.passwords.hash(password.to_owned(), Asker::OPERATOR).await;
+    let hash = hashed.map_err(|error| error.to_string())?;
     for name in TEAM.into_iter().chain([GUEST, ADMIN]) {
         let username = Username::parse(name).map_err(|error| error.to_string())?;
         let roles: &[Role] = if name == ADMIN { &[Role::Admin, Role::BasicUser] } else { &[Role::BasicUser] };

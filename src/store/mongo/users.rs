@@ -154,6 +154,15 @@ impl Users {
                 let _turn = self.turn(user).await;
                 self.change_password(user, hash, *keep).await
             }
+            UserChange::Rehash { from, .. } => {
+                let _turn = self.turn(user).await;
+                let unchanged = doc! { "password_hash": from };
+                match done(self.update(&user.to_string(), unchanged, change).await?)? {
+                    Some(done) => Ok(done),
+                    // Another password, or already done.
+                    None => Ok(self.by_id(user).await?.map_or(UserChanged::NoSuchUser, UserChanged::Done)),
+                }
+            }
             _ => {
                 let _turn = self.turn(user).await;
                 Ok(done(self.update(&user.to_string(), doc! {}, change).await?)?.unwrap_or(UserChanged::NoSuchUser))
@@ -285,6 +294,7 @@ fn update(change: &UserChange) -> Document {
             "$inc": { "logins_floor": 1_i64 },
             "$unset": { "kept_login": "" },
         },
+        UserChange::Rehash { to, .. } => doc! { "$set": { "password_hash": to } },
         UserChange::AddRole(role) => doc! { "$addToSet": { "roles": role.name() } },
         UserChange::RemoveRole(role) => doc! { "$pull": { "roles": role.name() } },
         UserChange::Disable => doc! {

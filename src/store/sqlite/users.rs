@@ -88,6 +88,11 @@ pub(super) fn change(db: &Connection, user: UserId, change: &UserChange) -> rusq
             record.password_hash.clone_from(hash);
             sessions::end_all(db, user, *keep)?;
         }
+        UserChange::Rehash { from, to } => {
+            if record.password_hash == *from {
+                record.password_hash.clone_from(to);
+            }
+        }
         UserChange::AddRole(role) => {
             record.roles.push(*role);
             record.roles.sort_unstable();

@@ -168,6 +168,21 @@ pub async fn a_new_password_ends_every_other_login(store: Arc<dyn Store>) {
     assert_eq!(store.session(two.session_id).await.unwrap(), None);
 }
 
+pub async fn another_hash_of_the_same_password_ends_nothing(store: Arc<dyn Store>) {
+    let ann = add(&store, "ann").await;
+    let session = login(ann, 0);
+    store.create_session(session.clone(), token(&session, 1), 9).await.unwrap();
+    let before = store.user(ann).await.unwrap().unwrap();
+    let rehash = |from: &str, to: &str| UserChange::Rehash { from: from.into(), to: to.into() };
+    let record = changed(&store, ann, rehash(&before.password_hash, "$2b$10$new")).await;
+    assert_eq!(record, UserRecord { password_hash: "$2b$10$new".into(), ..before });
+    assert_eq!(store.session(session.session_id).await.unwrap(), Some(session));
+    // A password that was changed meanwhile stays.
+    assert_eq!(changed(&store, ann, rehash("$2b$10$old", "$2b$10$newer")).await, record);
+    let nobody = store.change_user(UserId::fresh(), rehash("a", "b")).await.unwrap();
+    assert_eq!(nobody, UserChanged::NoSuchUser);
+}
+
 pub async fn disabling_ends_every_login_and_raises_the_epoch(store: Arc<dyn Store>) {
     let ann = add(&store, "ann").await;
     let session = login(ann, 0);
