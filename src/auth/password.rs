@@ -273,15 +273,27 @@ mod tests {
     #[tokio::test]
     async fn a_dearer_hash_makes_every_wrong_password_wait_as_long() {
         let passwords = passwords(8);
-        let dear = bcrypt::hash("correct horse", 9).unwrap();
-        let time = async |hash: Option<String>| {
-            let began = Instant::now();
-            assert_eq!(passwords.verify("wrong".into(), hash, OPERATOR).await, Ok(Verdict::Wrong));
-            began.elapsed()
-        };
-        let of_dear = time(Some(dear)).await;
-        let of_nobody = time(None).await;
-        assert!(of_nobody > of_dear / 4, "{of_nobody:?} against {of_dear:?}");
+        let dear = bcrypt::hash("correct horse", 6).unwrap();
+        assert_eq!(passwords.dearest.load(Relaxed), 4);
+        assert_eq!(verdict(&passwords, "wrong", &dear).await, Verdict::Wrong);
+        assert_eq!(passwords.dearest.load(Relaxed), 6);
+        let rest = |costs: &[u32]| rest(Duration::from_millis(10), costs, 6);
+        assert_eq!(rest(&[4]), Duration::from_millis(30), "10 ms are a quarter of it");
+        assert_eq!(rest(&[4, 4]), Duration::from_millis(30));
+        assert_eq!(rest(&[6, 4]), Duration::from_millis(6), "the one took 8 ms, and the other would have");
+        assert_eq!(rest(&[6]), Duration::ZERO);
+    }
+
+    #[test]
+    fn comparing_works_off_what_a_cheaper_hash_would_save() {
+        let cheap = bcrypt::hash("correct horse", 4).unwrap();
+        assert_eq!(compare("correct horse", Some(&cheap), 6), (true, 6));
+        for hash in [Some(cheap.as_str()), Some("plain text"), None] {
+            assert_eq!(compare("wrong", hash, 6), (false, 6));
+        }
+        let dear = bcrypt::hash("correct horse", 7).unwrap();
+        assert_eq!(compare("wrong", Some(&dear), 6), (false, 7));
+        assert_eq!(compare(&"x".repeat(73), Some(&dear), 6), (false, 6), "nobody can have it");
     }
 
     #[tokio::test]
