@@ -9,8 +9,7 @@ use crate::{
     auth::{password::Passwords, token::Tokens},
     chat::Chat,
     config::Config,
-    http::answers::Answers,
-    limits::Limiters,
+    limits::{Limiters, budget::Budgets},
     metrics::Metrics,
     ws::engine::{Engine, Needs},
 };
@@ -22,7 +21,7 @@ pub struct App {
     pub passwords: Arc<Passwords>,
     pub tokens: Arc<Tokens>,
     pub limiters: Arc<Limiters>,
-    pub answers: Answers,
+    pub budgets: Arc<Budgets>,
     pub sockets: Arc<Engine>,
     /// Set when the server is asked to stop: new work is refused with 503, and `/readyz` says no.
     pub draining: AtomicBool,
@@ -41,15 +40,16 @@ impl App {
     ) -> io::Result<Arc<Self>> {
         let tokens = Arc::new(Tokens::new(key, &config.auth, metrics.clone()));
         let limiters = Arc::new(Limiters::new(&config, metrics.clone()));
+        let budgets = Arc::new(Budgets::new(&config.limits, &metrics));
         let sockets = Engine::start(Needs {
             config: config.clone(),
             metrics: metrics.clone(),
             chat: chat.clone(),
             tokens: tokens.clone(),
             limiters: limiters.clone(),
+            budgets: budgets.clone(),
         })?;
         Ok(Arc::new(Self {
-            answers: Answers::new(&config.limits, metrics.clone()),
             draining: AtomicBool::new(false),
             told_of_proxies: AtomicBool::new(false),
             config,
@@ -58,6 +58,7 @@ impl App {
             passwords,
             tokens,
             limiters,
+            budgets,
             sockets,
         }))
     }

@@ -56,6 +56,8 @@ pub struct Metrics {
     pub socket_writes: Counter,
     pub socket_reads: Counter,
     pub socket_wakes: Counter,
+    pub incoming_bytes: Gauge,
+    pub answer_bytes: Gauge,
     pub replayed_events: Counter,
     pub rooms: Gauge,
     pub ring_bytes: Gauge<i64, AtomicI64>,
@@ -108,6 +110,8 @@ impl Default for Metrics {
             socket_writes: Counter::default(),
             socket_reads: Counter::default(),
             socket_wakes: Counter::default(),
+            incoming_bytes: Gauge::default(),
+            answer_bytes: Gauge::default(),
             replayed_events: Counter::default(),
             rooms: Gauge::default(),
             ring_bytes: Gauge::default(),
@@ -185,6 +189,12 @@ impl Metrics {
         r.register("frames_received", "Frames from clients", self.frames_received.clone());
         r.register("deliveries", "Events delivered to sockets", self.deliveries.clone());
         r.register("delivered_bytes", "Bytes written to sockets", self.delivered_bytes.clone());
+        r.register(
+            "incoming_bytes",
+            "Requests and frames on their way in that are not whole",
+            self.incoming_bytes.clone(),
+        );
+        r.register("answer_bytes", "Long answers on their way to clients", self.answer_bytes.clone());
         r.register("socket_writes", "Writes to sockets", self.socket_writes.clone());
         r.register("socket_reads", "Reads from sockets, also those that found nothing", self.socket_reads.clone());
         r.register(

@@ -179,8 +179,8 @@ impl Server {
         }
         let Some(stream) = self.secure(stream).await else { return };
         let (app, limits) = (&self.app, &self.app.config.limits);
-        let (config, metrics) = (app.config.clone(), app.metrics.clone());
-        let client = Arc::new(Client { address: peer.ip().to_canonical(), config, metrics });
+        let (config, metrics, budgets) = (app.config.clone(), app.metrics.clone(), app.budgets.clone());
+        let client = Arc::new(Client { address: peer.ip().to_canonical(), config, metrics, budgets });
         let silence = Arc::new(Silence::default());
         let service = service_fn(async |request| {
             silence.asked();
@@ -189,7 +189,8 @@ impl Server {
             Ok::<_, Infallible>(answer)
         });
         let within = Duration::from_secs(limits.answer_secs);
-        let socket = HttpSocket::new(stream, within, silence.clone(), app.metrics.clone());
+        let socket =
+            HttpSocket::new(stream, within, silence.clone(), app.budgets.incoming.share(), app.metrics.clone());
         let connection = http1(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let mut stop = std::pin::pin!(self.stop.cancelled());

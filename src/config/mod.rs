@@ -276,6 +276,8 @@ pub struct Limits {
     pub body_bytes: usize,
     pub body_secs: u64,
     pub json_depth: usize,
+    /// Heads, bodies and halves of frames on their way in, all together; what would be more is answered 503, or closed.
+    pub incoming_bytes: usize,
     /// Answers on their way to clients, all together; while there would be more, long ones are answered 503.
     pub answer_bytes: usize,
     /// What the kernel holds for one connection on its way out, about, and how much of it may be unsent; 0 is as the kernel likes.

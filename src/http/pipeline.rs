@@ -21,7 +21,7 @@ use hyper::{
 };
 
 use super::{
-    address,
+    address, answers,
     authenticate::{Via, authenticate},
     authorize,
     cors::Cors,
@@ -68,7 +68,7 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
     };
     let work = run(app, request, found);
     let answered = guard(&app.metrics, &asked.id, app.config.limits.request_secs, work).await;
-    let mut response = match answered.and_then(|response| app.answers.count(response)) {
+    let mut response = match answered.and_then(|response| answers::count(response, &app.budgets.answers)) {
         Ok(response) => response,
         Err(rejection) => {
             log_cause(&rejection, &asked.id, path);

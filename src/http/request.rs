@@ -12,7 +12,12 @@ use hyper::{
 use serde::de::DeserializeOwned;
 
 use super::{form::Form, json, respond::Rejection};
-use crate::{config::Config, metrics::Metrics, types::Seq};
+use crate::{
+    config::Config,
+    limits::budget::{Budgets, Share},
+    metrics::Metrics,
+    types::Seq,
+};
 
 /// What all requests of one connection share.
 pub struct Client {
@@ -20,6 +25,7 @@ pub struct Client {
     pub(crate) address: IpAddr,
     pub(crate) config: Arc<Config>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) budgets: Arc<Budgets>,
 }
 
 pub struct Request {
@@ -79,18 +85,18 @@ impl Request {
         if !self.content_type().as_deref().map_or(self.inner.body().is_end_stream(), is_json) {
             return Err(unsupported("Send JSON, with Content-Type: application/json."));
         }
-        json::object(&self.body().await?, self.client.config.limits.json_depth)
+        json::object(&self.body().await?.bytes, self.client.config.limits.json_depth)
     }
 
     /// The body as a form, urlencoded or multipart. Refuses with 415, 413, 408 and 422.
     pub async fn form(&mut self) -> Result<Form, Rejection> {
         match self.content_type().as_deref() {
-            None | Some("application/x-www-form-urlencoded") => Ok(Form::urlencoded(&self.body().await?)),
+            None | Some("application/x-www-form-urlencoded") => Ok(Form::urlencoded(&self.body().await?.bytes)),
             Some("multipart/form-data") => {
                 let boundary = self.header(CONTENT_TYPE).and_then(|kind| multer::parse_boundary(kind).ok());
                 let bad = || Rejection::invalid("form_invalid", &["body"], "The multipart form is not well-formed.");
                 let boundary = boundary.ok_or_else(bad)?;
-                Form::multipart(self.body().await?, boundary).await.map_err(|_| bad())
+                Form::multipart(self.body().await?.bytes, boundary).await.map_err(|_| bad())
             }
             Some(_) => Err(unsupported("Send a form: application/x-www-form-urlencoded or multipart/form-data.")),
         }
@@ -104,18 +110,25 @@ impl Request {
     }
 
     /// The whole body, no larger than `limits.body_bytes` and within `limits.body_secs`.
-    async fn body(&mut self) -> Result<Bytes, Rejection> {
+    async fn body(&mut self) -> Result<Whole, Rejection> {
         let limits = &self.client.config.limits;
         let body = self.inner.body_mut();
         // What the client announces is refused before a byte of it is read.
         if body.size_hint().lower() > limits.body_bytes as u64 {
             return Err(too_large(limits.body_bytes, &self.client.metrics));
         }
-        let whole = Limited::new(body, limits.body_bytes).collect();
+        let share = self.client.budgets.incoming.share();
+        let whole = collect(Limited::new(body, limits.body_bytes), share);
         match tokio::time::timeout(Duration::from_secs(limits.body_secs), whole).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits.body_bytes, &self.client.metrics)),
-            Ok(Err(error)) => {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(Unread::NoRoom)) => {
+                let detail = "Too much is on its way in (limits.incoming_bytes); try again in a moment.";
+                Err(Rejection::unavailable("busy", detail).closing())
+            }
+            Ok(Err(Unread::Failed(error))) if error.is::<LengthLimitError>() => {
+                Err(too_large(limits.body_bytes, &self.client.metrics))
+            }
+            Ok(Err(Unread::Failed(error))) => {
                 let detail = "The body of this request is not whole.";
                 Err(Rejection::new(StatusCode::BAD_REQUEST, "bad_request", detail).closing().because(error))
             }
@@ -126,6 +139,35 @@ impl Request {
             }
         }
     }
+}
+
+/// Bodies up to so many bytes are not counted, and so are taken when others have used up what may be on its way in.
+const SMALL: usize = 8 * 1024;
+
+/// Why a body was not read.
+enum Unread {
+    NoRoom,
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A body that is whole, and its share of what may be on its way in, which it has until it is parsed.
+struct Whole {
+    bytes: Bytes,
+    _share: Share,
+}
+
+async fn collect(mut body: Limited<&mut Incoming>, mut share: Share) -> Result<Whole, Unread> {
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Unread::Failed)?.into_data() else { continue };
+        bytes += data.len();
+        if bytes > SMALL && !share.hold(bytes) {
+            return Err(Unread::NoRoom);
+        }
+        pieces.push(data);
+    }
+    let bytes = if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() };
+    Ok(Whole { bytes, _share: share })
 }
 
 fn too_large(most: usize, metrics: &Metrics) -> Rejection {

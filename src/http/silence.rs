@@ -53,6 +53,11 @@ impl Silence {
         self.0.store((self.0.load(Relaxed) / STATES + 1) * STATES + IDLE, Relaxed);
     }
 
+    /// What comes is of a head that is not whole.
+    pub fn is_broken(&self) -> bool {
+        self.0.load(Relaxed) % STATES == HEAD
+    }
+
     /// Bytes have come.
     pub fn broken(&self) {
         let now = self.0.load(Relaxed);
@@ -121,7 +126,7 @@ mod tests {
     use super::*;
     use tokio_util::either::Either;
 
-    use crate::http::socket::HttpSocket;
+    use crate::{http::socket::HttpSocket, limits::budget::Budget};
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -129,6 +134,7 @@ mod tests {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let (silence, metrics) = (Arc::new(Silence::default()), Arc::<Metrics>::default());
+                let incoming = Budget::new("limits.incoming_bytes", usize::MAX, Default::default(), metrics.clone());
                 let answer = service_fn(async |_| {
                     silence.asked();
                     let answer = Response::new(Full::<Bytes>::from("here"));
@@ -136,7 +142,8 @@ mod tests {
                     Ok::<_, Infallible>(answer)
                 });
                 let (head, idle) = (Duration::from_millis(300), Duration::from_secs(600));
-                let socket = HttpSocket::new(Either::Left(stream), idle, silence.clone(), metrics.clone());
+                let socket =
+                    HttpSocket::new(Either::Left(stream), idle, silence.clone(), incoming.share(), metrics.clone());
                 let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), answer);
                 bear(&silence, Patience { head, idle }, &metrics, connection).await
             });

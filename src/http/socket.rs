@@ -21,7 +21,7 @@ use super::{
     silence::Silence,
     stream::{self, Stream},
 };
-use crate::metrics::Metrics;
+use crate::{limits::budget::Share, metrics::Metrics};
 
 pub struct HttpSocket {
     stream: Stream,
@@ -30,17 +30,30 @@ pub struct HttpSocket {
     waiting: Option<Pin<Box<Sleep>>>,
     /// Broken by whatever the client sends.
     silence: Arc<Silence>,
+    /// Bytes that have come of a head that is not whole, and those of them that are counted.
+    came: usize,
+    head: Share,
     metrics: Arc<Metrics>,
 }
 
+/// Heads up to so many bytes are not counted, and so are served when others have used up what may be on its way in: the HTTP
+/// library takes as much for each connection in any case.
+const SMALL: usize = 8 * 1024;
+
 impl HttpSocket {
-    pub fn new(stream: Stream, within: Duration, silence: Arc<Silence>, metrics: Arc<Metrics>) -> Self {
-        Self { stream, within, waiting: None, silence, metrics }
+    pub fn new(stream: Stream, within: Duration, silence: Arc<Silence>, head: Share, metrics: Arc<Metrics>) -> Self {
+        Self { stream, within, waiting: None, silence, came: 0, head, metrics }
     }
 
     /// The socket alone, for a connection that is HTTP no more.
     pub fn into_bare(self) -> Stream {
         self.stream
+    }
+
+    /// Whoever is answered has sent all of it.
+    fn head_is_whole(&mut self) {
+        self.came = 0;
+        self.head.hold(0);
     }
 
     /// What a write came to, unless there has been no room for too long.
@@ -64,8 +77,17 @@ impl AsyncRead for HttpSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = to.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, to);
-        if to.filled().len() > before {
+        let came = to.filled().len() - before;
+        if came > 0 {
             self.silence.broken();
+            if self.silence.is_broken() {
+                self.came += came;
+                let counted = self.came.saturating_sub(SMALL);
+                if !self.head.hold(counted) {
+                    stream::give_up(&self.stream);
+                    return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+                }
+            }
         }
         read
     }
@@ -73,6 +95,7 @@ impl AsyncRead for HttpSocket {
 
 impl AsyncWrite for HttpSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.head_is_whole();
         let write = Pin::new(&mut self.stream).poll_write(cx, from);
         self.patiently(cx, write)
     }
@@ -82,6 +105,7 @@ impl AsyncWrite for HttpSocket {
         cx: &mut Context<'_>,
         from: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.head_is_whole();
         let write = Pin::new(&mut self.stream).poll_write_vectored(cx, from);
         self.patiently(cx, write)
     }

@@ -1,11 +1,13 @@
 //! What anybody may cost: the rates of requests, posts and sign-ins, and how much of each a client has used.
 //!
 //! - `network.rs` says which addresses are one client.
+//! - `budget.rs` is bytes that all clients share: what is on its way in, and answers on their way out.
 //! - `rate.rs` is a rate of many keys; `failures.rs` counts what can be given back, and `sign_in.rs` what sign-ins cost.
 //!
 //! This room knows neither HTTP nor sockets: who refuses says it in their own words. `limits.rates = off` turns every rate
 //! off. Rates are kept per user, or per address where nobody is signed in.
 
+pub mod budget;
 pub mod failures;
 pub mod network;
 mod rate;

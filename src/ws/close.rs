@@ -14,6 +14,8 @@ pub enum Close {
     ProtocolError,
     BadFrames,
     TooBig,
+    /// Half of a frame came, and there is no room to keep it.
+    NoRoom,
     /// The server cannot go on with this socket through a fault of its own.
     Internal,
     TokenExpired,
@@ -26,7 +28,7 @@ pub enum Close {
 
 impl Close {
     /// All of them, by their codes.
-    pub const ALL: [Close; 17] = [
+    pub const ALL: [Close; 18] = [
         Close::Asked(1000),
         Close::Asked(1001),
         Close::ProtocolError,
@@ -38,6 +40,7 @@ impl Close {
         Close::Draining,
         Close::TooSlow,
         Close::NotStored,
+        Close::NoRoom,
         Close::TokenExpired,
         Close::LoginEnded,
         Close::RemovedFromRoom,
@@ -56,7 +59,7 @@ impl Close {
             Close::TooBig => 1009,
             Close::Internal => 1011,
             Close::Draining => 1012,
-            Close::TooSlow | Close::NotStored => 1013,
+            Close::TooSlow | Close::NotStored | Close::NoRoom => 1013,
             Close::TokenExpired | Close::LoginEnded => 4401,
             Close::RemovedFromRoom => 4403,
             Close::NoPong => 4408,
@@ -73,6 +76,7 @@ impl Close {
             Close::NotUtf8 => "text must be UTF-8",
             Close::BadFrames => "too many bad frames",
             Close::TooBig => "frame over sockets.frame_bytes",
+            Close::NoRoom => "too much is on its way in, reconnect in a moment",
             Close::Internal => "internal error",
             Close::Draining => "server draining, reconnect",
             Close::TooSlow => "too far behind, reconnect with since",
@@ -98,6 +102,9 @@ impl Close {
                  reason says why the last one was not."
             }
             Close::TooBig => "A frame was longer than sockets.frame_bytes.",
+            Close::NoRoom => {
+                "Half of a frame came, and as many bytes as limits.incoming_bytes allows are on their way in already."
+            }
             Close::Internal => "The server cannot go on with this socket, through a fault of its own.",
             Close::Draining => "The server stops.",
             Close::TooSlow => {
@@ -122,7 +129,7 @@ impl Close {
             Close::Asked(_) | Close::RemovedFromRoom => Then::Stop,
             Close::ProtocolError | Close::Binary | Close::NotUtf8 | Close::BadFrames | Close::TooBig => Then::Mend,
             Close::Draining => Then::ReconnectSpread,
-            Close::Internal | Close::TooSlow | Close::NotStored | Close::NoPong => Then::Resume,
+            Close::Internal | Close::TooSlow | Close::NotStored | Close::NoRoom | Close::NoPong => Then::Resume,
             Close::TokenExpired | Close::LoginEnded => Then::SignIn,
             Close::FrameRate | Close::PostRate => Then::BackOff,
         }

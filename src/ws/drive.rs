@@ -128,14 +128,20 @@ fn hear(connection: &Arc<Connection>, bytes: &mut [u8], idle: bool) -> Option<He
     let (was_over, mut partial) = (state.is_over(), state.partial.take());
     drop(state);
     let heard = reader::feed(&mut partial, bytes, shared.config.sockets.frame_bytes, &Ear { connection, idle });
+    let has_room = partial.as_mut().is_none_or(|partial| partial.is_counted(&shared.budgets.incoming));
     let mut state = connection.state();
-    state.partial = partial;
+    state.partial = partial.filter(|_| has_room);
     state.heard_at = shared.now();
     let Some(heard) = heard else {
         drop(state);
         connection.close(Close::FrameRate);
         return None;
     };
+    if !has_room {
+        drop(state);
+        connection.close(Close::NoRoom);
+        return None;
+    }
     if state.is_over() {
         // What closed it just now is still to be written.
         if was_over && matches!(heard.close, Some(Close::Asked(_))) {

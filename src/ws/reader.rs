@@ -4,7 +4,10 @@
 //! read where they stand, and other whole frames by a tungstenite `WebSocket` over memory that is thrown away afterwards. Only the bytes of an unfinished frame, or the parser that holds
 //! the first fragments of a message, stay behind, boxed. It knows no sockets and no frames' meaning.
 
-use std::io::{self, Cursor, Read, Write};
+use std::{
+    io::{self, Cursor, Read, Write},
+    sync::Arc,
+};
 
 use tokio_tungstenite::tungstenite::{
     Error, Message, Utf8Bytes, WebSocket,
@@ -18,6 +21,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::close::Close;
+use crate::limits::budget::{Budget, Share};
 
 /// Where the throw-away parser reads whole frames from, and leaves its own answers (pongs, the close echo).
 #[derive(Default)]
@@ -47,7 +51,23 @@ impl Write for Memory {
 /// What a connection keeps when its client stopped in the middle of something.
 pub struct Partial {
     frame: Vec<u8>,
-    message: Option<WebSocket<Memory>>,
+    message: Option<Fragments>,
+    /// Of what may be on its way in.
+    share: Option<Share>,
+}
+
+/// The first fragments of a message.
+struct Fragments {
+    parser: WebSocket<Memory>,
+    bytes: usize,
+}
+
+impl Partial {
+    /// Has its bytes counted. `false`: there is no room for them.
+    pub fn is_counted(&mut self, budget: &Arc<Budget>) -> bool {
+        let bytes = self.frame.len() + self.message.as_ref().map_or(0, |message| message.bytes);
+        self.share.get_or_insert_with(|| budget.share()).hold(bytes)
+    }
 }
 
 /// What some bytes held.
@@ -93,22 +113,23 @@ pub fn feed(
         // Bytes that make no frame yet stay where they are.
         let frame = if bytes.is_empty() { fresh.to_vec() } else { bytes };
         if !frame.is_empty() || fragments.is_some() {
-            *partial = Some(Box::new(Partial { frame, message: fragments }));
+            *partial = Some(Box::new(Partial { frame, message: fragments, share: None }));
         }
         return Some(heard);
     }
     let read = if fragments.is_none() { read_texts(&mut data[..scan.end], listener, &mut heard) } else { 0 };
     if read < scan.end && heard.close.is_none() {
-        let mut parser = fragments.take().unwrap_or_else(|| parser(max));
+        let Fragments { mut parser, bytes } =
+            fragments.take().unwrap_or_else(|| Fragments { parser: parser(max), bytes: 0 });
         parser.get_mut().unread = Cursor::new(data[read..scan.end].to_vec());
         read_all(&mut parser, &mut heard);
         parser.get_mut().unread = Cursor::default();
-        fragments = scan.open.then_some(parser);
+        fragments = scan.open.then_some(Fragments { parser, bytes: bytes + scan.end - read });
     }
     heard.close = heard.close.or(scan.refused);
     let rest = &data[scan.end..];
     if heard.close.is_none() && (!rest.is_empty() || fragments.is_some()) {
-        *partial = Some(Box::new(Partial { frame: rest.to_vec(), message: fragments }));
+        *partial = Some(Box::new(Partial { frame: rest.to_vec(), message: fragments, share: None }));
     }
     Some(heard)
 }

@@ -15,7 +15,7 @@ use crate::{
     auth::token::Tokens,
     chat::{Chat, subscriber::SubscriberId},
     config::Config,
-    limits::Limiters,
+    limits::{Limiters, budget::Budgets},
     metrics::Metrics,
 };
 
@@ -26,6 +26,7 @@ pub struct Needs {
     pub chat: Arc<Chat>,
     pub tokens: Arc<Tokens>,
     pub limiters: Arc<Limiters>,
+    pub budgets: Arc<Budgets>,
 }
 
 pub(super) struct Shared {

@@ -2,8 +2,12 @@
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
-use crate::harness::{PASSWORD, Person, Raw, Server, until};
+use crate::{
+    harness::{PASSWORD, Person, Raw, Server, until},
+    readers::closes,
+};
 
 async fn hits(server: &Server, setting: &str) -> f64 {
     let series = format!("natter_bound_hits_total{{setting=\"{setting}\"}}");
@@ -274,4 +278,83 @@ async fn long_answers_together_stay_within_their_bound() {
         raw.answer().await.status == 200
     })
     .await;
+}
+
+/// Much smaller than what the tests below send in all.
+const INCOMING: (&str, &str) = ("limits.incoming_bytes", "1000000");
+
+#[tokio::test]
+async fn halves_of_heads_share_a_bound_and_whoever_is_over_it_is_cut_off() {
+    let server = Server::with(&[INCOMING]).await;
+    let ann = server.person("ann").await;
+    let half = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nX-Long: {}", server.reach.addr, "x".repeat(28_000));
+    let mut clients = Vec::new();
+    for _ in 0..80 {
+        let mut raw = server.reach.raw().await;
+        // Whoever is over the bound may be cut off before it has sent all.
+        drop(raw.try_write(&half).await);
+        clients.push(raw);
+    }
+    until("the bound to be hit", async || hits(&server, "limits.incoming_bytes").await >= 25.0).await;
+    ann.me().await;
+    drop(clients);
+    until("the room to be given back", async || server.metric("natter_incoming_bytes").await == 0.0).await;
+    let mut raw = server.reach.raw().await;
+    raw.write(format!("{half}\r\n\r\n")).await;
+    assert_eq!(raw.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_that_lack_a_byte_share_a_bound_and_the_next_is_answered_503() {
+    let server = Server::with(&[INCOMING]).await;
+    let ann = server.person("ann").await;
+    let mut clients = Vec::new();
+    let mut refused = None;
+    while refused.is_none() {
+        assert!(clients.len() < 20, "nobody is refused");
+        let mut raw = server.reach.raw().await;
+        raw.write(register_head("Expect: 100-continue\r\nContent-Length: 200001")).await;
+        raw.continued().await;
+        raw.write("x".repeat(200_000)).await;
+        // All is read before the next one sends; a server without room for more says so.
+        until("the body to be read", async || {
+            let held = server.metric("natter_incoming_bytes").await;
+            held >= 200_000.0 * (clients.len() + 1) as f64 || hits(&server, "limits.incoming_bytes").await >= 1.0
+        })
+        .await;
+        if hits(&server, "limits.incoming_bytes").await >= 1.0 {
+            refused = Some(raw.answer().await.refused(503));
+        }
+        clients.push(raw);
+    }
+    let refused = refused.expect("somebody was refused");
+    assert_eq!(refused["code"], "busy");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("limits.incoming_bytes")), "{refused}");
+    assert!(clients.len() >= 5, "a bound of five was hit by {}", clients.len());
+    drop(clients);
+    until("the room to be given back", async || server.metric("natter_incoming_bytes").await == 0.0).await;
+    ann.me().await;
+}
+
+#[tokio::test]
+async fn halves_of_frames_share_a_bound_and_the_socket_over_it_is_closed_with_1013() {
+    let server = Server::with(&[INCOMING]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let mut live = bob.follow(&room).await;
+    let mut sockets = Vec::new();
+    for n in 0..30 {
+        let mut socket = ann.socket().await;
+        // A frame of 60,000 bytes that lacks some, or a first fragment of a message.
+        let (first, length, sent) = if n % 2 == 0 { (0x81, 60_000_u16, 50_000) } else { (0x01, 50_000, 50_000) };
+        let head = [&[first, 0xfe][..], &length.to_be_bytes(), &[0; 4]].concat();
+        socket.stream().write_all(&[head, vec![b'x'; sent]].concat()).await.expect("the server reads");
+        sockets.push(socket);
+    }
+    until("the bound to be hit", async || hits(&server, "limits.incoming_bytes").await >= 10.0).await;
+    assert!(closes(&server, 1013).await >= 10.0);
+    ann.post(&room, "others go on").await;
+    assert_eq!(live.next_event().await["content"], "others go on");
+    drop(sockets);
+    until("the room to be given back", async || server.metric("natter_incoming_bytes").await == 0.0).await;
 }
