@@ -14,7 +14,7 @@ use natter::{
     auth::password::Passwords,
     bus::{Bus, local::LocalBus, nats::NatsBus},
     chat::Chat,
-    config::{self, Config, load::Loaded},
+    config::{self, Config, fit, load::Loaded},
     control::{
         self, Operator,
         socket::{self, Control},
@@ -40,12 +40,16 @@ use super::{
 const KEEP_THREADS: Duration = Duration::from_secs(3600);
 
 pub fn serve(loaded: Loaded) -> Result<(), String> {
-    logging::start(&loaded.config.log)?;
-    for warning in &loaded.warnings {
+    let Loaded { mut config, origins, warnings } = loaded;
+    logging::start(&config.log)?;
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = runtime(&loaded.config.server)?;
-    let done = runtime.block_on(run(loaded.config));
+    if let Some(note) = fit::fit(&mut config, &|key| origins.contains_key(key)) {
+        tracing::info!("{note}");
+    }
+    let runtime = runtime(&config.server)?;
+    let done = runtime.block_on(run(config));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     done

@@ -22,6 +22,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "presence.typing_millis",
     "limits.listed_members",
     "limits.send_buffer_bytes",
+    "limits.memory_mib",
     "limits.unsent_bytes",
     "sockets.behind_secs",
 ];

@@ -3,7 +3,7 @@
 //! - `load.rs` puts the sources together: defaults < `config.toml` < `.env` < environment < flags.
 //! - `sources.rs` reads each of them, `.env` with `dotenv.rs`; `links.rs` knows what others write into the environment.
 //! - `check.rs` says what is wrong with a value, `agree.rs` what is wrong with two together, as sentences.
-//! - `defaults.rs` has the values where nobody sets one.
+//! - `defaults.rs` has the values where nobody sets one; `fit.rs` makes those of memory smaller on a small machine.
 //! - `hosts.rs` compares names of hosts.
 //! - `show.rs` writes the result down for `natter check-config`, without what `mask.rs` finds secret in URLs.
 //!
@@ -13,6 +13,7 @@ mod agree;
 pub mod check;
 mod defaults;
 mod dotenv;
+pub mod fit;
 pub mod hosts;
 mod links;
 pub mod load;
@@ -276,6 +277,8 @@ pub struct Limits {
     pub body_bytes: usize,
     pub body_secs: u64,
     pub json_depth: usize,
+    /// What all bounds of memory are a part of that nobody has set; 0 is what the machine gives.
+    pub memory_mib: u64,
     /// Heads, bodies and halves of frames on their way in, all together; what would be more is answered 503, or closed.
     pub incoming_bytes: usize,
     /// Answers on their way to clients, all together; while there would be more, long ones are answered 503.
