@@ -172,7 +172,7 @@ impl Default for Limits {
             body_secs: 15,
             json_depth: 32,
             memory_mib: 0,
-            incoming_bytes: 256 * 1024 * 1024,
+            incoming_bytes: 16 * 1024 * 1024,
             answer_bytes: 256 * 1024 * 1024,
             send_buffer_bytes: 256 * 1024,
             unsent_bytes: 128 * 1024,
