@@ -103,8 +103,9 @@ impl Request {
 impl Scene {
     /// Everybody who must hear of the change listens.
     pub async fn set(change: Change) -> Self {
-        // Nobody looks anything up again who is not told to, and signing in a third time ends the first login.
-        let settings = [("auth.cache_secs", "600"), ("auth.sessions_per_user", "2")];
+        // Nobody looks anything up again who is not told to, signing in a third time ends the first login, and so does using
+        // its refresh token a second time.
+        let settings = [("auth.cache_secs", "600"), ("auth.sessions_per_user", "2"), ("auth.refresh_grace_secs", "0")];
         let server = Server::with(&settings).await;
         let (ann, bob) = server.two_people().await;
         let (carol, root, bobs_phone) =
