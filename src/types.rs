@@ -57,8 +57,9 @@ pub struct UserId(pub Uuid);
 pub struct RoomId(pub Uuid);
 
 /// One login: what a refresh token renews and what logout ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(as = LoginId, value_type = String, format = "uuid", description = "A login, for ever; opaque.")]
 pub struct SessionId(pub Uuid);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::logins::described;
 use crate::{
     app::App,
     auth::{
@@ -24,7 +25,7 @@ use crate::{
         respond::{Rejection, Response, encoded, json, json_bytes, message},
     },
     limits::{Attempt, RetryAfter, network::Network},
-    store::{UserChange, UserRecord},
+    store::{Device, UserChange, UserRecord},
     types::{Role, SessionId, Timestamp, UserId},
 };
 
@@ -170,7 +171,7 @@ pub async fn sign_in(app: &Arc<App>, mut request: Request) -> Result<Response, R
     };
     // Not later: the client may leave while its login is stored, and its password was right all the same.
     app.limiters.signed_in(&attempt).map_err(too_many_attempts)?;
-    let login = begin(app, user, &password, asker).await?;
+    let login = begin(app, user, &password, asker, described(&request)).await?;
     if verdict == Verdict::Outdated {
         renew_hash(app, &login.user, password, asker).await;
     }
@@ -179,9 +180,15 @@ pub async fn sign_in(app: &Arc<App>, mut request: Request) -> Result<Response, R
 }
 
 /// Begins a login, once more where the user's hash was brought up to date by another sign-in just now.
-async fn begin(app: &Arc<App>, user: UserRecord, password: &str, asker: Asker) -> Result<Login, Rejection> {
+async fn begin(
+    app: &Arc<App>,
+    user: UserRecord,
+    password: &str,
+    asker: Asker,
+    seen: Device,
+) -> Result<Login, Rejection> {
     let (id, name) = (user.user_id, user.username.clone());
-    match app.chat.begin_session(user).await {
+    match app.chat.begin_session(user, seen.clone()).await {
         Err(ChatError::InvalidToken) => {}
         login => return Ok(login?),
     }
@@ -190,7 +197,7 @@ async fn begin(app: &Arc<App>, user: UserRecord, password: &str, asker: Asker) -
     if app.passwords.verify(password.to_owned(), Some(user.password_hash.clone()), asker).await? == Verdict::Wrong {
         return Err(wrong_credentials(app));
     }
-    match app.chat.begin_session(user).await {
+    match app.chat.begin_session(user, seen).await {
         Err(ChatError::InvalidToken) => Err(wrong_credentials(app)),
         login => Ok(login?),
     }
@@ -212,7 +219,7 @@ async fn renew_hash(app: &Arc<App>, user: &UserRecord, password: String, asker: 
 /// `POST /token/refresh`
 pub async fn refresh(app: &Arc<App>, mut request: Request) -> Result<Response, Rejection> {
     let body: RefreshToken = request.json().await?;
-    let login = app.chat.refresh_session(&body.refresh_token).await?;
+    let login = app.chat.refresh_session(&body.refresh_token, described(&request)).await?;
     app.limiters.renewed(&login.user.folded, request.peer);
     Ok(tokens(app, &login))
 }

@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod chats;
 mod cursor;
 pub mod docs;
+pub mod logins;
 pub mod members;
 pub mod messages;
 pub mod service;

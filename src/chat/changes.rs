@@ -17,10 +17,10 @@ use crate::{
     bus::{Ended, Hint},
     event::fold::ReadMark,
     store::{
-        BlockSet, NewRoom, RefreshKey, Renewal, RoomCreated, Rotation, SessionRecord, StoreError, UserChange,
+        BlockSet, Device, NewRoom, RefreshKey, Renewal, RoomCreated, Rotation, SessionRecord, StoreError, UserChange,
         UserChanged, UserRecord,
     },
-    types::{RoomId, Seq, SessionId, UserId},
+    types::{RoomId, Seq, SessionId, Timestamp, UserId},
 };
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -172,6 +172,7 @@ impl Chat {
     async fn apply_one(self: &Arc<Self>, user: UserId, change: UserChange) -> Result<UserRecord> {
         let ended = match &change {
             UserChange::Password { keep, .. } => Some(Ended::All { keep: *keep }),
+            UserChange::EndOtherLogins { keep } => Some(Ended::All { keep: Some(*keep) }),
             UserChange::Disable | UserChange::EndLogins => Some(Ended::All { keep: None }),
             UserChange::DisplayName(_)
             | UserChange::Rehash { .. }
@@ -252,6 +253,15 @@ impl Chat {
             Rotation::Unknown => Err(ChatError::InvalidToken),
         })
         .await
+    }
+
+    /// Notes by what a login was begun or renewed just now. A login of which that could not be noted is as good as any.
+    pub(super) async fn see(self: &Arc<Self>, session: SessionId, at: Timestamp, device: Device) {
+        let seen =
+            self.to_its_end(async move |chat: Arc<Self>| Ok(chat.store.see_session(session, at, device).await?));
+        if let Err(error) = seen.await {
+            tracing::debug!(%error, session_id = %session, "it was not noted by what a login was renewed");
+        }
     }
 
     pub async fn end_session(self: &Arc<Self>, user: UserId, session: SessionId) -> Result<()> {

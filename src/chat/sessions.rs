@@ -8,8 +8,8 @@ use crate::{
         refresh::{Read, RefreshToken},
         token::Bearer,
     },
-    store::{Renewal, SessionRecord, UserRecord},
-    types::{SessionId, Timestamp},
+    store::{Device, LoginRecord, Renewal, SessionRecord, UserChange, UserRecord},
+    types::{SessionId, Timestamp, UserId},
 };
 
 /// A login just begun or renewed: the refresh token is shown once and stored hashed.
@@ -25,7 +25,7 @@ const PURGED_AT_ONCE: usize = 1_000;
 impl Chat {
     /// Begins a login of `user`, whose password was just compared. Refuses with `InvalidToken` where the record has
     /// changed since in a way that ends logins.
-    pub async fn begin_session(self: &Arc<Self>, user: UserRecord) -> Result<Login> {
+    pub async fn begin_session(self: &Arc<Self>, user: UserRecord, device: Device) -> Result<Login> {
         let now = Timestamp::now();
         let session = SessionRecord {
             session_id: SessionId::fresh(),
@@ -35,12 +35,13 @@ impl Chat {
         };
         let token = RefreshToken::first(session.session_id);
         let user = self.begin_login(user, session.clone(), token.key()).await?;
+        self.see(session.session_id, now, device).await;
         Ok(Login { user: Arc::new(user), session, refresh_token: token.text() })
     }
 
     /// Replaces a refresh token. The one used last is answered again for `auth.refresh_grace_secs`, because its answer may
     /// have been lost; any older one is a copy in two hands: its login ends.
-    pub async fn refresh_session(self: &Arc<Self>, refresh_token: &str) -> Result<Login> {
+    pub async fn refresh_session(self: &Arc<Self>, refresh_token: &str, device: Device) -> Result<Login> {
         let read = RefreshToken::read(refresh_token).ok_or(ChatError::InvalidToken)?;
         let presented = read.presented();
         let next = match read {
@@ -61,6 +62,7 @@ impl Chat {
         let session = self.rotate(renewal).await?;
         let user = self.store.user(session.user_id).await?.filter(|user| !user.disabled);
         let user = Arc::new(user.ok_or(ChatError::InvalidToken)?);
+        self.see(session.session_id, now, device).await;
         Ok(Login { user, session, refresh_token: next.text() })
     }
 
@@ -69,6 +71,28 @@ impl Chat {
         let presented = RefreshToken::read(refresh_token).ok_or(ChatError::InvalidToken)?.presented();
         let session = self.store.session_of_refresh(presented).await?.ok_or(ChatError::InvalidToken)?;
         self.end_session(session.user_id, session.session_id).await
+    }
+
+    /// The logins of a user that go on, the one that was seen last first.
+    pub async fn logins(&self, user: UserId) -> Result<Vec<LoginRecord>> {
+        let (now, mut logins) = (Timestamp::now(), self.store.logins_of(user).await?);
+        logins.retain(|login| now < login.session.expires_at);
+        logins.sort_unstable_by_key(|login| std::cmp::Reverse((login.seen_at, login.session.session_id)));
+        Ok(logins)
+    }
+
+    /// Ends one login of a user; `false` where they have no such login.
+    pub async fn end_login(self: &Arc<Self>, user: UserId, session: SessionId) -> Result<bool> {
+        if self.store.session(session).await?.is_none_or(|login| login.user_id != user) {
+            return Ok(false);
+        }
+        self.end_session(user, session).await?;
+        Ok(true)
+    }
+
+    /// Ends every login of the caller but the one that asks.
+    pub async fn end_other_logins(self: &Arc<Self>, by: &Caller) -> Result<()> {
+        self.change_user(by.user_id, UserChange::EndOtherLogins { keep: by.session_id }).await.map(drop)
     }
 
     /// Whether a token that is well signed and not expired is still good: its login stands, its user is enabled and has

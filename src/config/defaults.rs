@@ -39,6 +39,7 @@ impl Default for Auth {
             password_threads: 0,
             password_queue: 64,
             sessions_per_user: 100,
+            agent_chars: 200,
             cached_users: 200_000,
             cached_tokens: 200_000,
             cache_secs: 60,

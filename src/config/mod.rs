@@ -90,6 +90,8 @@ pub struct Auth {
     pub password_queue: usize,
     /// The oldest login of a user ends when there would be more.
     pub sessions_per_user: usize,
+    /// So much of what a client says it is (`User-Agent`) is kept with its login.
+    pub agent_chars: usize,
     /// Users and logins kept in memory, so that a request needs no look-up.
     pub cached_users: usize,
     /// Access tokens kept in memory as verified, so that a request needs no signature checked; each takes about 150 bytes.

@@ -27,7 +27,7 @@ use crate::{
     api::{
         accounts, blocks, chats,
         docs::{self, Document, asyncapi, faults::Access, openapi, page},
-        members, messages, service, ui, users,
+        logins, members, messages, service, ui, users,
     },
     app::App,
     chat::Caller,
@@ -74,6 +74,9 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/users/me/blocks", SignedIn(REST, |a, c, r| later(blocks::list(a, c, r)))),
     route(Method::POST, "/users/me/blocks", SignedIn(REST, |a, c, r| later(blocks::block(a, c, r)))),
     route(Method::DELETE, "/users/me/blocks/{username}", SignedIn(REST, |a, c, r| later(blocks::unblock(a, c, r)))),
+    route(Method::GET, "/users/me/logins", SignedIn(REST, |a, c, r| later(logins::list(a, c, r)))),
+    route(Method::DELETE, "/users/me/logins", SignedIn(REST, |a, c, r| later(logins::end_others(a, c, r)))),
+    route(Method::DELETE, "/users/me/logins/{sid}", SignedIn(REST, |a, c, r| later(logins::end(a, c, r)))),
     route(Method::GET, "/users/users", SignedIn(REST, |a, c, r| later(users::names(a, c, r)))),
     route(Method::GET, "/users/", Holder(Admin, |a, c, r| later(users::list(a, c, r)))),
     route(Method::POST, "/users/add-role", Holder(Admin, |a, c, r| later(users::add_role(a, c, r)))),

@@ -110,6 +110,10 @@ pub enum UserChange {
     Enable,
     /// Raises the token epoch and ends every login.
     EndLogins,
+    /// Ends every login but `keep`, as a new password does; one that has ended does not come back by it.
+    EndOtherLogins {
+        keep: SessionId,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +142,23 @@ pub struct SessionRecord {
     pub user_id: UserId,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
+}
+
+/// What signed in, or renewed its login, as far as it said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Device {
+    pub address: Option<String>,
+    /// Its `User-Agent`.
+    pub agent: Option<String>,
+}
+
+/// A login as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginRecord {
+    pub session: SessionRecord,
+    /// When it was begun or renewed last, and by what.
+    pub seen_at: Timestamp,
+    pub device: Device,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -302,6 +323,10 @@ pub trait Store: Send + Sync + 'static {
     async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>>;
     /// `None` once it has ended. Expiry is the caller's to compare.
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>>;
+    /// Notes when and by what a login was begun or renewed last.
+    async fn see_session(&self, session: SessionId, at: Timestamp, device: Device) -> Result<()>;
+    /// A user's logins that have not ended, in any order. Expiry is the caller's to compare.
+    async fn logins_of(&self, user: UserId) -> Result<Vec<LoginRecord>>;
     /// Replaces a login's current refresh token and moves its expiry, where the current one is presented, or the
     /// one used last a short time after its use. No more is kept of a login's tokens than these two.
     async fn rotate_refresh(&self, renewal: Renewal) -> Result<Rotation>;

@@ -2,7 +2,7 @@
 
 import { announce, h, mark, name, say, toast } from './dom.js'
 import { choice, dialog, field, form } from './dialogs.js'
-import { avatar, date } from './names.js'
+import { avatar, brief, date, wholeTime } from './names.js'
 import { load, setTheme } from './prefs.js'
 
 /** `note`: why one is here again. */
@@ -35,6 +35,51 @@ export function signInPage(session, note = '') {
 }
 
 const refused = (name, text) => Object.assign(new Error(text), { fields: { [name]: text } })
+
+/** What a browser or program calls itself, in a few words. */
+export function device(agent) {
+  if (!agent) return 'Something that does not say what it is'
+  const browser = [['Edg', 'Edge'], ['OPR', 'Opera'], ['Firefox', 'Firefox'], ['Chrome', 'Chrome'], ['Safari', 'Safari']].find(([mark]) => agent.includes(`${mark}/`))
+  const system = ['iPhone', 'iPad', 'Android', 'Windows', 'Mac OS X', 'CrOS', 'Linux'].find(mark => agent.includes(mark))
+  return browser ? system ? `${browser[1]} on ${system.replace('Mac OS X', 'macOS').replace('CrOS', 'ChromeOS')}` : browser[1] : agent
+}
+
+/** One's logins, each with a button that ends it. */
+function logins(session) {
+  const list = h('ul.logins')
+  const note = h('p.alert', { role: 'alert', hidden: true })
+  const others = h('button.plain', { type: 'button', hidden: true, onclick: () => end('', 'All your other logins have ended.') }, 'Sign out everywhere else')
+  const complain = text => {
+    note.textContent = text
+    note.hidden = !text
+  }
+  async function end(path, done) {
+    complain('')
+    try {
+      await session.call('DELETE', `/users/me/logins${path}`)
+      toast(done)
+      await draw()
+      list.querySelector('button')?.focus()
+    } catch (refusal) {
+      complain(refusal.message)
+    }
+  }
+  const row = ({ sid, seen_at, created_at, address, agent, current }) => h('li', { data: { testid: 'login', sid } },
+    h('div', h('strong', { dir: 'auto', title: agent ?? '' }, device(agent)), current && h('span.hint', ' this one'),
+      h('p.hint', [address, `seen ${brief(new Date(seen_at))}`].filter(Boolean).join(' · '), h('span.unseen', `, signed in ${wholeTime(new Date(created_at))}`))),
+    !current && h('button.plain', { type: 'button', 'aria-label': `End the login of ${device(agent)}`, onclick: () => end(`/${sid}`, 'That login has ended.') }, 'End'))
+  async function draw() {
+    try {
+      const { logins } = await session.call('GET', '/users/me/logins')
+      list.replaceChildren(...logins.map(row))
+      others.hidden = logins.length < 2
+    } catch (refusal) {
+      complain(refusal.message)
+    }
+  }
+  draw()
+  return [note, list, h('.actions', others)]
+}
 
 export function account(model, notifier, changed) {
   const { me, session } = model
@@ -79,6 +124,7 @@ export function account(model, notifier, changed) {
       h('p.hint', '@', name(me.username), ` · since ${date(new Date(me.created_at))}`))),
     h('section', profile.element),
     h('section', h('h3', 'Password'), password.element),
+    h('section', { data: { testid: 'logins' } }, h('h3', 'Where you are signed in'), logins(session)),
     h('section', h('h3', 'Appearance'), choice('Theme', { system: 'System', light: 'Light', dark: 'Dark' }, load('theme', 'system'), theme => {
       setTheme(theme)
       announce(`Theme: ${theme}`)

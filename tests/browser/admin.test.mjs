@@ -51,6 +51,31 @@ test('who is no admin sees nothing of the admins’ page', async world => {
   assert.equal(await client.page.getByRole('menuitem', { name: /People/ }).count(), 0)
 })
 
+test('people see where they are signed in, and end those logins', async world => {
+  const ann = await world.server.account('ann')
+  const client = await Client.of(world, ann)
+  const { page } = client
+  await world.server.request('POST', '/token', new URLSearchParams({ username: 'ann', password: PASSWORD }))
+  const other = await Client.of(world, await world.server.account('bob'))
+  await client.choose('Account menu', 'Profile and settings')
+  const dialog = page.getByRole('dialog', { name: 'Profile and settings' })
+  const { logins } = await ann.call('GET', '/users/me/logins')
+  await until(async () => (await dialog.getByTestId('login').count()) === logins.length)
+  await dialog.getByTestId('login').filter({ hasText: 'this one' }).getByText(/127\.0\.0\.1 · seen/).waitFor()
+  const [first] = logins.filter(login => !login.current)
+  await dialog.locator(`[data-sid="${first.sid}"]`).getByRole('button').click()
+  await until(async () => (await ann.call('GET', '/users/me/logins')).logins.length === logins.length - 1)
+  await until(async () => (await dialog.getByTestId('login').count()) === logins.length - 1)
+  for (let more = 0; more < 2; more++) await world.server.request('POST', '/token', new URLSearchParams({ username: 'ann', password: PASSWORD }))
+  await page.keyboard.press('Escape')
+  await client.choose('Account menu', 'Profile and settings')
+  await dialog.getByRole('button', { name: 'Sign out everywhere else' }).click()
+  await until(async () => (await dialog.getByTestId('login').count()) === 1)
+  await page.reload()
+  await client.isLive()
+  await other.isLive()
+})
+
 test('people change their name and password, and stay signed in', async world => {
   const ann = await world.server.account('ann')
   const client = await Client.of(world, ann)

@@ -30,6 +30,7 @@ mod history_check;
 mod http;
 mod load_tool;
 mod log;
+mod logins;
 mod logs;
 mod members;
 mod messages;

@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 42] = [
+const CONTRACT: [(&str, &str, bool); 45] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
@@ -17,6 +17,9 @@ const CONTRACT: [(&str, &str, bool); 42] = [
     ("GET", "/users/me/blocks", true),
     ("POST", "/users/me/blocks", true),
     ("DELETE", "/users/me/blocks/{username}", true),
+    ("GET", "/users/me/logins", true),
+    ("DELETE", "/users/me/logins", true),
+    ("DELETE", "/users/me/logins/{sid}", true),
     ("GET", "/users/", true),
     ("GET", "/users/users", true),
     ("POST", "/users/add-role", true),

@@ -44,6 +44,7 @@ macro_rules! contract {
             sessions::the_token_used_last_is_answered_again_for_a_while,
             sessions::after_the_grace_a_used_token_and_an_overtaken_one_end_their_login,
             sessions::a_token_of_another_family_changes_nothing,
+            sessions::a_users_logins_are_listed_with_what_was_seen_of_them_last,
             sessions::an_unknown_or_expired_token_changes_nothing,
             sessions::without_a_grace_one_of_fifty_rotations_of_one_token_wins,
             sessions::of_fifty_answers_to_one_token_the_last_counts,

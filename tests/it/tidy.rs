@@ -232,6 +232,7 @@ fn what_people_change_is_stored_where_it_is_told() {
         "create_session",
         "rotate_refresh",
         "end_session",
+        "see_session",
         "create_room",
         "set_read",
         "set_hidden",

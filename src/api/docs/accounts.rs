@@ -7,7 +7,10 @@ use super::{
     schemas::Schemas,
     told::{Body, Fault, TIME, Told, done, fault, json_body, ok},
 };
-use crate::api::accounts::{ChangeMe, Profile, RefreshToken, Registration, SignIn, TokenAnswer};
+use crate::api::{
+    accounts::{ChangeMe, Profile, RefreshToken, Registration, SignIn, TokenAnswer},
+    logins::Logins,
+};
 
 const TAG: &str = "Accounts";
 const NOT_THIS_LOGIN: Fault = fault(401, "invalid_token", "Invalid token");
@@ -145,6 +148,53 @@ pub fn told() -> Vec<Told> {
             ),
             answers: ok("The account as it is now.", Schemas::add::<Profile>, profile()),
             faults: vec![fault(403, "wrong_password", "The current password is not right."), ATTEMPTS, QUEUE],
+        },
+        Told {
+            method: "GET",
+            path: "/users/me/logins",
+            id: "my_logins",
+            summary: "See where one is signed in",
+            about: "One's logins that go on, the one that was seen last first.",
+            tag: TAG,
+            parameters: vec![],
+            body: None,
+            answers: ok(
+                "The logins.",
+                Schemas::add::<Logins>,
+                json!({ "logins": [{
+                    "sid": "01a203f3-ed9b-7a44-9d2a-6b1f0f3f1c57",
+                    "created_at": TIME,
+                    "seen_at": TIME,
+                    "address": "192.0.2.7",
+                    "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                    "current": true,
+                }] }),
+            ),
+            faults: vec![],
+        },
+        Told {
+            method: "DELETE",
+            path: "/users/me/logins/{sid}",
+            id: "end_login",
+            summary: "End one of one's logins",
+            about: "Its tokens are worth nothing from now on, and its sockets are closed with 4401. It may be the one that asks.",
+            tag: TAG,
+            parameters: vec![],
+            body: None,
+            answers: done("Login ended"),
+            faults: vec![fault(404, "login_not_found", "You have no such login.")],
+        },
+        Told {
+            method: "DELETE",
+            path: "/users/me/logins",
+            id: "end_other_logins",
+            summary: "End all of one's other logins",
+            about: "The one that asks goes on, with its tokens and sockets.",
+            tag: TAG,
+            parameters: vec![],
+            body: None,
+            answers: done("All other logins ended"),
+            faults: vec![],
         },
     ]
 }

@@ -100,6 +100,7 @@ fn path_parameter(name: &str) -> Value {
     let (about, example) = match name {
         "chat_id" => ("The chat's id.", CHAT),
         "username" => ("A username, in any spelling that folds to it.", "bob"),
+        "sid" => ("The login's `sid`.", "01a203f3-ed9b-7a44-9d2a-6b1f0f3f1c57"),
         "file" => ("A file that the page asks for.", "swagger-ui.css"),
         "hash" => ("What names this version of the files.", "8d1ce3b1f0a94be5"),
         _ => ("", ""),

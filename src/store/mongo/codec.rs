@@ -43,7 +43,10 @@ pub(super) fn text<'a>(doc: &'a Document, key: &str) -> Result<&'a str> {
 
 /// `None` where there is no such field.
 pub(super) fn optional_text<'a>(doc: &'a Document, key: &str) -> Result<Option<&'a str>> {
-    if doc.contains_key(key) { text(doc, key).map(Some) } else { Ok(None) }
+    match doc.get(key) {
+        None | Some(Bson::Null) => Ok(None),
+        Some(_) => text(doc, key).map(Some),
+    }
 }
 
 pub(super) fn flag(doc: &Document, key: &str) -> Result<bool> {

@@ -45,9 +45,9 @@ use self::{
     users::Users,
 };
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Event, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey,
-    Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError,
-    UserChange, UserChanged, UserQuery, UserRecord,
+    Appended, Begun, BlockSet, BlockedRecord, Device, Event, LoginRecord, MemberRecord, NewRoom, Page, Presented,
+    ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord,
+    Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
@@ -147,9 +147,14 @@ impl Store for MongoStore {
 
     async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged> {
         let changed = self.users.change(user, &change).await?;
-        if matches!(change, UserChange::Password { .. } | UserChange::Disable | UserChange::EndLogins)
-            && let Err(error) = sessions::sweep(&self.base, &self.users, &self.tokens, user).await
-        {
+        let ends = matches!(
+            change,
+            UserChange::Password { .. }
+                | UserChange::Disable
+                | UserChange::EndLogins
+                | UserChange::EndOtherLogins { .. }
+        );
+        if ends && let Err(error) = sessions::sweep(&self.base, &self.users, &self.tokens, user).await {
             tracing::debug!(%error, "logins that are over are swept away once they have expired");
         }
         Ok(changed)
@@ -161,6 +166,14 @@ impl Store for MongoStore {
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
         sessions::by_id(&self.base, &self.users, session).await
+    }
+
+    async fn see_session(&self, session: SessionId, at: Timestamp, device: Device) -> Result<()> {
+        sessions::see(&self.base, session, at, &device).await
+    }
+
+    async fn logins_of(&self, user: UserId) -> Result<Vec<LoginRecord>> {
+        sessions::living_of(&self.base, &self.users, user).await
     }
 
     async fn rotate_refresh(&self, renewal: Renewal) -> Result<Rotation> {

@@ -10,12 +10,15 @@ use mongodb::bson::{Document, doc};
 
 use super::{
     base::Base,
-    codec::{count, date, int, session_id, text, time, user_id},
+    codec::{count, date, int, optional_text, session_id, text, time, user_id},
     tokens::{Tokens, expired},
     users::{Floor, Users},
 };
 use crate::{
-    store::{Presented, RefreshKey, Renewal, Result, Rotation, SessionRecord, StoreError, refresh::Verdict},
+    store::{
+        Device, LoginRecord, Presented, RefreshKey, Renewal, Result, Rotation, SessionRecord, StoreError,
+        refresh::Verdict,
+    },
     types::{SessionId, Timestamp, UserId},
 };
 
@@ -111,6 +114,36 @@ async fn living(base: &Base, users: &Users, session: &str) -> Result<Option<Sess
         Some(floor) if lives(&found, &floor)? => record(&found).map(Some),
         _ => Ok(None),
     }
+}
+
+pub(super) async fn see(base: &Base, session: SessionId, at: Timestamp, device: &Device) -> Result<()> {
+    let sessions = base.collection("sessions");
+    let seen = doc! {
+        "seen_at": date(at),
+        "address": device.address.as_deref(),
+        "agent": device.agent.as_deref(),
+    };
+    let (filter, change) = (doc! { "_id": session.to_string() }, doc! { "$set": seen });
+    base.again(|| async { sessions.update_one(filter.clone(), change.clone()).await }).await.map(drop)
+}
+
+pub(super) async fn living_of(base: &Base, users: &Users, user: UserId) -> Result<Vec<LoginRecord>> {
+    let Some(floor) = users.floor(user).await? else { return Ok(Vec::new()) };
+    let mut living = Vec::new();
+    for session in of_user(base, user).await? {
+        if lives(&session, &floor)? {
+            living.push(login(&session)?);
+        }
+    }
+    Ok(living)
+}
+
+/// Of logins that an earlier version began it is not known when and by what they were renewed.
+fn login(session: &Document) -> Result<LoginRecord> {
+    let seen_at = if session.contains_key("seen_at") { "seen_at" } else { "created_at" };
+    let said = |key: &str| Ok(optional_text(session, key)?.map(str::to_owned));
+    let device = Device { address: said("address")?, agent: said("agent")? };
+    Ok(LoginRecord { session: record(session)?, seen_at: time(session, seen_at)?, device })
 }
 
 /// The login that a token names, and until when the token is good.

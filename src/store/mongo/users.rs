@@ -150,9 +150,9 @@ impl Users {
                 let _all = self.all.write().await;
                 self.change_admin(user, change).await
             }
-            UserChange::Password { hash, keep: Some(keep) } => {
+            UserChange::Password { keep: Some(keep), .. } | UserChange::EndOtherLogins { keep } => {
                 let _turn = self.turn(user).await;
-                self.change_password(user, hash, *keep).await
+                self.change_keeping(user, change, *keep).await
             }
             UserChange::Rehash { from, .. } => {
                 let _turn = self.turn(user).await;
@@ -195,8 +195,8 @@ impl Users {
         Err(StoreError::Busy)
     }
 
-    /// The login that changes its own password goes on, but only if it lives: one that was just ended must not come back.
-    async fn change_password(&self, user: UserId, hash: &str, keep: SessionId) -> Result<UserChanged> {
+    /// The login that ends the others goes on, but only if it lives: one that was just ended must not come back.
+    async fn change_keeping(&self, user: UserId, change: &UserChange, keep: SessionId) -> Result<UserChanged> {
         let keep_id = keep.to_string();
         for _ in 0..TRIES {
             let Some(found) = self.base.find("users", &user.to_string()).await? else {
@@ -209,9 +209,13 @@ impl Users {
                 }
                 None => false,
             };
-            let change = UserChange::Password { hash: hash.to_owned(), keep: lives.then_some(keep) };
+            let without = match change {
+                UserChange::Password { hash, .. } => UserChange::Password { hash: hash.clone(), keep: None },
+                _ => UserChange::EndLogins,
+            };
+            let change = if lives { change } else { &without };
             let unchanged = doc! { "logins_floor": int(floor.floor) };
-            if let Some(done) = done(self.update(&user.to_string(), unchanged, &change).await?)? {
+            if let Some(done) = done(self.update(&user.to_string(), unchanged, change).await?)? {
                 return Ok(done);
             }
         }
@@ -306,6 +310,10 @@ fn update(change: &UserChange) -> Document {
         UserChange::EndLogins => doc! {
             "$inc": { "logins_floor": 1_i64, "token_epoch": 1_i64 },
             "$unset": { "kept_login": "" },
+        },
+        UserChange::EndOtherLogins { keep } => doc! {
+            "$set": { "kept_login": keep.to_string() },
+            "$inc": { "logins_floor": 1_i64 },
         },
     };
     update.entry("$inc".into()).or_insert_with(|| doc! {}.into());

@@ -55,9 +55,9 @@ use tokio::sync::{Mutex, oneshot};
 
 use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Done, Event, MemberRecord, NewRoom, Page, Presented, ReadMark,
-    RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store,
-    StoreError, UserChange, UserChanged, UserQuery, UserRecord, shared::Shared,
+    Appended, Begun, BlockSet, BlockedRecord, Device, Done, Event, LoginRecord, MemberRecord, NewRoom, Page, Presented,
+    ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord,
+    Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord, shared::Shared,
 };
 use crate::{
     config,
@@ -258,6 +258,14 @@ impl Store for SqliteStore {
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
         self.read(move |db| sessions::by_id(db, session)).await
+    }
+
+    async fn see_session(&self, session: SessionId, at: Timestamp, device: Device) -> Result<()> {
+        self.write(move |db| sessions::see(db, session, at, &device)).await
+    }
+
+    async fn logins_of(&self, user: UserId) -> Result<Vec<LoginRecord>> {
+        self.read(move |db| sessions::of_user(db, user)).await
     }
 
     async fn rotate_refresh(&self, renewal: Renewal) -> Result<Rotation> {

@@ -150,6 +150,12 @@ const MIGRATIONS: &[&str] = &[
         used_at    INTEGER
     ) STRICT, WITHOUT ROWID;
     ",
+    // 7: when and by what a login was begun or renewed last, where that was noted.
+    "
+    ALTER TABLE sessions ADD COLUMN seen_at INTEGER;
+    ALTER TABLE sessions ADD COLUMN address TEXT;
+    ALTER TABLE sessions ADD COLUMN agent TEXT;
+    ",
 ];
 
 /// What kind of database a file turned out to be.

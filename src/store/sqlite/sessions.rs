@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::codec::{count, int, session_id, time, user_id};
 use crate::{
     store::{
-        Presented, RefreshHash, RefreshKey, Renewal, Rotation, SessionRecord,
+        Device, LoginRecord, Presented, RefreshHash, RefreshKey, Renewal, Rotation, SessionRecord,
         refresh::{Held, Used, Verdict},
     },
     types::{SessionId, Timestamp, UserId},
@@ -88,6 +88,25 @@ pub(super) fn by_id(db: &Connection, session: SessionId) -> rusqlite::Result<Opt
     db.prepare_cached("SELECT session_id, user_id, created_at, expires_at FROM sessions WHERE session_id = ?")?
         .query_row([session.0.as_bytes()], record)
         .optional()
+}
+
+pub(super) fn see(db: &Connection, session: SessionId, at: Timestamp, device: &Device) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE sessions SET seen_at = ?, address = ?, agent = ? WHERE session_id = ?")?
+        .execute(params![at.0, device.address, device.agent, session.0.as_bytes()])
+        .map(drop)
+}
+
+pub(super) fn of_user(db: &Connection, user: UserId) -> rusqlite::Result<Vec<LoginRecord>> {
+    let login = |row: &Row<'_>| {
+        let device = Device { address: row.get(5)?, agent: row.get(6)? };
+        Ok(LoginRecord { session: record(row)?, seen_at: time(row, 4)?, device })
+    };
+    db.prepare_cached(
+        "SELECT session_id, user_id, created_at, expires_at, coalesce(seen_at, created_at), address, agent
+         FROM sessions WHERE user_id = ?",
+    )?
+    .query_map([user.0.as_bytes()], login)?
+    .collect()
 }
 
 /// The login of a token of a version before, and until when the token is good.

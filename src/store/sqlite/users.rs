@@ -113,6 +113,7 @@ pub(super) fn change(db: &Connection, user: UserId, change: &UserChange) -> rusq
         }
         UserChange::Enable => record.disabled = false,
         UserChange::EndLogins => end_logins(db, &mut record)?,
+        UserChange::EndOtherLogins { keep } => sessions::end_all(db, user, Some(*keep))?,
     }
     update(db, &record)?;
     Ok(UserChanged::Done(record))

@@ -159,6 +159,31 @@ async fn a_new_password_on_one_node_silences_every_other_login_on_another_with_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_ended_by_their_owner_on_one_node_are_silent_on_another_with_the_bus_and_without() {
+    let scene = Scene::set().await;
+    for with_bus in [true, false] {
+        if !with_bus {
+            scene.without_bus().await;
+        }
+        let desk = scene.cluster[0].sign_in("bob").await;
+        let (phone, tablet) = (scene.cluster[1].sign_in("bob").await, scene.cluster[1].sign_in("bob").await);
+        let gone = scene.sockets(&phone).await.into_iter().chain(scene.sockets(&tablet).await);
+        let listed = phone.get("/users/me/logins").await.ok();
+        let own = listed["logins"].as_array().expect("logins").iter().find(|login| login["current"] == true);
+        let sid = own.expect("the login that asks")["sid"].as_str().expect("a sid").to_owned();
+        desk.delete(&format!("/users/me/logins/{sid}")).await.ok();
+        phone.refresh().await.refused(401);
+        tablet.refresh().await.ok();
+        desk.delete("/users/me/logins").await.ok();
+        scene.assert_silenced(Instant::now(), gone).await;
+        for ended in [phone, tablet] {
+            ended.at(&scene.cluster[1]).get("/users/me").await.refused(401);
+        }
+        desk.at(&scene.cluster[1]).me().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_removed_on_one_node_hears_nothing_after_that_on_another_with_the_bus_and_without() {
     let scene = Scene::set().await;
     let there = scene.bob.at(&scene.cluster[1]);

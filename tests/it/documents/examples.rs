@@ -73,6 +73,7 @@ struct World {
     bob: Person,
     group: String,
     private: String,
+    login: String,
 }
 
 impl World {
@@ -86,10 +87,12 @@ impl World {
         let private = ann.private(&eve).await;
         let group = ann.group("Tea", [&bob, &cho]).await;
         ann.post(&group, "Milk?").await;
-        Self { server, ann, bob, group, private }
+        let logins = ann.get("/users/me/logins").await.ok();
+        let login = logins["logins"][0]["sid"].as_str().expect("a sid").to_owned();
+        Self { server, ann, bob, group, private, login }
     }
 
-    /// A path with its places filled as its examples fill them, and the room with the one that is there.
+    /// A path with its places filled as its examples fill them, and the room and the login with those that are there.
     fn path(&self, template: &str) -> String {
         if template.starts_with("/assets/") {
             return format!("{}/natter.js", natter::api::ui::assets().0);
@@ -100,6 +103,7 @@ impl World {
             let value = match name {
                 "chat_id" if template.ends_with("/hide") => &self.private,
                 "chat_id" => &self.group,
+                "sid" => &self.login,
                 _ => parameter["example"].as_str().expect("a text"),
             };
             path.replace(&format!("{{{name}}}"), value)

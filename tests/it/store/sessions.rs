@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use natter::{
-    store::{Presented, RefreshKey, Renewal, Rotation, SessionRecord, Store},
+    store::{
+        Device, LoginRecord, Presented, RefreshKey, Renewal, Rotation, SessionRecord, Store, UserChange, UserChanged,
+    },
     types::SessionId,
 };
 
@@ -216,4 +218,46 @@ pub async fn expired_logins_are_purged_in_portions(store: Arc<dyn Store>) {
         assert_eq!(store.session(session.session_id).await.unwrap().is_some(), n >= 3);
         assert_eq!(store.session_of_refresh(presented(session, n)).await.unwrap().is_some(), n >= 3);
     }
+}
+
+pub async fn a_users_logins_are_listed_with_what_was_seen_of_them_last(store: Arc<dyn Store>) {
+    let (ann, bob) = (add(&store, "ann").await, add(&store, "bob").await);
+    assert_eq!(store.logins_of(ann).await.unwrap(), []);
+    let sessions = [login(ann, 0), login(ann, 1), login(ann, 2)];
+    for session in sessions.iter().chain([&login(bob, 0)]) {
+        begun(&store, session).await;
+    }
+    let unseen = |session: &SessionRecord| LoginRecord {
+        session: session.clone(),
+        seen_at: session.created_at,
+        device: Device::default(),
+    };
+    let mut logins = sessions.each_ref().map(unseen);
+    let listed = async || {
+        let mut listed = store.logins_of(ann).await.unwrap();
+        listed.sort_unstable_by_key(|login| login.session.created_at);
+        listed
+    };
+    assert_eq!(listed().await, logins);
+    let phone = Device { address: Some("2001:db8::7".into()), agent: Some("a phone".into()) };
+    for (device, seen) in [(phone.clone(), 7), (Device::default(), 8), (phone, 9)] {
+        store.see_session(sessions[1].session_id, at(seen), device.clone()).await.unwrap();
+        (logins[1].seen_at, logins[1].device) = (at(seen), device);
+        assert_eq!(listed().await, logins);
+    }
+    store.end_session(sessions[0].session_id).await.unwrap();
+    assert_eq!(listed().await, logins[1..]);
+    let change = UserChange::EndOtherLogins { keep: sessions[2].session_id };
+    let UserChanged::Done(after) = store.change_user(ann, change.clone()).await.unwrap() else {
+        panic!("ann is there")
+    };
+    assert_eq!(after.token_epoch, 0, "the access tokens of the login that stays are good still");
+    assert_eq!(listed().await, logins[2..]);
+    assert_eq!(store.session(sessions[1].session_id).await.unwrap(), None);
+    assert_eq!(store.logins_of(bob).await.unwrap().len(), 1);
+    // One that has ended does not come back by asking that the others end, nor by being seen.
+    store.end_session(sessions[2].session_id).await.unwrap();
+    store.change_user(ann, change).await.unwrap();
+    store.see_session(sessions[2].session_id, at(10), Device::default()).await.unwrap();
+    assert_eq!(listed().await, []);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use natter::{
-    store::{Presented, RefreshHash, Renewal, Rotation, SessionRecord},
+    store::{Device, LoginRecord, Presented, RefreshHash, Renewal, Rotation, SessionRecord},
     types::{SessionId, Timestamp, UserId},
 };
 use rusqlite::{Connection, Row, params};
@@ -54,6 +54,9 @@ async fn a_database_of_an_older_version_keeps_its_logins() {
         let (session, hash) = of_before(&file, version);
         let store = open(&file, 0);
         assert_eq!(store.purge_sessions(at(2), 9).await.unwrap(), 0);
+        let (seen_at, device) = (session.created_at, Device::default());
+        let unseen = LoginRecord { session: session.clone(), seen_at, device };
+        assert!(store.logins_of(session.user_id).await.unwrap().contains(&unseen));
         let bare = |hash, now| Renewal { presented: Presented::Bare(hash), ..renewal(&session, 0, now) };
         for hash in [[0; 32], hash] {
             assert_eq!(store.session_of_refresh(Presented::Bare(hash)).await.unwrap(), Some(session.clone()));
