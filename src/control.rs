@@ -242,7 +242,7 @@ async fn users_after(store: &dyn Store, after: Option<String>, with_disabled: bo
 }
 
 async fn create_admin(operator: &Operator, username: &str, password: String) -> Result<Reply, String> {
-    let name = Username::parse(username).map_err(|error| error.to_string())?;
+    let name = Username::choose(username).map_err(|error| error.to_string())?;
     let exists = || format!("{} exists already; to make them an admin: natter admin grant {}", name.shown, name.shown);
     if operator.chat.user_named(username).await.map_err(|error| error.to_string())?.is_some() {
         return Err(exists());

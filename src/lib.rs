@@ -27,6 +27,7 @@
 //! | `bounded`, `json_depth`, `seldom` | a map that forgets rather than grows; how deep a text nests; log lines that anybody can cause |
 //! | [`metrics`], [`logging`] | what an operator sees |
 //! | [`config`] | every setting, its default, and where its value came from |
+//! | [`names`] | what a name may hold, and which names are alike |
 //! | [`types`] | the words everyone shares: ids, roles, times |
 //!
 //! # The way of a message
@@ -74,6 +75,7 @@ pub(crate) mod json_depth;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod names;
 pub mod protocol;
 pub(crate) mod seldom;
 pub mod server;

@@ -12,12 +12,7 @@ use crate::{
         password::{Asker, Busy, QUEUE_SETTING, Verdict},
         token::Claims,
     },
-    chat::{
-        Caller, ChatError,
-        account::Account,
-        sessions::Login,
-        users::{Username, is_unseen},
-    },
+    chat::{Caller, ChatError, account::Account, sessions::Login, users::Username},
     config::Signup,
     http::{
         authenticate,
@@ -25,6 +20,7 @@ use crate::{
         respond::{Rejection, Response, encoded, json, json_bytes, message},
     },
     limits::{Attempt, RetryAfter, network::Network},
+    names,
     store::{Device, UserChange, UserRecord},
     types::{Role, SessionId, Timestamp, UserId},
 };
@@ -84,8 +80,8 @@ pub(super) struct RefreshToken {
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Registration {
-    /// 1 to 64 characters after NFKC, neither control, bidirectional nor invisible ones, no space at its ends; unique by
-    /// its case-folded form.
+    /// 1 to 64 characters after NFKC, neither control, bidirectional nor invisible ones, no space at its ends, not `.` or `..`;
+    /// unique by its case-folded form, and by what it looks like (the skeleton of Unicode TR39).
     #[schema(min_length = 1)]
     username: String,
     /// At least `auth.password_min_length` characters (8, unless the operator chose another number), at most 72 bytes, no NUL.
@@ -97,8 +93,8 @@ pub(super) struct Registration {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = AccountChange)]
 pub(super) struct ChangeMe {
-    /// 1 to `limits.display_name_chars` characters (100, unless the operator chose another number), neither control nor
-    /// bidirectional ones, no space at its ends.
+    /// 1 to `limits.display_name_chars` characters (100, unless the operator chose another number), neither control,
+    /// bidirectional nor invisible ones (but in emoji and between joined letters), no space at its ends.
     #[schema(min_length = 1)]
     display_name: Option<String>,
     /// A new one ends every other login.
@@ -238,7 +234,7 @@ pub async fn register(app: &Arc<App>, mut request: Request) -> Result<Response, 
         return Err(Rejection::forbidden("signup_closed", detail));
     }
     let body: Registration = request.json().await?;
-    let username = Username::parse(&body.username)?;
+    let username = Username::choose(&body.username)?;
     app.passwords
         .check_new(&body.password)
         .map_err(|msg| Rejection::invalid("value_error", &["body", "password"], msg))?;
@@ -303,8 +299,8 @@ fn check_display_name(name: &str, most: usize) -> Result<(), Rejection> {
     if name.chars().count() > most {
         return invalid(format!("A display name has at most {most} characters."));
     }
-    if name.chars().any(is_unseen) {
-        return invalid("A display name cannot contain control, bidirectional or invisible characters.".into());
+    if !names::is_showable(name) {
+        return invalid(format!("A display name {}.", names::UNSEEN));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     bus::Hint,
     event::{Event, Place, Saying},
+    names,
     store::{MemberRecord, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, UserRecord},
     types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
@@ -261,11 +262,14 @@ impl Chat {
     fn room_name(&self, name: &str) -> Result<String> {
         let most = self.config.limits.room_name_chars;
         let name = name.trim();
-        if name.is_empty() || name.chars().take(most + 1).count() > most || name.chars().any(char::is_control) {
-            let msg = format!("A chat's name has 1 to {most} characters, none of them a control character.");
-            return Err(ChatError::Invalid { field: "name", msg });
-        }
-        Ok(name.to_owned())
+        let msg = if name.is_empty() || name.chars().take(most + 1).count() > most {
+            format!("A chat's name has 1 to {most} characters.")
+        } else if !names::is_showable(name) {
+            format!("A chat's name {}.", names::UNSEEN)
+        } else {
+            return Ok(name.to_owned());
+        };
+        Err(ChatError::Invalid { field: "name", msg })
     }
 
     /// Tells the room that somebody types, at most once in `presence.typing_millis`.

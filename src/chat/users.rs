@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use caseless::default_case_fold_str;
 use unicode_normalization::UnicodeNormalization;
 
 use super::{Chat, ChatError, Result};
 use crate::{
+    names::{self, fold},
     store::{UserChange, UserQuery, UserRecord},
     types::{Role, Timestamp, UserId},
 };
@@ -35,8 +35,8 @@ impl Username {
         if shown.chars().count() > USERNAME_CHARS {
             return too_long();
         }
-        if shown.chars().any(|c| is_unseen(c) || is_lookalike(c)) {
-            return invalid("A username cannot contain control, bidirectional or invisible characters.".into());
+        if !names::is_plain(&shown) {
+            return invalid(format!("A username {}.", names::UNSEEN));
         }
         if shown.trim() != shown {
             return invalid("A username cannot begin or end with a space.".into());
@@ -44,30 +44,16 @@ impl Username {
         let folded = fold(&shown);
         Ok(Self { shown, folded })
     }
-}
 
-/// Text as it is compared: two names that fold alike are one name.
-pub fn fold(text: &str) -> String {
-    let normal: String = text.nfkc().collect();
-    default_case_fold_str(&normal).nfkc().collect()
-}
-
-/// Whether a one-line name may not contain this character: it breaks lines, turns the direction of what follows, or shows
-/// nothing and so makes two names look alike.
-pub fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}')
-}
-
-/// What else two usernames could differ by and look alike: joiners, fillers, variation selectors, tags and what is no
-/// character. Display names may have them, for emoji and for scripts that join their letters.
-fn is_lookalike(c: char) -> bool {
-    matches!(c, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}')
-        || matches!(c, '\u{200c}' | '\u{200d}' | '\u{2061}'..='\u{2065}' | '\u{206a}'..='\u{206f}')
-        || matches!(c, '\u{2800}' | '\u{3164}' | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}')
-        || matches!(c, '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-        || c as u32 & 0xfffe == 0xfffe
+    /// Of an account that is to be made. Those that were made before keep the names they have.
+    pub fn choose(text: &str) -> Result<Self> {
+        let name = Self::parse(text)?;
+        if !names::is_no_step(&name.shown) {
+            let msg = "A username cannot be `.` or `..`, which browsers take for a step in a path.".into();
+            return Err(ChatError::Invalid { field: "username", msg });
+        }
+        Ok(name)
+    }
 }
 
 impl Chat {
@@ -148,16 +134,20 @@ mod tests {
     }
 
     #[test]
-    fn folding_twice_changes_nothing() {
-        for text in ["Straße", "İstanbul", "ΐ", "ŉ", "Ｑ", "한국어", "ǅ", "\u{1e9e}", "\u{345}a"] {
-            assert_eq!(fold(&fold(text)), fold(text), "{text}");
-        }
-    }
-
-    #[test]
     fn names_are_kept_as_they_were_written() {
         assert_eq!(Username::parse("Ann Lee").unwrap().shown, "Ann Lee");
         assert_eq!(Username::parse("Ａｎｎ").unwrap().shown, "Ann", "after NFKC");
+    }
+
+    #[test]
+    fn a_new_name_is_no_step_in_a_path() {
+        for step in [".", "..", "\u{2024}", "\u{2025}", "．．"] {
+            assert!(Username::parse(step).is_ok(), "who has it keeps it: {step:?}");
+            assert!(matches!(Username::choose(step), Err(ChatError::Invalid { field: "username", .. })), "{step:?}");
+        }
+        for name in ["...", "ann.", ".ann", "a/b", "a\\b", "%2e%2e", "../a", "-"] {
+            assert!(Username::choose(name).is_ok(), "{name:?}");
+        }
     }
 
     #[test]

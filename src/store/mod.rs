@@ -311,8 +311,12 @@ pub trait Store: Send + Sync + 'static {
     /// Finishes what is queued and lets go of the data. Later calls fail with `Unavailable`.
     async fn close(&self);
 
-    /// `false`: the folded name is taken, nothing was made.
+    /// `false`: the folded name is taken, or somebody has one that cannot be told from it ([`names::skeleton`]); nothing was made.
+    ///
+    /// [`names::skeleton`]: crate::names::skeleton
     async fn create_user(&self, user: UserRecord) -> Result<bool>;
+    /// The same for somebody who had the name before, elsewhere, and keeps it whatever it looks like.
+    async fn bring_user(&self, user: UserRecord) -> Result<bool>;
     async fn user(&self, user: UserId) -> Result<Option<UserRecord>>;
     async fn user_by_name(&self, folded: &str) -> Result<Option<UserRecord>>;
     async fn users(&self, query: UserQuery) -> Result<Vec<UserRecord>>;

@@ -14,7 +14,7 @@ use super::{
     progress::Progress,
     read::FileReader,
 };
-use crate::{chat::users::fold, event::Event, store::UserRecord, types::UserId};
+use crate::{event::Event, names::fold, store::UserRecord, types::UserId};
 
 /// A file that is whole.
 pub(super) struct Checked {

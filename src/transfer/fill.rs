@@ -224,7 +224,7 @@ async fn mark(store: &dyn Store, room: RoomId, member: MemberLine) -> Result<(),
 
 async fn fill_user(store: &dyn Store, user: UserRecord) -> Result<(), String> {
     let about = |error: StoreError| format!("user {:?}: {}", user.username, sentence(&error));
-    if persist(|| store.create_user(user.clone())).await.map_err(about)? {
+    if persist(|| store.bring_user(user.clone())).await.map_err(about)? {
         return Ok(());
     }
     match persist(|| store.user(user.user_id)).await.map_err(about)? {

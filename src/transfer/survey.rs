@@ -17,8 +17,8 @@ use super::{
     write::FileWriter,
 };
 use crate::{
-    chat::users::fold,
     event::{Event, Kind, fold::ReadMark},
+    names::fold,
     store::{MemberRecord, Page, RoomRecord, Store, StoreError, UserQuery, UserRecord},
     types::{Ordinal, RoomId, RoomKind, Seq, UserId},
 };

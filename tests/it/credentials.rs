@@ -140,6 +140,71 @@ async fn control_and_bidi_characters_are_refused_in_a_username() {
 }
 
 #[tokio::test]
+async fn a_name_that_cannot_be_told_from_anothers_is_taken() {
+    let server = Server::start().await;
+    for name in ["admin", "pаypal", "рор"] {
+        server.reach.register(name, PASSWORD).await.ok();
+    }
+    for name in ["аdmin", "admın", "Аdmіn", "ａdmіn", "paypal", "pop"] {
+        server.reach.register(name, PASSWORD).await.refused_saying(400, "User already exists");
+        server.reach.sign_in(name, PASSWORD).await.refused_saying(401, "Incorrect username or password");
+    }
+    for name in ["админ", "admin2", "b0b", "bob", "jürgen", "jurgen"] {
+        server.reach.register(name, PASSWORD).await.ok();
+    }
+    let refused = server
+        .cli_reading(&["admin", "create", "--username", "аdmin", "--password-stdin"], "a password 42")
+        .await
+        .failed();
+    assert!(refused.contains("exists already"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_a_step_in_a_path_is_refused_and_what_only_looks_like_one_works_everywhere() {
+    let server = Server::start().await;
+    for step in [".", "..", "\u{2024}", "\u{2025}", "．．"] {
+        server.reach.register(step, PASSWORD).await.refused_field("username");
+    }
+    let (root, ann) = (server.admin().await, server.person("ann").await);
+    for name in ["...", "ann.", ".ann", "a/b", "a\\b", "../ann", "%2e%2e", "%2F", "a?b#c", "me", "a;b", "a%00b"] {
+        let odd = server.person(name).await;
+        assert_eq!(odd.me().await["username"], name);
+        let room = ann.private(&odd).await;
+        odd.post(&room, name).await;
+        let group = ann.group("tea", [&odd]).await;
+        let path = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+        let member = format!("/chat/{group}/members/{path}");
+        ann.patch(&member, &serde_json::json!({ "role": "moderator" })).await.ok();
+        ann.delete(&member).await.ok();
+        root.post_empty(&format!("/users/{path}/disable")).await.ok();
+        odd.get("/users/me").await.refused(401);
+    }
+}
+
+#[tokio::test]
+async fn no_name_of_any_kind_holds_what_nobody_sees_or_what_turns_the_direction() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.group("tea", [&bob]).await;
+    for bad in
+        ['\u{0}', '\n', '\u{ad}', '\u{202e}', '\u{2066}', '\u{200b}', '\u{3164}', '\u{fff9}', '\u{e0041}', '\u{2028}']
+    {
+        for name in [format!("a{bad}b"), format!("ab{bad}c")] {
+            server.reach.register(&name, PASSWORD).await.refused_field("username");
+            ann.patch("/users/me", &serde_json::json!({ "display_name": name })).await.refused_field("display_name");
+            ann.rename(&room, &name).await.refused_field("name");
+            let group = serde_json::json!({ "name": name, "usernames": ["bob"] });
+            ann.post_json("/chat/new", &group).await.refused_field("name");
+        }
+    }
+    for good in ["Ann 👩‍🚀 ❤️ 1️⃣", "می‌خواهم", "שלום"] {
+        ann.patch("/users/me", &serde_json::json!({ "display_name": good })).await.ok();
+        ann.rename(&room, good).await.ok();
+        assert_eq!(bob.chat(&room).await["name"], good);
+    }
+}
+
+#[tokio::test]
 async fn names_that_look_alike_by_case_or_width_are_one_name() {
     let server = Server::start().await;
     for (first, others) in [

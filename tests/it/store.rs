@@ -25,6 +25,9 @@ macro_rules! contract {
         contract! { $with_store;
             users::a_user_is_found_by_id_and_by_folded_name,
             users::a_taken_name_makes_no_user,
+            users::a_name_that_looks_like_anothers_makes_no_user,
+            users::twenty_sign_ups_for_names_that_look_alike_make_one_user,
+            users::whoever_is_brought_keeps_a_name_that_looks_like_anothers,
             users::fifty_sign_ups_for_one_name_make_one_user,
             users::users_are_listed_by_folded_name_in_pages,
             users::a_prefix_means_itself_also_with_wildcards_in_it,

@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 19] = [
     &["limits"],
     &["bounded", "json_depth", "seldom", "turn"],
     &["metrics"],
-    &["config", "types"],
+    &["config", "names", "types"],
 ];
 
 const MOST_LINES: usize = 500;

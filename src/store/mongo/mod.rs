@@ -133,6 +133,10 @@ impl Store for MongoStore {
         self.users.create(&user).await
     }
 
+    async fn bring_user(&self, user: UserRecord) -> Result<bool> {
+        self.users.bring(&user).await
+    }
+
     async fn user(&self, user: UserId) -> Result<Option<UserRecord>> {
         self.users.by_id(user).await
     }

@@ -18,6 +18,7 @@ use super::{
     attention,
     base::{Base, is_duplicate, sentence, store_error},
     codec::{count, text},
+    users,
 };
 use crate::store::{Result as StoreResult, StoreError};
 
@@ -80,7 +81,12 @@ const MIGRATIONS: &[&[Index]] = &[
     ],
     // 3: tokens with a `rev`, which versions before would not take for tokens (`tokens.rs`).
     &[],
+    // 4: what a username looks like; none where another had a name that looks the same before. The step goes on with
+    // `fill_skeletons`.
+    &[SKELETONS],
 ];
+
+const SKELETONS: Index = index("users", &["skeleton"], UniqueWherePresent);
 
 /// What kind of database it turned out to be.
 pub(super) enum Kind {
@@ -131,6 +137,9 @@ pub(super) async fn bring_up(base: &Base, from: usize) -> Result<String, String>
         if done >= from {
             if done + 1 == WITH_WRITERS && from > 0 {
                 attention::note_who_wrote(base).await.map_err(failed)?;
+            }
+            if step.iter().any(|index| index.fields == SKELETONS.fields) {
+                users::fill_skeletons(base).await.map_err(failed)?;
             }
             tracing::info!(database = base.db.name(), version = done + 1, "the database is brought up to date");
             raise(base, done + 1).await.map_err(failed)?;

@@ -7,7 +7,7 @@
 //! all before, writes it into every enabled admin, looks whether there is another, and changes the one only if it still
 //! holds that number. Of two rivals the later one invalidates the earlier one's number, and looks after it has.
 
-use std::sync::Arc;
+use std::{future::IntoFuture, sync::Arc};
 
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -18,10 +18,11 @@ use mongodb::{
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use super::{
-    base::Base,
+    base::{Base, is_duplicate, store_error},
     codec::{batch, count, count_or_zero, date, flag, int, optional_text, role_names, roles, text, time, user_id},
 };
 use crate::{
+    names,
     store::{Result, StoreError, UserChange, UserChanged, UserQuery, UserRecord, prefix::end_of_prefix},
     types::{Role, SessionId, UserId},
 };
@@ -75,7 +76,16 @@ impl Users {
     }
 
     pub async fn create(&self, user: &UserRecord) -> Result<bool> {
-        let document = doc! {
+        self.insert(user, Some(names::skeleton(&user.folded))).await
+    }
+
+    /// Whose name looks like another's has no skeleton here: the first one guards it.
+    pub async fn bring(&self, user: &UserRecord) -> Result<bool> {
+        Ok(self.create(user).await? || self.insert(user, None).await?)
+    }
+
+    async fn insert(&self, user: &UserRecord, skeleton: Option<String>) -> Result<bool> {
+        let mut document = doc! {
             "_id": user.user_id.to_string(),
             "username": &user.username,
             "folded": &user.folded,
@@ -89,6 +99,7 @@ impl Users {
             "fence": 0_i64,
             "rev": 0_i64,
         };
+        document.extend(skeleton.map(|skeleton| ("skeleton".to_owned(), skeleton.into())));
         if self.base.insert("users", &document).await? {
             return Ok(true);
         }
@@ -265,6 +276,24 @@ impl Users {
         self.base.again(|| async { users.update_many(enabled_admin.clone(), raise.clone()).await }).await?;
         Ok(fence)
     }
+}
+
+/// Gives everybody a skeleton who has none, in the order in which they came; of those whose names look alike, the first.
+pub(super) async fn fill_skeletons(base: &Base) -> Result<()> {
+    let (users, none) = (base.collection("users"), doc! { "skeleton": { "$exists": false } });
+    let order = doc! { "created_at": 1, "_id": 1 };
+    let all: Vec<Document> =
+        base.again(|| async { users.find(none.clone()).sort(order.clone()).await?.try_collect().await }).await?;
+    for user in all {
+        let id = text(&user, "_id")?;
+        let filter = doc! { "_id": id, "skeleton": { "$exists": false } };
+        let change = doc! { "$set": { "skeleton": names::skeleton(text(&user, "folded")?) } };
+        match base.once(users.update_one(filter, change).into_future()).await {
+            Err(error) if !is_duplicate(&error) => return Err(store_error(&error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn done(user: Option<Document>) -> Result<Option<UserChanged>> {

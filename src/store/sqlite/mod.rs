@@ -235,6 +235,10 @@ impl Store for SqliteStore {
         self.write(move |db| users::create(db, &user)).await
     }
 
+    async fn bring_user(&self, user: UserRecord) -> Result<bool> {
+        self.write(move |db| users::bring(db, &user)).await
+    }
+
     async fn user(&self, user: UserId) -> Result<Option<UserRecord>> {
         self.read(move |db| users::by_id(db, user)).await
     }

@@ -5,6 +5,8 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::users;
+
 /// "natt": set in every database of ours and in no other.
 pub(super) const APPLICATION_ID: i64 = 0x6e61_7474;
 
@@ -156,7 +158,16 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE sessions ADD COLUMN address TEXT;
     ALTER TABLE sessions ADD COLUMN agent TEXT;
     ",
+    // 8.
+    SKELETONS,
 ];
+
+/// What a username looks like, once each; none where another had a name that looks the same before. The step goes on with
+/// [`users::fill_skeletons`].
+const SKELETONS: &str = "
+    ALTER TABLE users ADD COLUMN skeleton TEXT;
+    CREATE UNIQUE INDEX users_skeletons ON users (skeleton);
+";
 
 /// What kind of database a file turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -186,6 +197,9 @@ pub(super) fn migrate(db: &mut Connection, from: usize) -> rusqlite::Result<()> 
     for (done, step) in MIGRATIONS.iter().enumerate().skip(from) {
         let step_tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step_tx.execute_batch(step)?;
+        if *step == SKELETONS {
+            users::fill_skeletons(&step_tx)?;
+        }
         step_tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         step_tx.pragma_update(None, "user_version", (done + 1) as i64)?;
         step_tx.commit()?;

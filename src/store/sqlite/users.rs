@@ -7,6 +7,7 @@ use super::{
     sessions,
 };
 use crate::{
+    names,
     store::{UserChange, UserChanged, UserQuery, UserRecord, prefix::end_of_prefix},
     types::{Role, UserId},
 };
@@ -33,20 +34,39 @@ fn select<'a>(db: &'a Connection, rest: &str) -> rusqlite::Result<CachedStatemen
 }
 
 pub(super) fn create(db: &Connection, user: &UserRecord) -> rusqlite::Result<bool> {
-    let made = db
-        .prepare_cached(&format!("INSERT INTO users ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"))?
-        .execute(params![
-            user.user_id.0.as_bytes(),
-            user.username,
-            user.folded,
-            user.display_name,
-            user.password_hash,
-            roles_to_bits(&user.roles),
-            user.created_at.0,
-            user.disabled,
-            int(user.token_epoch),
-        ])?;
+    insert(db, user, Some(names::skeleton(&user.folded)))
+}
+
+/// Whose name looks like another's has no skeleton here: the first one guards it.
+pub(super) fn bring(db: &Connection, user: &UserRecord) -> rusqlite::Result<bool> {
+    Ok(create(db, user)? || insert(db, user, None)?)
+}
+
+fn insert(db: &Connection, user: &UserRecord, skeleton: Option<String>) -> rusqlite::Result<bool> {
+    let sql = format!("INSERT INTO users ({COLUMNS}, skeleton) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING");
+    let made = db.prepare_cached(&sql)?.execute(params![
+        user.user_id.0.as_bytes(),
+        user.username,
+        user.folded,
+        user.display_name,
+        user.password_hash,
+        roles_to_bits(&user.roles),
+        user.created_at.0,
+        user.disabled,
+        int(user.token_epoch),
+        skeleton,
+    ])?;
     Ok(made == 1)
+}
+
+/// Gives everybody a skeleton who has none, in the order in which they came; of those whose names look alike, the first.
+pub(super) fn fill_skeletons(db: &Connection) -> rusqlite::Result<()> {
+    let mut all =
+        db.prepare("SELECT user_id, folded FROM users WHERE skeleton IS NULL ORDER BY created_at, user_id")?;
+    let all: Vec<(Vec<u8>, String)> =
+        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let mut fill = db.prepare("UPDATE OR IGNORE users SET skeleton = ? WHERE user_id = ?")?;
+    all.into_iter().try_for_each(|(user, folded)| fill.execute(params![names::skeleton(&folded), user]).map(drop))
 }
 
 pub(super) fn by_id(db: &Connection, user: UserId) -> rusqlite::Result<Option<UserRecord>> {

@@ -17,7 +17,7 @@ use natter::{
     config,
     metrics::Metrics,
     store::{
-        Begun, Store, StoreError, UserChange, UserChanged,
+        Begun, Store, StoreError, UserChange, UserChanged, UserRecord,
         mongo::MongoStore,
         shared::{Changes, Mark, Moved, Shared},
     },
@@ -106,6 +106,31 @@ async fn an_empty_database_becomes_natters_and_stays_so() {
     let again = place.open().await;
     assert_eq!(again.cluster(), cluster);
     again.close().await;
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn names_of_an_older_version_that_look_alike_stay_and_no_others_come() {
+    let place = Place::fresh().await;
+    let store = place.open().await;
+    let all = [("ann", 1), ("аnn", 2), ("bоb", 3)]
+        .map(|(name, millis)| UserRecord { created_at: at(millis), ..person(name) });
+    for user in &all {
+        assert!(store.bring_user(user.clone()).await.unwrap());
+    }
+    store.close().await;
+    let change = doc! { "$unset": { "skeleton": "" } };
+    place.db.collection::<Document>("users").update_many(doc! {}, change).await.unwrap();
+    let change = doc! { "$set": { "version": 1_i64 } };
+    place.db.collection::<Document>("meta").update_one(doc! { "_id": "schema" }, change).await.unwrap();
+    let store = place.open().await;
+    for user in all {
+        assert_eq!(store.user_by_name(&user.folded).await.unwrap(), Some(user));
+    }
+    for name in ["anո", "bob"] {
+        assert!(!store.create_user(person(name)).await.unwrap(), "{name}");
+    }
+    store.close().await;
     place.remove().await;
 }
 

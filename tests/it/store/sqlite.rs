@@ -23,7 +23,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::fixture::{
-    add, add_group, ann_alone, append_all, assert_sound, at, login, message, presented, token, whole_log,
+    add, add_group, ann_alone, append_all, assert_sound, at, login, message, person, presented, token, whole_log,
 };
 
 /// Everything that is posted stays in the journal until the end.
@@ -147,6 +147,25 @@ async fn what_was_acknowledged_survives_a_sudden_end() {
     copy_as_killed(&folder, &after);
     let revived = open(&file_in(&after), 0);
     assert_eq!(assert_sound(&revived, room).await, whole_log(&store, room).await);
+}
+
+#[tokio::test]
+async fn names_of_an_older_version_that_look_alike_stay_and_no_others_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Connection::open(file_in(&folder)).unwrap();
+    db.execute_batch(include_str!("version-3.sql")).unwrap();
+    for (name, millis) in [("eve", 1), ("еve", 2)] {
+        let row = "INSERT INTO users VALUES (randomblob(16), ?1, ?1, ?1, '!', 2, ?2, 0, 0)";
+        db.execute(row, rusqlite::params![name, millis]).unwrap();
+    }
+    drop(db);
+    let store = open(&file_in(&folder), 0);
+    for name in ["eve", "еve"] {
+        assert!(store.user_by_name(name).await.unwrap().is_some(), "{name}");
+        assert!(!store.create_user(person(name)).await.unwrap(), "{name}");
+    }
+    assert!(!store.create_user(person("еvе")).await.unwrap(), "no third comes");
+    store.close().await;
 }
 
 #[tokio::test]

@@ -42,6 +42,40 @@ pub async fn a_taken_name_makes_no_user(store: Arc<dyn Store>) {
     assert_eq!(store.user_by_name("ann").await.unwrap(), Some(first));
 }
 
+pub async fn a_name_that_looks_like_anothers_makes_no_user(store: Arc<dyn Store>) {
+    let first = person("admin");
+    assert!(store.create_user(first.clone()).await.unwrap());
+    for name in ["аdmin", "admın", "аdmіn"] {
+        let second = person(name);
+        assert!(!store.create_user(second.clone()).await.unwrap(), "{name}");
+        assert_eq!(store.user(second.user_id).await.unwrap(), None);
+        assert_eq!(store.user_by_name(name).await.unwrap(), None);
+    }
+    assert!(store.create_user(first.clone()).await.is_ok(), "again, after an answer that was lost");
+    assert!(store.create_user(person("админ")).await.unwrap());
+    assert_eq!(store.user_by_name("admin").await.unwrap(), Some(first));
+}
+
+pub async fn twenty_sign_ups_for_names_that_look_alike_make_one_user(store: Arc<dyn Store>) {
+    let name = |n: usize| if n.is_multiple_of(2) { "bob" } else { "bоb" };
+    let made = join_all((0..20).map(|n| store.create_user(person(name(n))))).await;
+    assert_eq!(made.into_iter().filter(|made| *made.as_ref().unwrap()).count(), 1);
+}
+
+pub async fn whoever_is_brought_keeps_a_name_that_looks_like_anothers(store: Arc<dyn Store>) {
+    let (ann, other) = (person("ann"), person("аnn"));
+    for user in [&ann, &other] {
+        assert!(store.bring_user(user.clone()).await.unwrap());
+    }
+    assert!(!store.bring_user(person("ann")).await.unwrap(), "two cannot have one name");
+    for user in [ann, other] {
+        assert_eq!(store.user(user.user_id).await.unwrap(), Some(user.clone()));
+        assert_eq!(store.user_by_name(&user.folded).await.unwrap(), Some(user.clone()));
+        changed(&store, user.user_id, UserChange::DisplayName("A".into())).await;
+    }
+    assert!(!store.create_user(person("anո")).await.unwrap(), "a third is refused");
+}
+
 pub async fn fifty_sign_ups_for_one_name_make_one_user(store: Arc<dyn Store>) {
     let made = join_all((0..50).map(|_| store.create_user(person("ann")))).await;
     assert_eq!(made.into_iter().filter(|made| *made.as_ref().unwrap()).count(), 1);
