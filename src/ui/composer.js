@@ -28,7 +28,6 @@ export class Composer {
       if (this.text.value.trim()) this.model.typing(this.room)
     })
     this.text.addEventListener('keydown', event => {
-      if (event.isComposing || event.keyCode === 229) return
       if (event.key === 'Enter' && !event.shiftKey && !event.altKey && !touch.matches) {
         event.preventDefault()
         this.form.requestSubmit()

@@ -1,6 +1,12 @@
 // Making elements, and doing things once a frame. Text from people only ever becomes text nodes here: nothing in the
 // client parses HTML.
 
+// The keys of somebody who is still choosing characters (an input method's) are no keys of the page: not in any field, and not
+// for any listener. Safari says so only by the number of the key.
+addEventListener('keydown', event => {
+  if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation()
+}, true)
+
 const SVG = 'http://www.w3.org/2000/svg'
 
 /** h('button.primary', { onclick, 'aria-label': … }, 'text', node, [more]): an element with its attributes and children. */

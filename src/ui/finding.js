@@ -63,7 +63,6 @@ function combobox({ label, placeholder, search, pick, empty, onBackspace, wait =
     lookSoon()
   })
   input.addEventListener('keydown', event => {
-    if (event.isComposing) return
     if (event.key === 'ArrowDown') choose(at + 1)
     else if (event.key === 'ArrowUp') choose(at < 0 ? -1 : at - 1)
     else if (event.key === 'Enter') {

@@ -27,7 +27,7 @@ export function help() {
 /** `actions`: find, step(by, onlyUnread), escape, help. */
 export function listen(actions, { signal }) {
   addEventListener('keydown', event => {
-    if (event.defaultPrevented || event.isComposing) return
+    if (event.defaultPrevented) return
     const { key, altKey, shiftKey } = event
     const command = event.ctrlKey || event.metaKey
     if (command && !altKey && key.toLowerCase() === 'k') {

@@ -18,11 +18,14 @@ const FINAL = new Set([1002, 1003, 1007, 1008, 1009, 1010, 4403])
 const passes = ({ code = '', retry_after }) => retry_after != null || /^(busy|rate_limited|store_|too_many_)/.test(code)
 
 const POST_MS = 30_000 // a post that has no answer after so long goes over another socket
+const LOCK_MS = 45_000 // so long a tab may renew the login
 const SPREAD_MS = 200 // until all tabs see what one wrote into localStorage
 const READ_MS = 250 // read marks of that time go together
 const TYPING_MS = 2_000 // the server passes one on in that time
 
 const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('')
+/** Milliseconds that nobody sets back: whatever waits, waits by these. The time of day is for people, and for other tabs. */
+const now = () => performance.now()
 const sleep = ms => new Promise(done => setTimeout(done, ms))
 /** Exponential, with full jitter. */
 const backOff = tries => Math.random() * Math.min(30_000, 500 * 2 ** tries)
@@ -31,6 +34,34 @@ const tell = (target, type, detail) => target.dispatchEvent(new CustomEvent(type
 const locks = () => globalThis.navigator?.locks
 const keyOf = ({ chat_id, client_id }) => `${chat_id} ${client_id}`
 const parse = text => { try { return JSON.parse(text) } catch { return null } }
+
+/**
+ * A storage that keeps what `storage` does not: where that is full, refuses or forgets, the page's memory has it.
+ * @returns {Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>}
+ */
+function sturdy(storage) {
+  const kept = new Map()
+  const held = key => { try { return storage.getItem(key) } catch { return null } }
+  const drop = key => { try { storage.removeItem(key) } catch { /* It keeps nothing anyway. */ } }
+  const keeps = (key, text) => {
+    try { storage.setItem(key, text) } catch { return false }
+    return held(key) === text
+  }
+  return {
+    getItem: key => kept.get(key) ?? held(key),
+    setItem(key, text) {
+      kept.delete(key)
+      if (keeps(key, text)) return
+      // What was there before is void, and its room may be what is missing.
+      drop(key)
+      if (!keeps(key, text)) kept.set(key, text)
+    },
+    removeItem(key) {
+      kept.delete(key)
+      drop(key)
+    },
+  }
+}
 
 /** A storage where there is no localStorage. */
 function memory() {
@@ -72,13 +103,14 @@ export class Session extends EventTarget {
   #storage
   #key
   #login = null
+  #knownSince = 0 // this access token
   #renewing = null
 
   /** @param {{server?: string, storage?: Storage, key?: string}} [options] tokens are kept in `storage` under `key` */
   constructor({ server = globalThis.location?.origin, storage = ownStorage(), key = 'natter.session' } = {}) {
     super()
     this.server = server.replace(/\/+$/, '')
-    this.#storage = storage
+    this.#storage = sturdy(storage)
     this.#key = key
     this.#login = this.#stored()
     globalThis.addEventListener?.('storage', event => {
@@ -125,7 +157,8 @@ export class Session extends EventTarget {
     if (!login) throw signedOut()
     if (stale === true) stale = login.access
     if (stale === login.access) return this.#renew(login => login.access === stale)
-    const isDue = login => Date.now() >= login.renew
+    // Also where the clock was set back: then nobody knows by it how old a token is.
+    const isDue = login => Date.now() >= login.renew || Date.now() < login.at || now() - this.#knownSince >= login.renew - login.at
     if (!isDue(login)) return login.access
     try {
       return await this.#renew(isDue)
@@ -170,7 +203,8 @@ export class Session extends EventTarget {
   }
 
   #stored() {
-    return parse(this.#storage.getItem(this.#key))
+    const login = parse(this.#storage.getItem(this.#key))
+    return login?.access && login.refresh && login.user ? login : null
   }
 
   #keep({ access_token: access, refresh_token: refresh, expires_in }) {
@@ -178,21 +212,23 @@ export class Session extends EventTarget {
     const bytes = Uint8Array.from(atob(access.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')), char => char.charCodeAt(0))
     const { sub: username, uid: user_id, sid } = JSON.parse(new TextDecoder().decode(bytes))
     const life = expires_in * 1000
-    const until = Date.now() + life
+    const at = Date.now()
+    const until = at + life
     const renew = until - Math.min(120_000, life / 4)
-    this.#storage.setItem(this.#key, JSON.stringify({ access, refresh, sid, user: { user_id, username }, renew, until }))
+    this.#storage.setItem(this.#key, JSON.stringify({ access, refresh, sid, user: { user_id, username }, at, renew, until }))
   }
 
   /** Reads the storage, and tells what is new. */
   #look(reason) {
     const before = this.#login
-    const now = (this.#login = this.#stored())
-    if (before && before.sid !== now?.sid) {
-      const revoked = !now && this.#storage.getItem(this.#key) === 'null'
+    const after = (this.#login = this.#stored())
+    if (after?.access !== before?.access) this.#knownSince = now()
+    if (before && before.sid !== after?.sid) {
+      const revoked = !after && this.#storage.getItem(this.#key) === 'null'
       tell(this, 'signedout', { reason: revoked ? 'revoked' : reason, user: before.user })
     }
-    if (now && now.sid !== before?.sid) tell(this, 'signedin', { user: now.user })
-    else if (now && now.access !== before.access) tell(this, 'token')
+    if (after && after.sid !== before?.sid) tell(this, 'signedin', { user: after.user })
+    else if (after && after.access !== before.access) tell(this, 'token')
   }
 
   #revoke(refresh_token) {
@@ -246,10 +282,14 @@ export class Session extends EventTarget {
     let free
     const freed = new Promise(done => (free = done))
     if (locks()) return new Promise((done, fail) => locks().request(name, () => (done(locked()), freed)).catch(fail))
+    let seen, since
     while (owner()[0] !== mine) {
-      if (Date.now() < owner()[1]) await sleep(50)
+      const [other, until] = owner()
+      if (other !== seen) [seen, since] = [other, now()]
+      // Nobody holds it longer, whatever the clock says.
+      if (Date.now() < until && now() - since < LOCK_MS) await sleep(50)
       else {
-        storage.setItem(name, `${mine} ${Date.now() + 45_000}`)
+        storage.setItem(name, `${mine} ${Date.now() + LOCK_MS}`)
         await sleep(SPREAD_MS)
       }
     }
@@ -263,7 +303,7 @@ export class Session extends EventTarget {
  * `seq` and without a hole, or else a `reload`. Posts are kept and sent again until they are answered.
  *
  * Events, with `detail`:
- * - `state` {state, retryAt?, code?, reason?}
+ * - `state` {state, retryAt?, code?, reason?, blocked?: the server answers requests, but something lets no socket through}
  * - `event`: of a room's log; types that you do not know may come
  * - `reload` {chat_id, head, epoch}: the log was replaced; load the history anew
  * - `chats` {chat_id, change: 'added' | 'removed'}: a room that is followed from now on, or no more
@@ -284,6 +324,7 @@ export class Natter extends EventTarget {
   #token = null // that the socket was shown last
   #stale = false // the token that the server refused
   #doubtful = false // the handshake failed, perhaps for the token: browsers do not tell
+  #answers = false // to requests, since a handshake failed
   #liveAt = 0
   #heardAt = 0
   #pingedAt = 0
@@ -300,6 +341,7 @@ export class Natter extends EventTarget {
   #wasLive = false
   #posts = new Map() // by keyOf, in the order they were written
   #heldUntil = 0
+  #wroteAt = 0
   #holds = 0
   #reads = new Map() // chat_id → {seq, isSent, isDone}
   #readTimer = null
@@ -374,7 +416,8 @@ export class Natter extends EventTarget {
     const known = this.#posts.get(keyOf({ chat_id, client_id }))
     if (known) return known.promise
     const user = this.#session.user?.user_id
-    const post = this.#take({ chat_id, client_id, content, at: Date.now(), user })
+    this.#wroteAt = Math.max(Date.now(), this.#wroteAt + 1)
+    const post = this.#take({ chat_id, client_id, content, at: this.#wroteAt, user })
     if (user) {
       this.#save()
       this.#flush(chat_id)
@@ -391,9 +434,8 @@ export class Natter extends EventTarget {
 
   /** This user is writing. Call it at every key: it is sent now and then. */
   typing(chat_id) {
-    const now = Date.now()
-    if (this.#state !== 'live' || now - (this.#typed.get(chat_id) ?? 0) < TYPING_MS) return
-    this.#typed.set(chat_id, now)
+    if (this.#state !== 'live' || now() - (this.#typed.get(chat_id) ?? -TYPING_MS) < TYPING_MS) return
+    this.#typed.set(chat_id, now())
     this.#send({ type: 'typing', chat_id })
   }
 
@@ -413,10 +455,14 @@ export class Natter extends EventTarget {
     this.#enter('connecting')
     let token
     try {
-      if (this.#doubtful) await this.#session.call('GET', '/users/me')
+      if (this.#doubtful) {
+        await this.#session.call('GET', '/users/me')
+        this.#answers = true
+      }
       token = await this.#session.token(this.#stale)
     } catch (refusal) {
       if (turn !== this.#turn) return
+      this.#answers = false
       if (!this.#session.signedIn) return this.#stop({ reason: 'signedout' })
       return this.#again({ code: refusal.status, reason: refusal.message, least: refusal.retryAfter })
     }
@@ -432,12 +478,13 @@ export class Natter extends EventTarget {
     this.#token = token
     this.#stale = false
     this.#liveAt = this.#pingedAt = 0
-    this.#heardAt = this.#lookedAt = Date.now()
+    this.#heardAt = this.#lookedAt = now()
     this.#looking = setInterval(() => this.#look(), this.#patience / 2)
     let isOpen = false
     const ended = (code, reason) => {
       if (socket !== this.#socket) return
-      if (!isOpen) this.#doubtful = true
+      // A proxy may also open it and let nothing through.
+      if (!isOpen || (!this.#liveAt && code === 1006)) this.#doubtful = true
       this.#ended(code, reason)
     }
     socket.onopen = () => (isOpen = true)
@@ -461,7 +508,7 @@ export class Natter extends EventTarget {
   }
 
   #ended(code, reason) {
-    const lived = this.#liveAt ? Date.now() - this.#liveAt : 0
+    const lived = this.#liveAt ? now() - this.#liveAt : 0
     if (code === 4401) this.#stale = this.#token
     this.#letGo()
     if (lived) this.#tries = lived > 10_000 ? 0 : Math.min(this.#tries, 2)
@@ -476,7 +523,8 @@ export class Natter extends EventTarget {
     if ((code === 1013 || code === 4401) && lived > 5_000) delay = 0
     this.#mayHurry = !least && code !== 1012 && code !== 4429
     this.#timer = setTimeout(() => this.#open(), delay)
-    this.#enter('waiting', { retryAt: Date.now() + delay, code, reason })
+    const blocked = this.#answers && this.#doubtful
+    this.#enter('waiting', { retryAt: Date.now() + delay, code, reason, ...(blocked && { blocked }) })
   }
 
   #stop(why) {
@@ -526,35 +574,35 @@ export class Natter extends EventTarget {
   }
 
   #ping() {
-    this.#pingedAt = Date.now()
+    this.#pingedAt = now()
     this.#send({ type: 'ping' })
   }
 
   /** A socket can be dead for long without a close. */
   #look() {
-    const now = Date.now()
+    const at = now()
     // The computer slept: what came meanwhile has still to be heard.
     // Once: the timers of a hidden page are always late.
-    const slept = now - this.#lookedAt > this.#patience && !this.#forgiven
+    const slept = at - this.#lookedAt > this.#patience && !this.#forgiven
     this.#forgiven = slept
-    this.#lookedAt = now
+    this.#lookedAt = at
     if (slept) this.#pingedAt = 0
     const asked = this.#liveAt ? this.#pingedAt : this.#heardAt
-    if (asked && now - asked > this.#patience && !slept) return this.#ended(1006, 'no answer')
+    if (asked && at - asked > this.#patience && !slept) return this.#ended(1006, 'no answer')
     const posts = [...this.#posts.values()].filter(post => post.sentAt)
-    if (posts.some(post => now - post.sentAt > POST_MS)) return this.#ended(1006, 'no answer to a post')
+    if (posts.some(post => at - post.sentAt > POST_MS)) return this.#ended(1006, 'no answer to a post')
     const patience = posts.length || this.#asked.size ? this.#patience / 2 : (this.#me?.ping_seconds ?? 30) * 1000
     if (!this.#liveAt) return
-    if (!this.#pingedAt && now - this.#heardAt >= patience) this.#ping()
+    if (!this.#pingedAt && at - this.#heardAt >= patience) this.#ping()
     this.#authenticate()
   }
 
   /** Too many frames a second would close the socket (`limits.frames_per_sec`), so some wait a little. */
   #send(frame) {
     if (frame) this.#queue.push(JSON.stringify(frame))
-    const now = Date.now()
-    this.#allowance = Math.min(200, this.#allowance + ((now - this.#sentAt) * 40) / 1000)
-    this.#sentAt = now
+    const at = now()
+    this.#allowance = Math.min(200, this.#allowance + ((at - this.#sentAt) * 40) / 1000)
+    this.#sentAt = at
     for (; this.#queue.length && this.#allowance >= 1; this.#allowance--) this.#socket?.send(this.#queue.shift())
     if (this.#queue.length) this.#sendTimer ??= setTimeout(() => this.#send((this.#sendTimer = undefined)), 200)
   }
@@ -566,7 +614,7 @@ export class Natter extends EventTarget {
   }
 
   #hear(frame) {
-    this.#heardAt = Date.now()
+    this.#heardAt = now()
     this.#pingedAt = 0
     if (!frame) return
     const { type, req, chat_id } = frame
@@ -673,8 +721,9 @@ export class Natter extends EventTarget {
   }
 
   #live() {
-    this.#liveAt = Date.now()
+    this.#liveAt = now()
     this.#wasLive = true
+    this.#answers = false
     this.#enter('live')
     this.#flush()
     this.#flushReads()
@@ -715,8 +764,7 @@ export class Natter extends EventTarget {
 
   /** Sends the first post of each room (or of one): the next must not overtake one that is refused for now. */
   #flush(only) {
-    const now = Date.now()
-    if (this.#state !== 'live' || now < this.#heldUntil) return
+    if (this.#state !== 'live' || now() < this.#heldUntil) return
     const done = new Set()
     for (const post of [...this.#posts.values()]) {
       const { chat_id, client_id, content } = post
@@ -728,7 +776,7 @@ export class Natter extends EventTarget {
           this.#settle(post, null, new Refusal(413, { code: 'too_large', detail }))
           continue
         }
-        post.sentAt = now
+        post.sentAt = now()
         this.#send(frame)
       }
       if (only) return
@@ -741,7 +789,7 @@ export class Natter extends EventTarget {
     if (!passes({ code, retry_after })) return this.#settle(post, null, new Refusal(0, { code, detail, retry_after }))
     post.sentAt = 0
     const delay = Math.max((retry_after ?? 1) * 1000, backOff(this.#holds++))
-    this.#heldUntil = Date.now() + delay
+    this.#heldUntil = now() + delay
     setTimeout(() => this.#flush(), delay + 1)
   }
 
@@ -806,10 +854,15 @@ export class Natter extends EventTarget {
       const take = () => {
         this.#heirs.delete(key)
         const left = (parse(outbox.getItem(key)) ?? []).filter(post => !this.#posts.has(keyOf(post)))
-        left.forEach(post => this.#take(post))
+        // What was written by a clock that is ahead was written now.
+        left.forEach(post => this.#take({ ...post, at: Math.min(post.at, Date.now()) }))
         this.#posts = new Map([...this.#posts].sort(([, a], [, b]) => a.at - b.at))
-        this.#write()
-        outbox.removeItem(key)
+        try {
+          this.#write()
+          outbox.removeItem(key)
+        } catch {
+          // No room for them twice: they stay where they are until they are sent, and are one message all the same.
+        }
         this.#flush()
       }
       if (locks()) locks().request(key, { signal }, take).catch(() => this.#heirs.delete(key))

@@ -103,22 +103,27 @@ export class Notifier {
 /** So long a break may last before it is worth a word. */
 const PATIENCE_MILLIS = 700
 
+/** What the page saw, and what to do. */
+const BLOCKED = 'Not connected: the server answers, but no live connection to it comes about. Something on the way, such as a proxy or ' +
+  'a firewall, blocks WebSockets; whoever runs it must let /ws through (“Upgrade: websocket”), or try another network.'
+
 /** The line over everything that says when the connection is away, and when it is tried again. */
 export function connectionBanner(natter, signal) {
   const text = h('span', { role: 'status' })
   const again = h('button.link', { type: 'button' }, 'Try now')
   const banner = h('.connection', { hidden: true, data: { testid: 'connection' } }, text, again)
-  let since = 0, ticking = 0, detail = { state: natter.state }
+  let since = 0, ticking = 0, due = 0, detail = { state: natter.state }
 
   again.addEventListener('click', () => detail.state === 'closed' ? location.reload() : natter.connect())
 
   const draw = () => {
-    const { state, retryAt, reason } = detail
-    const shown = since && Date.now() - since >= PATIENCE_MILLIS
+    const { state, reason, blocked } = detail
+    const shown = since && performance.now() - since >= PATIENCE_MILLIS
     banner.hidden = !shown
     if (!shown) return
-    const seconds = Math.max(0, Math.ceil(((retryAt ?? 0) - Date.now()) / 1000))
+    const seconds = Math.max(0, Math.ceil((due - performance.now()) / 1000))
     if (state === 'closed') say(text, `The connection was closed: ${reason || 'the server does not want this page'}. Reload the page to try again.`)
+    else if (state === 'waiting' && blocked) say(text, `${BLOCKED} Next try ${seconds ? `in ${seconds} s` : 'now'}. What you write is sent then.`)
     else if (state === 'waiting') say(text, `${navigator.onLine ? 'Not connected' : 'You are offline'}. Next try ${seconds ? `in ${seconds} s` : 'now'}. What you write is sent then.`)
     else say(text, 'Connecting…')
     say(again, state === 'closed' ? 'Reload' : 'Try now')
@@ -132,7 +137,9 @@ export function connectionBanner(natter, signal) {
     detail = next
     document.documentElement.dataset.connection = next.state
     const isFine = next.state === 'live' || next.state === 'closed' && ['closed', 'signedout'].includes(next.reason)
-    since = isFine ? 0 : since || Date.now()
+    since = isFine ? 0 : since || performance.now()
+    // The clock may be set while it is waited.
+    due = next.retryAt ? performance.now() + next.retryAt - Date.now() : 0
     clearInterval(ticking)
     if (!isFine) ticking = setInterval(draw, 250)
     draw()

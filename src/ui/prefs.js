@@ -3,24 +3,29 @@
 
 const memory = new Map()
 
+// Another tab could store it.
+addEventListener('storage', ({ key }) => key?.startsWith('natter.') && memory.delete(key.slice(7)))
+
 export function load(key, otherwise) {
+  // Storage that does not keep may still hold what was there before.
+  if (memory.has(key)) return memory.get(key) ?? otherwise
   try {
-    const text = localStorage.getItem('natter.' + key)
-    return text === null ? memory.get(key) ?? otherwise : JSON.parse(text)
+    return JSON.parse(localStorage.getItem('natter.' + key)) ?? otherwise
   } catch {
-    return memory.get(key) ?? otherwise
+    return otherwise
   }
 }
 
 /** `undefined` forgets. */
 export function save(key, value) {
+  memory.set(key, value)
   try {
-    if (value === undefined) localStorage.removeItem('natter.' + key)
-    else localStorage.setItem('natter.' + key, JSON.stringify(value))
-    memory.delete(key)
+    const text = value === undefined ? null : JSON.stringify(value)
+    if (text === null) localStorage.removeItem('natter.' + key)
+    else localStorage.setItem('natter.' + key, text)
+    if (localStorage.getItem('natter.' + key) === text) memory.delete(key)
   } catch {
     // Full, or not allowed: the memory of this page has it.
-    memory.set(key, value)
   }
 }
 

@@ -107,12 +107,12 @@ export class Room {
     this.outbox = this.outbox.filter(post => post.client_id !== client_id)
   }
 
-  types(username, now = Date.now()) {
-    this.typists.set(username, now + TYPING_MILLIS)
+  types(username) {
+    this.typists.set(username, performance.now() + TYPING_MILLIS)
   }
 
   get typing() {
-    const now = Date.now()
+    const now = performance.now()
     return [...this.typists].filter(([, until]) => until > now).map(([username]) => username)
   }
 }
