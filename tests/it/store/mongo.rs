@@ -26,7 +26,7 @@ use natter::{
 use uuid::Uuid;
 
 use super::fixture::{
-    add, add_admin, ann_alone, append_all, assert_sound, gone, joined, login, message, person, presented, token,
+    add, add_admin, ann_alone, append_all, assert_sound, at, gone, joined, login, message, person, presented, token,
 };
 
 /// A database of a test's own.
