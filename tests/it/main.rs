@@ -27,6 +27,7 @@ mod frames_prop;
 mod harness;
 mod history;
 mod history_check;
+mod hostile;
 mod http;
 mod load_tool;
 mod log;
