@@ -9,7 +9,7 @@ use crate::{
     auth::{password::Passwords, token::Tokens},
     chat::Chat,
     config::Config,
-    limits::{Limiters, budget::Budgets},
+    limits::{Limiters, budget::Budgets, connections::Connections},
     metrics::Metrics,
     ws::engine::{Engine, Needs},
 };
@@ -22,6 +22,7 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     pub limiters: Arc<Limiters>,
     pub budgets: Arc<Budgets>,
+    pub connections: Arc<Connections>,
     pub sockets: Arc<Engine>,
     /// Set when the server is asked to stop: new work is refused with 503, and `/readyz` says no.
     pub draining: AtomicBool,
@@ -41,6 +42,7 @@ impl App {
         let tokens = Arc::new(Tokens::new(key, &config.auth, metrics.clone()));
         let limiters = Arc::new(Limiters::new(&config, metrics.clone()));
         let budgets = Arc::new(Budgets::new(&config.limits, &metrics));
+        let connections = Arc::new(Connections::new(&config, metrics.clone()));
         let sockets = Engine::start(Needs {
             config: config.clone(),
             metrics: metrics.clone(),
@@ -59,6 +61,7 @@ impl App {
             tokens,
             limiters,
             budgets,
+            connections,
             sockets,
         }))
     }

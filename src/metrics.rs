@@ -45,6 +45,7 @@ pub struct Metrics {
     pub requests: Family<Answer, Counter>,
     pub request_seconds: Histogram,
     pub http_connections: Gauge,
+    pub silent_closed: Counter,
     pub panics: Counter,
     pub connections: Gauge,
     pub connections_opened: Counter,
@@ -99,6 +100,7 @@ impl Default for Metrics {
             requests: Family::default(),
             request_seconds: Histogram::new(seconds()),
             http_connections: Gauge::default(),
+            silent_closed: Counter::default(),
             panics: Counter::default(),
             connections: Gauge::default(),
             connections_opened: Counter::default(),
@@ -181,6 +183,11 @@ impl Metrics {
             self.request_seconds.clone(),
         );
         r.register("http_connections", "HTTP connections open, sockets not counted", self.http_connections.clone());
+        r.register(
+            "silent_connections_closed",
+            "HTTP connections closed while they said nothing, to make room for others",
+            self.silent_closed.clone(),
+        );
         r.register("handler_panics", "Handlers that panicked (each was one 500)", self.panics.clone());
         r.register("connections", "Sockets open", self.connections.clone());
         r.register("connections_opened", "Sockets opened", self.connections_opened.clone());

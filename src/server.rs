@@ -39,12 +39,11 @@ use crate::{
         socket::HttpSocket,
         stream::Stream,
     },
+    limits::connections::{Place, Refused},
     seldom,
 };
 use tls::Tls;
 
-/// Connections past `limits.http_connections` that are told so at once; those past this many as well are just closed.
-const REFUSALS: usize = 256;
 const REFUSAL_SECS: u64 = 2;
 
 /// hyper wants room for a request's head even where `limits.header_bytes` is tiny.
@@ -59,7 +58,7 @@ pub struct Server {
     /// Cancelled: no new connections, and the open ones end with the request they are at.
     stop: CancellationToken,
     open: TaskTracker,
-    connections: Arc<Semaphore>,
+    /// Connections that are told that there is no place for them; those past this many as well are just closed.
     refusals: Arc<Semaphore>,
 }
 
@@ -94,19 +93,6 @@ pub fn backlog_warning(backlog: u32) -> Option<String> {
     })
 }
 
-/// A sentence when the process may open fewer files than `connections` needs: every connection is one.
-pub fn file_limit_note(connections: usize) -> Option<String> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    let files: usize = line.split_whitespace().next()?.parse().ok()?;
-    (files < connections).then(|| {
-        format!(
-            "this process may open {files} files and every connection is one, fewer than sockets.connections \
-             ({connections}); `ulimit -n` or LimitNOFILE= of systemd changes that"
-        )
-    })
-}
-
 impl Server {
     /// With `tls`, `accept` speaks HTTPS.
     pub fn new(app: Arc<App>, tls: Option<Arc<Tls>>) -> Self {
@@ -114,8 +100,7 @@ impl Server {
             tls,
             stop: CancellationToken::new(),
             open: TaskTracker::new(),
-            connections: Arc::new(Semaphore::new(app.config.limits.http_connections)),
-            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            refusals: Arc::new(Semaphore::new(app.connections.refusals())),
             app,
         }
     }
@@ -133,6 +118,7 @@ impl Server {
                         if let Some(seldom::Line { held_back }) = seldom::due("no room for a connection") {
                             tracing::error!(%error, held_back, "new connections wait: the system has no room for one");
                         }
+                        server.app.connections.close_oldest();
                         tokio::time::sleep(REST).await;
                     }
                 }
@@ -146,33 +132,32 @@ impl Server {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        match self.connections.clone().try_acquire_owned() {
-            Ok(permit) => {
-                let server = self.clone();
-                self.open.spawn(async move {
+        let refusal = match self.app.connections.take(peer.ip().to_canonical()) {
+            Ok(place) => {
+                let (server, guest) = (self.clone(), place.guest());
+                let task = self.open.spawn(async move {
                     let _counted = Counted::new(&server.app);
-                    server.converse(stream, peer).await;
-                    drop(permit);
+                    server.converse(stream, peer, place).await;
                 });
+                return guest.is_served_by(task.abort_handle());
             }
-            Err(_) => {
-                self.app.metrics.bound_hit("limits.http_connections");
-                if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
-                    // A client that waits for a TLS handshake would not understand a word.
-                    let told = if self.tls.is_some() { None } else { Some(stream) };
-                    self.open.spawn(async move {
-                        if let Some(stream) = told {
-                            refuse(stream, NO_ROOM).await;
-                        }
-                        drop(permit);
-                    });
+            Err(Refused::Share) => OVER_ITS_SHARE,
+            Err(Refused::Full) => NO_ROOM,
+        };
+        if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+            // A client that waits for a TLS handshake would not understand a word.
+            let told = if self.tls.is_some() { None } else { Some(stream) };
+            self.open.spawn(async move {
+                if let Some(stream) = told {
+                    refuse(stream, refusal).await;
                 }
-            }
+                drop(permit);
+            });
         }
     }
 
     /// Answers the requests of one connection, one after the other.
-    async fn converse(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn converse(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone before it began");
             return;
@@ -180,12 +165,14 @@ impl Server {
         let Some(stream) = self.secure(stream).await else { return };
         let (app, limits) = (&self.app, &self.app.config.limits);
         let (config, metrics, budgets) = (app.config.clone(), app.metrics.clone(), app.budgets.clone());
-        let client = Arc::new(Client { address: peer.ip().to_canonical(), config, metrics, budgets });
+        let client = Arc::new(Client { address: peer.ip().to_canonical(), config, metrics, budgets, place });
         let silence = Arc::new(Silence::default());
         let service = service_fn(async |request| {
             silence.asked();
+            client.place.is_busy();
             let answer = pipeline::answer(app, request, &client).await;
             silence.answered();
+            client.place.is_silent();
             Ok::<_, Infallible>(answer)
         });
         let within = Duration::from_secs(limits.answer_secs);
@@ -270,6 +257,13 @@ const NO_ROOM: Refusal = Refusal {
     status: "503 Service Unavailable",
     code: "busy",
     detail: "The server has all the connections it takes; try again in a moment.",
+    headers: "retry-after: 1\r\n",
+};
+
+const OVER_ITS_SHARE: Refusal = Refusal {
+    status: "429 Too Many Requests",
+    code: "too_many_connections",
+    detail: "Your address has as many connections open as it may (limits.connections_per_address); close one.",
     headers: "retry-after: 1\r\n",
 };
 

@@ -127,6 +127,7 @@ impl Own {
             .args(["--store", &store.map_or_else(own_file, String::from)])
             .args(set.iter().flat_map(|setting| ["--set", setting]))
             .env("NATTER_LIMITS__RATES", "off")
+            .env("NATTER_LIMITS__CONNECTIONS_PER_ADDRESS", "0")
             .env("NATTER_AUTH__BCRYPT_COST", "4")
             .env("NATTER_AUTH__ACCESS_TOKEN_MINUTES", "600")
             .env("NATTER_SOCKETS__CONNECTIONS_PER_USER", "100000")

@@ -50,6 +50,7 @@ impl Server {
             (settings.ping_secs.to_string(), settings.drain_secs.to_string(), PATIENCE_SECS.to_string());
         let set = [
             ("limits.rates", "off"),
+            ("limits.connections_per_address", "0"),
             ("limits.room_members", &people),
             ("limits.header_secs", &patience),
             ("limits.request_secs", &patience),

@@ -19,6 +19,7 @@ use natter::{
         self, Operator,
         socket::{self, Control},
     },
+    limits::files,
     logging,
     metrics::Metrics,
     server::{self, Server, tls::Tls},
@@ -45,6 +46,7 @@ pub fn serve(loaded: Loaded) -> Result<(), String> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    files::raise_limit();
     if let Some(note) = fit::fit(&mut config, &|key| origins.contains_key(key)) {
         tracing::info!("{note}");
     }
@@ -143,7 +145,7 @@ pub async fn start(config: Config) -> Result<Serving, String> {
     if let Some(warning) = server::backlog_warning(config.server.backlog) {
         tracing::warn!("{warning}");
     }
-    if let Some(note) = server::file_limit_note(config.sockets.connections) {
+    if let Some(note) = files::note(config.sockets.connections, config.limits.connections_per_address) {
         tracing::info!("{note}");
     }
 

@@ -21,6 +21,8 @@ const MAY_BE_ZERO: &[&str] = &[
     "presence.names_up_to",
     "presence.typing_millis",
     "limits.listed_members",
+    "limits.connections_per_address",
+    "limits.reserved_connections",
     "limits.send_buffer_bytes",
     "limits.memory_mib",
     "limits.unsent_bytes",

@@ -180,6 +180,8 @@ impl Default for Limits {
             answer_secs: 30,
             request_secs: 30,
             http_connections: 50_000,
+            connections_per_address: 4_000,
+            reserved_connections: 64,
             idle_secs: 75,
             requests_per_sec: 100,
             requests_burst: 300,

@@ -294,6 +294,10 @@ pub struct Limits {
     pub request_secs: u64,
     /// HTTP connections at once, sockets not counted.
     pub http_connections: usize,
+    /// Connections of one address, sockets too; 0 is no limit.
+    pub connections_per_address: usize,
+    /// Of the places for connections, those that are for probes and for who is signed in.
+    pub reserved_connections: usize,
     /// An idle keep-alive connection is closed after so long.
     pub idle_secs: u64,
     /// Requests a second and at once, per user (per address where nobody is signed in).

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use hyper::{
     HeaderMap, Method, StatusCode,
     body::{Body, Incoming},
-    header::{CONTENT_LENGTH, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
 
 use super::{
@@ -83,6 +83,9 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
     cors.apply(headers, path.map(|path| &path.allow));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_REQUEST_ID, asked.id.header());
+    if client.place.is_not_for_strangers() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     asked.status = Some(response.status());
     response
 }
@@ -160,6 +163,7 @@ async fn serve(app: &Arc<App>, route: &'static Route, request: Request) -> Resul
         return Err(Rejection::unavailable("draining", detail).closing());
     }
     match &route.handler {
+        Handler::Anyone(_) if request.client.place.is_not_for_strangers() => Err(Rejection::no_room()),
         Handler::Probe(handler) | Handler::Anyone(handler) => {
             admit_address(app, &request)?;
             handler(app, request).await
@@ -185,6 +189,7 @@ async fn serve(app: &Arc<App>, route: &'static Route, request: Request) -> Resul
 async fn caller(app: &App, request: &Request, via: Via) -> Result<Caller, Rejection> {
     match authenticate(app, request, via).await {
         Ok(caller) => {
+            request.client.place.is_a_members();
             app.limiters.request(Who::User(caller.user_id))?;
             Ok(caller)
         }

@@ -14,7 +14,10 @@ use serde::de::DeserializeOwned;
 use super::{form::Form, json, respond::Rejection};
 use crate::{
     config::Config,
-    limits::budget::{Budgets, Share},
+    limits::{
+        budget::{Budgets, Share},
+        connections::Place,
+    },
     metrics::Metrics,
     types::Seq,
 };
@@ -26,6 +29,7 @@ pub struct Client {
     pub(crate) config: Arc<Config>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) place: Place,
 }
 
 pub struct Request {

@@ -178,6 +178,11 @@ impl Rejection {
         self
     }
 
+    /// The words are those of a connection that is refused before it has asked anything.
+    pub fn no_room() -> Self {
+        Self::unavailable("busy", "The server has all the connections it takes; try again in a moment.").closing()
+    }
+
     pub fn retry_after(self, secs: u64) -> Self {
         self.with(RETRY_AFTER, HeaderValue::from(secs.max(1)))
     }

@@ -1,5 +1,7 @@
-//! What anybody may cost: the rates of requests, posts and sign-ins, and how much of each a client has used.
+//! What anybody may cost: connections, and the rates of requests, posts and sign-ins, and how much of each a client has used.
 //!
+//! - `connections.rs` has the places of connections, `shares.rs` how many of them an address may have, `files.rs` how many there
+//!   are files for.
 //! - `network.rs` says which addresses are one client.
 //! - `budget.rs` is bytes that all clients share: what is on its way in, and answers on their way out.
 //! - `rate.rs` is a rate of many keys; `failures.rs` counts what can be given back, and `sign_in.rs` what sign-ins cost.
@@ -8,9 +10,12 @@
 //! off. Rates are kept per user, or per address where nobody is signed in.
 
 pub mod budget;
+pub mod connections;
 pub mod failures;
+pub mod files;
 pub mod network;
 mod rate;
+mod shares;
 mod sign_in;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

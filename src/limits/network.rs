@@ -2,19 +2,39 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Whoever is behind a trusted proxy that does not say readably who it is: they all count as one, and not as the proxy.
+/// The IPv6 networks around a /64 that have limits of their own where connections are counted, and how many times the limit of one.
+pub(super) const WIDER: [(u8, usize); 2] = [(56, 4), (48, 16)];
+
+/// Whoever is behind a trusted proxy that does not say who it is: they all count as one, and not as the proxy.
 pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// What counts as one client's address: an IPv4 address, or the /64 that an IPv6 address is in.
+/// What counts as one client's address: an IPv4 address, or the /64 that an IPv6 address is in; or a wider network of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Network(IpAddr);
+pub struct Network {
+    first: IpAddr,
+    prefix: u8,
+}
 
 impl Network {
     pub fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        })
+        Self::around(address, 64)
+    }
+
+    /// Its own, and for IPv6 those around it.
+    pub(super) fn all_of(address: IpAddr) -> impl Iterator<Item = Self> {
+        let address = address.to_canonical();
+        let wider = WIDER.iter().filter(move |_| address.is_ipv6());
+        std::iter::once(Self::of(address)).chain(wider.map(move |(prefix, _)| Self::around(address, *prefix)))
+    }
+
+    fn around(address: IpAddr, prefix: u8) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self { first: address.into(), prefix: 32 },
+            IpAddr::V6(address) => {
+                let mask = u128::MAX << (128 - u32::from(prefix));
+                Self { first: Ipv6Addr::from_bits(address.to_bits() & mask).into(), prefix }
+            }
+        }
     }
 }
 
@@ -33,5 +53,15 @@ mod tests {
         assert_ne!(one, Network::of(ip("2001:db8:1:3::4")));
         assert_eq!(Network::of(ip("::ffff:192.0.2.1")), Network::of(ip("192.0.2.1")));
         assert_ne!(Network::of(ip("192.0.2.1")), Network::of(ip("192.0.2.2")));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_in_wider_ones_and_an_ipv4_address_in_none() {
+        let all = |text: &str| Network::all_of(ip(text)).collect::<Vec<_>>();
+        let (one, near, far) = (all("2001:db8:1:2::1"), all("2001:db8:1:3::1"), all("2001:db8:1:ff00::1"));
+        assert_eq!(one.len(), 3);
+        assert_eq!((one[0] == near[0], one[1] == near[1], one[2] == near[2]), (false, true, true));
+        assert_eq!((one[0] == far[0], one[1] == far[1], one[2] == far[2]), (false, false, true));
+        assert_eq!(all("192.0.2.1"), [Network::of(ip("192.0.2.1"))]);
     }
 }

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     chat::{Caller, subscriber::SubscriberId},
+    limits::connections::SocketPlace,
     metrics::{CloseCode, Metrics},
     protocol::{self, Frame, Said},
     turn::{self, AtTheEnd},
@@ -56,6 +57,8 @@ pub(crate) struct Connection {
     pub(super) mode: Mode,
     woken: AtomicBool,
     state: Mutex<State>,
+    /// For as long as the socket is open.
+    _counted: SocketPlace,
 }
 
 /// - `phase` only moves forward.
@@ -138,7 +141,7 @@ pub(super) enum Phase {
 
 impl Connection {
     pub(super) fn new(
-        seat: Seat,
+        (seat, counted): (Seat, SocketPlace),
         poller: Arc<Poller<Connection>>,
         place: u32,
         caller: &Caller,
@@ -180,6 +183,7 @@ impl Connection {
             mode,
             woken: AtomicBool::new(false),
             state: Mutex::new(state),
+            _counted: counted,
         })
     }
 

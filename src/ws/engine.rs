@@ -18,7 +18,7 @@ use super::{
     shared::{Seat, Shared},
     wire::Wire,
 };
-use crate::{chat::Caller, protocol::Said, types::Timestamp};
+use crate::{chat::Caller, limits::connections::SocketPlace, protocol::Said, types::Timestamp};
 
 /// How often a drain looks for connections that it has not seen.
 const LATECOMERS_EVERY: Duration = Duration::from_millis(100);
@@ -44,7 +44,13 @@ impl Engine {
     }
 
     /// Makes a connection of a socket, and has it looked after.
-    pub(super) fn open(&self, seat: Seat, caller: &Caller, mode: Mode, wire: Wire) -> io::Result<Arc<Connection>> {
+    pub(super) fn open(
+        &self,
+        seat: (Seat, SocketPlace),
+        caller: &Caller,
+        mode: Mode,
+        wire: Wire,
+    ) -> io::Result<Arc<Connection>> {
         let poller = &self.pollers[self.next.fetch_add(1, Relaxed) % self.pollers.len()];
         let due = self.shared.now() + 1;
         poller.settle(wire, due, |place, wire| Connection::new(seat, poller.clone(), place, caller, mode, wire))

@@ -33,6 +33,7 @@ use crate::{
         socket::HttpSocket,
         stream::Stream,
     },
+    limits::connections::SocketPlace,
     seldom::{self, Line},
     types::UserId,
 };
@@ -78,9 +79,13 @@ fn open(engine: &Arc<Engine>, caller: Caller, mut request: Request, follow: Foll
         let detail = "The server has as many sockets open as it may (sockets.connections); try again in a moment.";
         return Err(Rejection::unavailable("too_many_connections", detail));
     };
+    let Some(counted) = request.client.place.to_socket(request.peer) else {
+        let detail = "Your address has as many connections open as it may (limits.connections_per_address); close one.";
+        return Err(Rejection::too_many("too_many_connections", detail, 1));
+    };
     let speaks_natter = offers_protocol(&request);
     let upgrade = hyper::upgrade::on(&mut request.inner);
-    tokio::spawn(begin(place, caller, follow, seat, upgrade));
+    tokio::spawn(begin(place, caller, follow, (seat, counted), upgrade));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -176,7 +181,7 @@ fn offers_protocol(request: &Request) -> bool {
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|p| p.trim() == PROTOCOL)
 }
 
-async fn begin(place: Place, caller: Caller, follow: Follow, seat: Seat, upgrade: OnUpgrade) {
+async fn begin(place: Place, caller: Caller, follow: Follow, seat: (Seat, SocketPlace), upgrade: OnUpgrade) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a handshake was not finished"),

@@ -48,6 +48,7 @@ mod refresh;
 mod roles;
 mod routes;
 mod service;
+mod shares;
 mod slow;
 mod sockets;
 mod start;

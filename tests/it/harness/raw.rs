@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::{answer::assert_conventions, in_time};
@@ -48,6 +48,16 @@ impl Raw {
     pub async fn connect(addr: SocketAddr) -> Self {
         let stream = in_time("a connection", TcpStream::connect(addr)).await.expect("the server accepts");
         Self { stream, unread: Vec::new() }
+    }
+
+    /// From an address of this machine of the caller's choice, such as `127.0.0.2`.
+    pub async fn connect_from(source: &str, addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(SocketAddr::new(source.parse().expect("an address"), 0))
+            .expect("all of 127.0.0.0/8 is this machine");
+        let stream = in_time("a connection", socket.connect(addr)).await.expect("the server accepts");
+        Self::over(stream)
     }
 
     pub(super) fn over(stream: TcpStream) -> Self {
