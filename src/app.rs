@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     limits::{Limiters, budget::Budgets, connections::Connections},
     metrics::Metrics,
+    store::readiness::Readiness,
     ws::engine::{Engine, Needs},
 };
 
@@ -24,6 +25,7 @@ pub struct App {
     pub budgets: Arc<Budgets>,
     pub connections: Arc<Connections>,
     pub sockets: Arc<Engine>,
+    pub readiness: Readiness,
     /// Set when the server is asked to stop: new work is refused with 503, and `/readyz` says no.
     pub draining: AtomicBool,
     /// The log has said that some proxy is not listed.
@@ -53,6 +55,7 @@ impl App {
         })?;
         Ok(Arc::new(Self {
             draining: AtomicBool::new(false),
+            readiness: Readiness::default(),
             told_of_proxies: AtomicBool::new(false),
             config,
             metrics,

@@ -1,6 +1,9 @@
 //! What monitors ask.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hyper::{
     HeaderMap,
@@ -30,12 +33,20 @@ pub async fn healthz(_app: &Arc<App>, _request: Request) -> Result<Response, Rej
     Ok(respond::json(&Health { status: "ok" }))
 }
 
+/// Probes have a rate of their own, which no other traffic of the same address uses up; who is over it has to come back by a new
+/// connection.
+fn rated(app: &App, request: &Request) -> Result<(), Rejection> {
+    app.limiters.probe(request.peer).map_err(|wait| Rejection::from(wait).closing())
+}
+
 /// `GET /readyz`: a load balancer may send requests here.
-pub async fn readyz(app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
+pub async fn readyz(app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
+    rated(app, &request)?;
     if app.draining.load(Ordering::Relaxed) {
         return Err(Rejection::unavailable("draining", "The server is stopping."));
     }
-    app.chat.store.ready().await?;
+    let fresh = Duration::from_millis(app.config.limits.ready_millis);
+    app.readiness.of(app.chat.store.as_ref(), fresh).await?;
     if let Err(why) = app.chat.bus.hears() {
         return Err(Rejection::unavailable("bus_unavailable", "The other nodes cannot be reached.").because(why));
     }
@@ -44,6 +55,7 @@ pub async fn readyz(app: &Arc<App>, _request: Request) -> Result<Response, Rejec
 
 /// `GET /metrics`, unless they have a listener of their own.
 pub async fn metrics(app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
+    rated(app, &request)?;
     if app.config.server.metrics_bind.is_some() {
         return Err(Rejection::not_found());
     }

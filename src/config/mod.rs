@@ -303,6 +303,11 @@ pub struct Limits {
     /// Requests a second and at once, per user (per address where nobody is signed in).
     pub requests_per_sec: u32,
     pub requests_burst: u32,
+    /// `/readyz` and `/metrics` a second and at once, per address.
+    pub probes_per_sec: u32,
+    pub probes_burst: u32,
+    /// For how long `/readyz` tells what the last look at the store found.
+    pub ready_millis: u64,
     /// Posts a second and at once, per user, over REST and sockets together.
     pub posts_per_sec: u32,
     pub posts_burst: u32,

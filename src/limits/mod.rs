@@ -47,6 +47,7 @@ pub struct Limiters {
     requests: Rate<Who>,
     signups: Rate<Network>,
     posts: Rate<UserId>,
+    probes: Rate<Network>,
     sign_ins: Option<SignIns>,
     metrics: Arc<Metrics>,
 }
@@ -59,10 +60,12 @@ impl Limiters {
         let requests = Rate::new("limits.requests_per_sec", count, second, burst, limits, &metrics);
         let (count, burst) = (limits.signups_per_minute, limits.signups_burst);
         let signups = Rate::new("limits.signups_per_minute", count, minute, burst, limits, &metrics);
+        let (count, burst) = (limits.probes_per_sec, limits.probes_burst);
+        let probes = Rate::new("limits.probes_per_sec", count, second, burst, limits, &metrics);
         let (count, burst) = (limits.posts_per_sec, limits.posts_burst);
         let posts = Rate::new("limits.posts_per_sec", count, second, burst, limits, &metrics);
         let sign_ins = (limits.rates == Rates::On).then(|| SignIns::new(config));
-        Self { requests, signups, posts, sign_ins, metrics }
+        Self { requests, signups, posts, probes, sign_ins, metrics }
     }
 
     /// Forgets those who have used nothing lately; to be called from time to time.
@@ -70,6 +73,7 @@ impl Limiters {
         self.requests.forget_unused().await;
         self.signups.forget_unused().await;
         self.posts.forget_unused().await;
+        self.probes.forget_unused().await;
         if let Some(sign_ins) = &self.sign_ins {
             sign_ins.forget_unused().await;
         }
@@ -77,6 +81,10 @@ impl Limiters {
 
     pub fn request(&self, who: Who) -> Result<(), RetryAfter> {
         self.requests.check(who, &self.metrics)
+    }
+
+    pub fn probe(&self, address: IpAddr) -> Result<(), RetryAfter> {
+        self.probes.check(Network::of(address), &self.metrics)
     }
 
     pub fn sign_up(&self, address: IpAddr) -> Result<(), RetryAfter> {

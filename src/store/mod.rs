@@ -8,6 +8,7 @@
 
 pub mod mongo;
 mod prefix;
+pub mod readiness;
 mod refresh;
 pub mod shared;
 pub mod sqlite;

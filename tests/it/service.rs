@@ -13,6 +13,40 @@ async fn a_serving_process_is_alive_and_ready() {
 }
 
 #[tokio::test]
+async fn probes_have_a_rate_of_their_own_and_look_at_the_store_once_for_all() {
+    let server = Server::with(&[
+        ("limits.rates", "on"),
+        ("limits.probes_per_sec", "1"),
+        ("limits.probes_burst", "30"),
+        ("limits.requests_burst", "10"),
+        ("limits.ready_millis", "60000"),
+    ])
+    .await;
+    assert_eq!(server.reach.get("/readyz").await.status, 200);
+    let io = || std::fs::read_to_string(format!("/proc/{}/io", server.pid())).expect("a process of this machine");
+    let written = |io: String| io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse::<u64>().ok());
+    let before = written(io());
+    for _ in 0..25 {
+        assert_eq!(server.reach.get("/readyz").await.status, 200, "no other rate counts it");
+    }
+    // One look writes 16 KB.
+    assert!(written(io()).zip(before).is_some_and(|(after, before)| after - before < 65_536), "the look is not theirs");
+    let mut raw = server.reach.raw().await;
+    let refused = loop {
+        raw.write("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let answer = raw.answer().await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert!(refused.refused(429)["detail"].as_str().unwrap().contains("limits.probes_per_sec"));
+    server.reach.get("/metrics").await.refused(429);
+    assert_eq!(server.reach.get("/healthz").await.status, 200);
+    server.reach.get("/nowhere").await.refused(404);
+}
+
+#[tokio::test]
 async fn metrics_are_prometheus_text_and_count_what_happens() {
     let server = Server::start().await;
     let (ann, bob) = server.two_people().await;

@@ -38,6 +38,8 @@ const ALWAYS: &[Fault] = &[
 /// Whose answers may be long.
 pub const LONG: Fault =
     fault(503, "busy", "Too many long answers wait for their clients (limits.answer_bytes); try again in a moment.");
+const OF_A_PROBE: &[Fault] =
+    &[fault(429, "rate_limited", "Too many requests (limits.probes_per_sec): wait 1 s and try again.")];
 const UNLESS_A_PROBE: &[Fault] = &[
     fault(429, "rate_limited", "Too many requests (limits.requests_per_sec): wait 1 s and try again."),
     fault(503, "draining", "The server is stopping; try again in a moment."),
@@ -91,9 +93,7 @@ impl Access {
     /// How a request fails by what its row says.
     pub fn faults(self) -> Vec<Fault> {
         let mut all = vec![ALWAYS];
-        if !matches!(self, Access::Probe) {
-            all.push(UNLESS_A_PROBE);
-        }
+        all.push(if matches!(self, Access::Probe) { OF_A_PROBE } else { UNLESS_A_PROBE });
         if let Some(via) = self.via() {
             all.extend([SIGNED_IN, STORE]);
             if via == Via::Socket {
