@@ -123,6 +123,11 @@ impl Close {
         }
     }
 
+    /// From now on the client may see nothing, also of what was written for it before.
+    pub fn forbids_more(self) -> bool {
+        matches!(self, Close::TokenExpired | Close::LoginEnded | Close::RemovedFromRoom)
+    }
+
     /// What a client does then, for the documentation.
     pub fn then(self) -> Then {
         match self {

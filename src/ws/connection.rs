@@ -318,8 +318,14 @@ impl Connection {
         if state.is_over() {
             return;
         }
+        // A client that does not read would not hear why, and must get nothing more of what it may not see.
+        let at_once = why.forbids_more() && state.outbox.blocked;
         state.outbox.push(protocol::close_frame(why.code(), reason));
         self.begin_closing(state, why.code(), why.reason(), false);
+        if at_once {
+            self.state().die();
+            self.wake();
+        }
     }
 
     /// The client said goodbye; `echo` is the answer to that.

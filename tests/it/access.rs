@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{PASSWORD, Person, Server, Socket},
+    harness::{PASSWORD, Person, Server, Socket, until},
     readers::assert_not_subscribed,
 };
 
@@ -216,6 +216,26 @@ async fn a_member_removed_in_the_middle_of_a_replay_gets_nothing_of_what_follows
     assert!(heard.iter().all(|frame| frame["content"] != "unheard"));
     let events = heard.iter().filter(|frame| !frame["seq"].is_null()).count() as u64;
     assert!((1..head).contains(&events), "{events} events of {head}: it was in the middle");
+}
+
+#[tokio::test]
+async fn a_login_that_ends_while_its_socket_does_not_read_is_written_nothing_more() {
+    // More than the kernel keeps for a socket that is not read.
+    const POSTS: usize = 400;
+    let scene = Scene::set().await;
+    let mut socket = scene.bob.small_socket(4_096).await;
+    socket.follow(&scene.room).await;
+    let text = "x".repeat(3_900);
+    for n in 0..POSTS {
+        scene.ann.post(&scene.room, &format!("{n} {text}")).await;
+    }
+    scene.root.post_empty("/users/bob/logout").await.ok();
+    until("the socket to be closed", async || scene.server.metric("natter_connections").await == 0.0).await;
+    let written = scene.server.metric("natter_delivered_bytes_total").await;
+    let (frames, closed) = socket.frames_until_closed().await;
+    assert_eq!(closed.code, 1006, "there was no room for a word of why");
+    assert!(frames.len() < POSTS, "it was never behind");
+    assert_eq!(scene.server.metric("natter_delivered_bytes_total").await, written);
 }
 
 #[tokio::test]
