@@ -1,6 +1,6 @@
 //! Rooms: opening them, finding one's own, naming them.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -100,10 +100,15 @@ fn message_or_null() -> Schema {
 pub async fn create(app: &Arc<App>, caller: Caller, mut request: Request) -> Result<Response, Rejection> {
     match request.json().await? {
         NewChat { username: Some(username), name: None, usernames: None } => {
+            app.limiters.write(caller.user_id, 2)?;
             let opened = app.chat.open_private(&caller, &username).await?;
             if opened.existed { Err(exists(opened.room_id)) } else { Ok(created(opened.room_id)) }
         }
         NewChat { username: None, name: Some(name), usernames: Some(usernames) } => {
+            // A name that is written twice is looked up once.
+            let mut named = HashSet::new();
+            let usernames: Vec<String> = usernames.into_iter().filter(|name| named.insert(name.clone())).collect();
+            app.limiters.write(caller.user_id, usernames.len() + 2)?;
             Ok(created(app.chat.open_group(&caller, &name, &usernames).await?))
         }
         NewChat { username: None, name: None, usernames: None } => {
@@ -129,6 +134,7 @@ pub async fn mine(app: &Arc<App>, caller: Caller, request: Request) -> Result<Re
         active_at: summary.room.active_at,
         room_id: summary.room.room_id,
     });
+    app.limiters.listed(caller.user_id, rooms.len());
     Ok(respond::json(&Chats { chats: rooms.into_iter().map(shown).collect(), next }))
 }
 
@@ -136,6 +142,7 @@ pub async fn mine(app: &Arc<App>, caller: Caller, request: Request) -> Result<Re
 pub async fn rename(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Result<Response, Rejection> {
     let body: Rename = request.json().await?;
     if let Some(name) = body.name {
+        app.limiters.write(grant.caller.user_id, 1)?;
         app.chat.rename(&grant.room, &grant.caller, &name).await?;
     }
     Ok(message("Chatroom updated successfully"))

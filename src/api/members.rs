@@ -56,6 +56,7 @@ pub async fn list(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<
     let (limit, after) = (request.page_limit()?, cursor::after(&request)?);
     let mut members = app.chat.members(&grant.room, after, limit + 1).await?;
     let next = cursor::cut(&mut members, limit, |member| member.user_id);
+    app.limiters.listed(grant.caller.user_id, members.len());
     let unseen = app.chat.unseen_by(&grant.room, grant.caller.user_id).await?;
     let shown = members.into_iter().map(|member| MemberShown {
         read_seq: if unseen.contains(&member.user_id) { 0 } else { member.read.seq },
@@ -69,6 +70,7 @@ pub async fn list(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<
 pub async fn invite(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Result<Response, Rejection> {
     let body: Invitation = request.json().await?;
     let role = body.role.unwrap_or(RoomRole::Member);
+    app.limiters.write(grant.caller.user_id, 1)?;
     app.chat.invite(&grant.room, &grant.caller, &body.username, role).await?;
     Ok(message("Member added successfully"))
 }
@@ -76,12 +78,14 @@ pub async fn invite(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> R
 /// `PATCH /chat/{chat_id}/members/{username}`
 pub async fn set_role(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Result<Response, Rejection> {
     let body: RoleChange = request.json().await?;
+    app.limiters.write(grant.caller.user_id, 1)?;
     app.chat.set_role(&grant.room, &grant.caller, request.param("username"), body.role).await?;
     Ok(message("Role changed successfully"))
 }
 
 /// `DELETE /chat/{chat_id}/members/{username}`
 pub async fn remove(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
+    app.limiters.write(grant.caller.user_id, 1)?;
     app.chat.remove(&grant.room, &grant.caller, request.param("username")).await?;
     Ok(message("Member removed successfully"))
 }

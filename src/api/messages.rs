@@ -79,6 +79,7 @@ pub(super) struct About<'a> {
 pub async fn history(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
     let page = page(&request, true)?;
     let history = app.chat.history(&grant.room, page).await?;
+    app.limiters.listed(grant.caller.user_id, history.bodies.len());
     Ok(json_bytes(splice("messages", &history, &grant.room.epoch)))
 }
 
@@ -86,6 +87,7 @@ pub async fn history(app: &Arc<App>, grant: RoomGrant, request: Request) -> Resu
 pub async fn events(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
     let page = page(&request, false)?;
     let history = app.chat.history(&grant.room, page).await?;
+    app.limiters.listed(grant.caller.user_id, history.bodies.len());
     Ok(json_bytes(splice("events", &history, &grant.room.epoch)))
 }
 

@@ -54,11 +54,12 @@ pub(super) struct RoleChange {
 }
 
 /// `GET /users/`
-pub async fn list(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
+pub async fn list(app: &Arc<App>, admin: Caller, request: Request) -> Result<Response, Rejection> {
     let (limit, after) = (request.page_limit()?, cursor::after::<String>(&request)?);
     let prefix = request.query("q").unwrap_or_default();
     let mut users = app.chat.users(&prefix, after, limit + 1, true).await?;
     let next = cursor::cut(&mut users, limit, |user| user.folded.clone());
+    app.limiters.listed(admin.user_id, users.len());
     let shown = users.into_iter().map(|user| UserShown {
         user_id: user.user_id,
         username: user.username,
@@ -71,9 +72,10 @@ pub async fn list(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Re
 }
 
 /// `GET /users/users`: as many names as a page may have, and no more; `?q=` finds the others.
-pub async fn names(app: &Arc<App>, _caller: Caller, request: Request) -> Result<Response, Rejection> {
+pub async fn names(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
     let prefix = request.query("q").unwrap_or_default();
     let users = app.chat.users(&prefix, None, app.config.limits.page_max, false).await?;
+    app.limiters.listed(caller.user_id, users.len());
     let names: Vec<Name> = users.into_iter().map(|user| Name { username: user.username }).collect();
     Ok(json(&names))
 }

@@ -76,9 +76,7 @@ impl Chat {
         }
         let mut seen = BTreeSet::from([by.user_id]);
         let mut members = vec![(by.user_id, by.username.to_string(), RoomRole::Owner)];
-        // A name that is written twice is looked up once.
-        let mut names = BTreeSet::new();
-        for username in usernames.iter().filter(|name| names.insert(name.as_str())) {
+        for username in usernames {
             let user = self.person(username).await?;
             if seen.insert(user.user_id) {
                 self.takes(user.user_id, &user.username, by.user_id).await?;

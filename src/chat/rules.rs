@@ -72,3 +72,12 @@ fn blocked(live: &Live, by: &Actor) -> Option<String> {
     let other = live.pair.as_ref()?.blocks.iter().find(|user| **user != by.user)?;
     Some(live.members.name_of(other).map(|name| name.to_string()).unwrap_or_default())
 }
+
+/// Whether it is so already: then there is no event of it.
+pub(super) fn changes_nothing(live: &Live, work: &Work) -> bool {
+    match work {
+        Work::Rename { name } => live.name.as_ref() == Some(name),
+        Work::SetRole { user, role, .. } => live.members.role_of(user) == Some(*role),
+        Work::Post { .. } | Work::Invite { .. } | Work::Remove { .. } => false,
+    }
+}

@@ -17,9 +17,9 @@ use super::{
     changes::Patience,
     encode::encode,
     room::{End, Live, Room},
-    rules::{REUSED, check},
+    rules::{REUSED, changes_nothing, check},
     telling::{Telling, answer, repeated},
-    work::{Actor, Answers, Item, Items, News, Pending, Reply, Work},
+    work::{Actor, Answers, Item, Items, News, Pending, Posted, Reply, Work},
 };
 use crate::{
     bus::Hint,
@@ -121,21 +121,21 @@ impl Writing {
     /// The next batch; gives the right back where there is none.
     fn take(mut self) -> Option<(Self, Batch)> {
         loop {
-            let (batch, refused) = {
+            let (batch, answers) = {
                 let mut live = self.room.live.lock();
                 let before = live.desk.pending.len();
-                let (items, refused) = take_batch(&mut live, self.room.kind, &self.chat);
+                let (items, answers) = take_batch(&mut live, self.room.kind, &self.chat);
                 self.chat.metrics.pending_posts.dec_by((before - live.desk.pending.len()) as i64);
-                if items.is_empty() && refused.is_empty() {
+                if items.is_empty() && answers.is_empty() {
                     live.desk.writing = false;
                     drop(live);
                     self.given_back = true;
                     return None;
                 }
-                (Batch { items, end: live.end }, refused)
+                (Batch { items, end: live.end }, answers)
             };
-            for (reply, error) in refused {
-                reply.send(Err(error));
+            for (reply, answer) in answers {
+                reply.send(answer);
             }
             if !batch.items.is_empty() {
                 return Some((self, batch));
@@ -211,10 +211,9 @@ impl Batch {
     }
 }
 
-type Refused = Vec<(Reply, ChatError)>;
-
-fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Refused) {
-    let (mut items, mut refused) = (Items::new(), Vec::new());
+/// The next items, and what is answered at once: what is refused, and what would change nothing.
+fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Answers) {
+    let (mut items, mut answers) = (Items::new(), Answers::new());
     let mut by_client_id = HashMap::new();
     let now = Instant::now();
     let mut bytes = 0;
@@ -226,9 +225,11 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Refused) 
         }
         let Some(Pending { by, work, reply, until }) = live.desk.pending.pop_front() else { break };
         if until < now {
-            refused.push((reply, ChatError::Busy("rooms.post_secs")));
+            answers.push((reply, Err(ChatError::Busy("rooms.post_secs"))));
         } else if let Err(error) = check(live, kind, &by, &work, chat) {
-            refused.push((reply, error));
+            answers.push((reply, Err(error)));
+        } else if changes_nothing(live, &work) {
+            answers.push((reply, Ok(nothing_new(live.end))));
         } else if let Work::Post { client_id: Some(id), content } = &work
             && let Some(&at) = by_client_id.get(&(by.user, id.clone()))
         {
@@ -236,7 +237,7 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Refused) 
             if matches!(&first.work, Work::Post { content: theirs, .. } if theirs == content) {
                 first.repeats.push(reply);
             } else {
-                refused.push((reply, REUSED));
+                answers.push((reply, Err(REUSED)));
             }
         } else {
             if let Work::Post { client_id, content } = &work {
@@ -254,7 +255,12 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Refused) 
             }
         }
     }
-    (items, refused)
+    (items, answers)
+}
+
+/// The answer to what is so already.
+fn nothing_new(End { head: seq, last_sent_at: sent_at, .. }: End) -> Posted {
+    Posted { message_id: MessageId::fresh(), seq, sent_at, duplicate: true }
 }
 
 impl Writing {

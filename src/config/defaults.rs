@@ -188,6 +188,7 @@ impl Default for Limits {
             probes_per_sec: 20,
             probes_burst: 100,
             ready_millis: 1_000,
+            things_per_request: 50,
             posts_per_sec: 20,
             posts_burst: 100,
             frames_per_sec: 50,

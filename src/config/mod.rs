@@ -308,6 +308,8 @@ pub struct Limits {
     pub probes_burst: u32,
     /// For how long `/readyz` tells what the last look at the store found.
     pub ready_millis: u64,
+    /// Entries of a page, ids named in a frame and rooms followed with all others: so many cost as much as a request.
+    pub things_per_request: usize,
     /// Posts a second and at once, per user, over REST and sockets together.
     pub posts_per_sec: u32,
     pub posts_burst: u32,

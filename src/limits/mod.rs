@@ -49,6 +49,7 @@ pub struct Limiters {
     posts: Rate<UserId>,
     probes: Rate<Network>,
     sign_ins: Option<SignIns>,
+    things_per_request: usize,
     metrics: Arc<Metrics>,
 }
 
@@ -65,7 +66,8 @@ impl Limiters {
         let (count, burst) = (limits.posts_per_sec, limits.posts_burst);
         let posts = Rate::new("limits.posts_per_sec", count, second, burst, limits, &metrics);
         let sign_ins = (limits.rates == Rates::On).then(|| SignIns::new(config));
-        Self { requests, signups, posts, probes, sign_ins, metrics }
+        let things_per_request = limits.things_per_request.max(1);
+        Self { requests, signups, posts, probes, sign_ins, things_per_request, metrics }
     }
 
     /// Forgets those who have used nothing lately; to be called from time to time.
@@ -94,6 +96,21 @@ impl Limiters {
     /// Posts over REST and sockets together.
     pub fn post(&self, user: UserId) -> Result<(), RetryAfter> {
         self.posts.check(user, &self.metrics)
+    }
+
+    /// Events of any kind, and members: each is a post.
+    pub fn write(&self, user: UserId, events: usize) -> Result<(), RetryAfter> {
+        self.posts.charge(user, events, &self.metrics)
+    }
+
+    /// Things that a frame names and that are looked up: `limits.things_per_request` of them are a request.
+    pub fn look_up(&self, user: UserId, things: usize) -> Result<(), RetryAfter> {
+        self.requests.charge(Who::User(user), things.div_ceil(self.things_per_request), &self.metrics)
+    }
+
+    /// Things that a request or a frame, let in as one, turned out to be about.
+    pub fn listed(&self, user: UserId, things: usize) {
+        self.requests.owe(&Who::User(user), things.saturating_sub(1) / self.things_per_request);
     }
 
     /// Charges a sign-in to the account (by its folded name, where the text can be one), its address and device before the
@@ -178,6 +195,29 @@ mod tests {
         while used(&limiters) != Some((0, 1)) {
             limiters.forget_unused().await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_costs_more_than_the_burst_is_let_in_and_owed_as_a_whole() {
+        let limiters = limiters(|limits| {
+            (limits.posts_per_sec, limits.posts_burst) = (1, 10);
+            (limits.requests_per_sec, limits.requests_burst, limits.things_per_request) = (1, 10, 50);
+        });
+        let (user, other) = (UserId::fresh(), UserId::fresh());
+        assert_eq!(limiters.write(user, 1_000), Ok(()));
+        let wait = limiters.post(user).unwrap_err();
+        assert!((985..=992).contains(&wait.secs), "{wait:?}");
+        limiters.forget_unused().await;
+        assert!(limiters.post(user).is_err(), "who owes is not forgotten");
+        assert_eq!(limiters.post(other), Ok(()));
+        assert_eq!(limiters.look_up(user, 1), Ok(()));
+        limiters.listed(user, 50);
+        for _ in 0..8 {
+            assert_eq!(limiters.look_up(user, 50), Ok(()));
+        }
+        limiters.listed(user, 451);
+        let wait = limiters.look_up(user, 1).unwrap_err();
+        assert!((8..=10).contains(&wait.secs), "{wait:?}");
     }
 
     #[test]

@@ -3,10 +3,18 @@
 //! At most `limits.rate_keys` are remembered in each table: past that, those not seen for longest are forgotten, which gives
 //! them their burst anew. Whoever has all of their burst again is forgotten too, so that somebody who only listens costs
 //! nothing here. A rate of 0 is none.
+//!
+//! What costs more than one is let in where one is, and owed as a whole: the next waits until the debt is paid.
 
-use std::{hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    hash::Hash,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, nanos::Nanos, state::StateStore};
+use parking_lot::Mutex;
 
 use super::RetryAfter;
 use crate::{
@@ -27,6 +35,10 @@ struct Kept<K: Hash + Eq + Clone> {
     used: Arc<BoundedMap<K, Nanos>>,
     /// After so long without use a key has all of its burst, as if it had never been seen.
     whole_after: Duration,
+    /// What one costs, in time.
+    each: Duration,
+    /// Until then somebody may owe something, and nobody is forgotten.
+    owed_until: Mutex<Option<Instant>>,
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
@@ -46,15 +58,23 @@ impl<K: Hash + Eq + Clone> Rate<K> {
             let used = Arc::new(BoundedMap::new(limits.rate_keys));
             let keys = Keys { used: used.clone(), metrics: metrics.clone() };
             let limiter = RateLimiter::new(quota, keys, DefaultClock::default());
-            Some(Kept { limiter, used, whole_after: quota.burst_size_replenished_in() })
+            Some(Kept {
+                limiter,
+                used,
+                whole_after: quota.burst_size_replenished_in(),
+                each: quota.replenish_interval(),
+                owed_until: Mutex::default(),
+            })
         });
         Self { setting, kept }
     }
 
     pub async fn forget_unused(&self) {
-        if let Some(Kept { used, whole_after, .. }) = &self.kept {
-            used.forget_unused(*whole_after).await;
+        let Some(Kept { used, whole_after, owed_until, .. }) = &self.kept else { return };
+        if owed_until.lock().is_some_and(|until| Instant::now() < until) {
+            return;
         }
+        used.forget_unused(*whole_after).await;
     }
 
     pub fn check(&self, key: K, metrics: &Metrics) -> Result<(), RetryAfter> {
@@ -64,6 +84,33 @@ impl<K: Hash + Eq + Clone> Rate<K> {
             let wait = not_until.wait_time_from(limiter.clock().now());
             RetryAfter { secs: wait.as_secs_f64().ceil().max(1.0) as u64, setting: self.setting }
         })
+    }
+
+    /// Lets in what costs `count` as it would one, which owes the rest.
+    pub fn charge(&self, key: K, count: usize, metrics: &Metrics) -> Result<(), RetryAfter> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.check(key.clone(), metrics)?;
+        self.owe(&key, count - 1);
+        Ok(())
+    }
+
+    /// Charges what was let in before it was known how much it would be.
+    pub fn owe(&self, key: &K, count: usize) {
+        let Some(Kept { used, whole_after, each, owed_until, .. }) = &self.kept else { return };
+        if count == 0 {
+            return;
+        }
+        let debt = each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        let mut paid_after = Duration::ZERO;
+        if let Some(used) = used.at(key).get() {
+            *used = *used + Nanos::from(debt);
+            paid_after = debt;
+        }
+        let until = Instant::now() + *whole_after + paid_after;
+        let mut owed_until = owed_until.lock();
+        *owed_until = Some(owed_until.map_or(until, |before| before.max(until)));
     }
 
     /// How many keys are remembered, where the rate is on.

@@ -16,6 +16,7 @@ mod drive;
 pub mod engine;
 mod frame_rate;
 mod frames;
+mod one_at_a_time;
 mod outbox;
 mod places;
 mod poller;

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::frames::BadFrame;
-use crate::{chat::ChatError, protocol::Said};
+use crate::{chat::ChatError, limits::RetryAfter, protocol::Said};
 
 /// Every code of an `error` frame, and what it means. The words are those of [`BadFrame`], [`ChatError`] and the tokens.
 pub(crate) const CODES: [(&str, &str); 18] = [
@@ -19,7 +19,7 @@ pub(crate) const CODES: [(&str, &str); 18] = [
     ("conflict", "It does not fit what is there: a client_id that had another text, or a bound that is reached."),
     ("invalid_token", "The token is none of this user's, or its login is over."),
     ("token_expired", "The token has ended."),
-    ("rate_limited", "Too many posts; retry_after says for how long to wait."),
+    ("rate_limited", "Too many posts, or too much that was looked up; retry_after says for how long to wait."),
     ("busy", "The server is busy; the same frame may be accepted later."),
     ("store_unavailable", "The server cannot reach its data; a post may have been stored, and its client_id tells."),
     ("store_full", "The server's disk is full."),
@@ -54,6 +54,11 @@ impl From<ChatError> for Refusal {
 }
 
 impl Refusal {
+    pub fn too_often(RetryAfter { secs, setting }: RetryAfter) -> Self {
+        let detail = format!("You ask for more than {setting} allows; send it again in {secs} s.");
+        Self { code: "rate_limited", detail, retry_after: Some(secs) }
+    }
+
     /// `client_id` where it is about a post that has one.
     pub fn said<'a>(&'a self, req: Option<&'a RawValue>, client_id: Option<&'a str>) -> Said<'a> {
         let Refusal { code, detail, retry_after } = self;

@@ -11,6 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
+use super::one_at_a_time::OneAtATime;
 use crate::{
     auth::token::Tokens,
     chat::{Chat, subscriber::SubscriberId},
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     needs: Needs,
     /// Reads from the store for connections that are behind their rooms' rings.
     pub replays: Semaphore,
+    pub subscribing: OneAtATime,
     started: Instant,
     ids: AtomicU64,
     open: AtomicUsize,
@@ -69,6 +71,7 @@ impl Shared {
     pub fn new(needs: Needs) -> Self {
         Self {
             replays: Semaphore::new(needs.config.sockets.replays),
+            subscribing: OneAtATime::default(),
             started: Instant::now(),
             ids: AtomicU64::new(0),
             open: AtomicUsize::new(0),

@@ -78,9 +78,17 @@ pub(super) async fn subscribe(
     mut chats: BTreeMap<String, Option<Since>>,
     all: bool,
 ) -> Result<(), Refusal> {
-    let chat = connection.shared().chat.clone();
+    let (shared, user) = (connection.shared(), connection.user);
+    let chat = shared.chat.clone();
+    // Over all sockets of a user one at a time: others wait for the machine no longer, however many there are.
+    let _turn = shared.subscribing.turn_of(user).await;
+    if connection.state().is_over() {
+        return Ok(());
+    }
+    shared.limiters.look_up(user, chats.len().max(1)).map_err(Refusal::too_often)?;
     if all {
         chats = every_room(&chat, connection, chats).await?;
+        shared.limiters.listed(user, chats.len());
     }
     let (mut begun, mut errors) = (Vec::new(), BTreeMap::new());
     for (id, since) in &chats {

@@ -60,3 +60,4 @@ mod tls;
 mod tokens;
 mod ui;
 mod wire;
+mod work;

@@ -247,7 +247,7 @@ async fn sign_ups_from_one_address_are_throttled() {
 async fn posts_are_throttled_per_user_and_those_let_through_are_in_the_log() {
     let server = server(&[("limits.posts_per_sec", "1"), ("limits.posts_burst", "5")]).await;
     let (ann, bob) = server.two_people().await;
-    let room = ann.private(&bob).await;
+    let room = bob.private(&ann).await;
     let mut answers = Vec::new();
     for number in 0..20 {
         answers.push(ann.try_post(&room, &json!({"message": format!("m{number}")})).await);
@@ -266,7 +266,7 @@ async fn posts_are_throttled_per_user_and_those_let_through_are_in_the_log() {
 async fn posts_over_a_socket_are_throttled_too_and_each_is_told_how_long_to_wait() {
     let server = server(&[("limits.posts_per_sec", "1"), ("limits.posts_burst", "5")]).await;
     let (ann, bob) = server.two_people().await;
-    let room = ann.private(&bob).await;
+    let room = bob.private(&ann).await;
     let mut socket = ann.socket().await;
     let post = |n| json!({"type": "post", "chat_id": room, "content": "hello", "client_id": format!("c{n}"), "req": n});
     wire::send_at_once(&mut socket, (0..20).map(post)).await;
@@ -290,7 +290,7 @@ async fn posts_over_a_socket_are_throttled_too_and_each_is_told_how_long_to_wait
 async fn more_posts_than_the_rate_allows_close_a_socket_of_one_room_with_4429() {
     let server = server(&[("limits.posts_per_sec", "1"), ("limits.posts_burst", "5")]).await;
     let (ann, bob) = server.two_people().await;
-    let room = ann.private(&bob).await;
+    let room = bob.private(&ann).await;
     let mut socket = ann.one_room(&room, None).await;
     wire::send_at_once(&mut socket, (0..20).map(|n| json!({"message": format!("m{n}")}))).await;
     let closed = socket.closed().await;
