@@ -237,7 +237,7 @@ async fn admins(store: &dyn Store) -> Result<Vec<Admin>, String> {
 }
 
 async fn users_after(store: &dyn Store, after: Option<String>, with_disabled: bool) -> Result<Vec<UserRecord>, String> {
-    let query = UserQuery { prefix: String::new(), after, limit: PAGE, with_disabled };
+    let query = UserQuery { prefix: String::new(), after, limit: PAGE, with_disabled, sharing_with: None };
     store.users(query).await.map_err(|error| error.to_string())
 }
 

@@ -65,6 +65,11 @@ pub enum Kind {
     Renamed {
         name: String,
     },
+    /// Asked to join: no member before they do.
+    Invited {
+        user: UserId,
+        role: RoomRole,
+    },
 }
 
 /// Where an event is to stand, and who does it.
@@ -82,11 +87,37 @@ pub struct Place<'a> {
 /// What an event says, in names.
 #[derive(Clone, Copy)]
 pub enum Saying<'a> {
-    Message { content: &'a str, client_id: Option<&'a Arc<str>> },
-    Joined { user: UserId, username: &'a str, role: RoomRole },
-    Gone { user: UserId, username: &'a str },
-    RoleSet { user: UserId, username: &'a str, role: RoomRole },
-    Renamed { name: &'a str },
+    Message {
+        content: &'a str,
+        client_id: Option<&'a Arc<str>>,
+    },
+    Joined {
+        user: UserId,
+        username: &'a str,
+        role: RoomRole,
+    },
+    Gone {
+        user: UserId,
+        username: &'a str,
+    },
+    RoleSet {
+        user: UserId,
+        username: &'a str,
+        role: RoomRole,
+    },
+    Renamed {
+        name: &'a str,
+    },
+    Invited {
+        user: UserId,
+        username: &'a str,
+        role: RoomRole,
+    },
+    /// By the one who was invited.
+    Declined {
+        user: UserId,
+        username: &'a str,
+    },
 }
 
 impl Event {
@@ -111,6 +142,12 @@ impl Event {
             }
             Saying::RoleSet { user, username, role } => {
                 (Kind::RoleSet { user, role }, member(username, MemberChange::Role, Some(role)), None)
+            }
+            Saying::Invited { user, username, role } => {
+                (Kind::Invited { user, role }, member(username, MemberChange::Invited, Some(role)), None)
+            }
+            Saying::Declined { user, username } => {
+                (Kind::Gone { user }, member(username, MemberChange::Declined, None), None)
             }
             Saying::Renamed { name } => {
                 (Kind::Renamed { name: name.to_owned() }, EventBody::Chat { chat_id, seq, sent_at, by, name }, None)
@@ -162,7 +199,7 @@ impl Kind {
     pub fn type_name(&self) -> &'static str {
         match self {
             Kind::Message => "message",
-            Kind::Joined { .. } | Kind::Gone { .. } | Kind::RoleSet { .. } => "member",
+            Kind::Joined { .. } | Kind::Gone { .. } | Kind::RoleSet { .. } | Kind::Invited { .. } => "member",
             Kind::Renamed { .. } => "chat",
         }
     }
@@ -170,7 +207,10 @@ impl Kind {
     /// Whom it is about, beside who did it.
     pub fn subject(&self) -> Option<UserId> {
         match self {
-            Kind::Joined { user, .. } | Kind::Gone { user } | Kind::RoleSet { user, .. } => Some(*user),
+            Kind::Joined { user, .. }
+            | Kind::Gone { user }
+            | Kind::RoleSet { user, .. }
+            | Kind::Invited { user, .. } => Some(*user),
             Kind::Message | Kind::Renamed { .. } => None,
         }
     }
@@ -180,7 +220,7 @@ impl Kind {
         match self {
             Kind::Joined { user, .. } => Some((*user, true)),
             Kind::Gone { user } => Some((*user, false)),
-            Kind::Message | Kind::RoleSet { .. } | Kind::Renamed { .. } => None,
+            Kind::Message | Kind::RoleSet { .. } | Kind::Renamed { .. } | Kind::Invited { .. } => None,
         }
     }
 }

@@ -167,7 +167,8 @@ pub enum EventBody<'a> {
     },
 }
 
-/// `added` by somebody, `removed` by somebody else, `left` by themselves, or given another `role`.
+/// `added` by somebody or joined by themselves, `removed` by somebody else, `left` by themselves, or given another `role`; asked
+/// to join by an invitation (`invited`), which they may decline (`declined`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemberChange {
@@ -175,6 +176,8 @@ pub enum MemberChange {
     Removed,
     Left,
     Role,
+    Invited,
+    Declined,
 }
 
 /// What a client may echo: any JSON, given back as it came.
@@ -344,6 +347,8 @@ pub enum Here {
 pub enum ChatsChange {
     Added,
     Removed,
+    /// Asked to join: nothing of the chat comes before `POST /chat/{chat_id}/join`.
+    Invited,
 }
 
 #[cfg(test)]

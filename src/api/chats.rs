@@ -13,13 +13,13 @@ use utoipa::{
 use super::cursor;
 use crate::{
     app::App,
-    chat::Caller,
+    chat::{Caller, invitations::Listed},
     http::{
         authorize::RoomGrant,
         request::Request,
         respond::{self, Rejection, Response, message},
     },
-    store::{RoomCursor, RoomSummary},
+    store::{InvitationRecord, RoomSummary},
     types::{Ordinal, RoomId, RoomKind, RoomRole, Seq},
 };
 
@@ -62,11 +62,27 @@ pub(super) struct Chats {
     next: Option<String>,
 }
 
-/// A chat as its member sees it.
+/// What one is to a chat, where one is no member.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatState)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Invited,
+}
+
+/// A chat as its member, or somebody who is invited to it, sees it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Chat)]
 struct ChatShown {
     chat_id: RoomId,
+    /// `invited`: one is asked to join, and is told nothing more of it; left out where one is a member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    state: Option<State>,
+    /// Who invited one, where one is invited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    by: Option<String>,
     /// Usernames of members, in order of joining, at most `limits.listed_members` of them.
     users: Vec<String>,
     kind: RoomKind,
@@ -130,12 +146,9 @@ pub async fn create(app: &Arc<App>, caller: Caller, mut request: Request) -> Res
 pub async fn mine(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
     let (limit, after) = (request.page_limit()?, cursor::after(&request)?);
     let mut rooms = app.chat.rooms_of(&caller, after, limit + 1).await?;
-    let next = cursor::cut(&mut rooms, limit, |summary| RoomCursor {
-        active_at: summary.room.active_at,
-        room_id: summary.room.room_id,
-    });
+    let next = cursor::cut(&mut rooms, limit, Listed::cursor);
     app.limiters.listed(caller.user_id, rooms.len());
-    Ok(respond::json(&Chats { chats: rooms.into_iter().map(shown).collect(), next }))
+    Ok(respond::json(&Chats { chats: rooms.into_iter().map(listed).collect(), next }))
 }
 
 /// `PATCH /chat/{chat_id}`
@@ -163,10 +176,32 @@ fn exists(room: RoomId) -> Rejection {
     Rejection::new(StatusCode::BAD_REQUEST, "chat_exists", detail)
 }
 
+fn listed(one: Listed) -> ChatShown {
+    match one {
+        Listed::Member(summary) => shown(*summary),
+        Listed::Invited(InvitationRecord { room_id, name, role, by, at: _ }) => ChatShown {
+            chat_id: room_id,
+            state: Some(State::Invited),
+            by: Some(by),
+            users: Vec::new(),
+            kind: RoomKind::Group,
+            name,
+            role,
+            epoch: String::new(),
+            head_seq: 0,
+            read_seq: 0,
+            unread: 0,
+            last_message: None,
+        },
+    }
+}
+
 fn shown(summary: RoomSummary) -> ChatShown {
     let RoomSummary { room, role, read, last_message, usernames } = summary;
     ChatShown {
         chat_id: room.room_id,
+        state: None,
+        by: None,
         users: usernames,
         kind: room.kind,
         name: room.name,

@@ -8,12 +8,13 @@ use utoipa::ToSchema;
 use super::cursor;
 use crate::{
     app::App,
+    chat::{Caller, invitations::Asked},
     http::{
         authorize::RoomGrant,
         request::Request,
         respond::{Rejection, Response, json, message},
     },
-    types::{RoomRole, Seq},
+    types::{RoomId, RoomRole, Seq},
 };
 
 /// A page of a chat's members, in order of joining.
@@ -71,8 +72,10 @@ pub async fn invite(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> R
     let body: Invitation = request.json().await?;
     let role = body.role.unwrap_or(RoomRole::Member);
     app.limiters.write(grant.caller.user_id, 1)?;
-    app.chat.invite(&grant.room, &grant.caller, &body.username, role).await?;
-    Ok(message("Member added successfully"))
+    Ok(message(match app.chat.invite(&grant.room, &grant.caller, &body.username, role).await? {
+        Asked::Added => "Member added successfully",
+        Asked::Invited => "Invited: they are a member once they accept",
+    }))
 }
 
 /// `PATCH /chat/{chat_id}/members/{username}`
@@ -88,4 +91,24 @@ pub async fn remove(app: &Arc<App>, grant: RoomGrant, request: Request) -> Resul
     app.limiters.write(grant.caller.user_id, 1)?;
     app.chat.remove(&grant.room, &grant.caller, request.param("username")).await?;
     Ok(message("Member removed successfully"))
+}
+
+/// `POST /chat/{chat_id}/join`
+pub async fn join(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
+    let room = app.chat.find_room(invited_to(&request)?).await?;
+    app.limiters.write(caller.user_id, 1)?;
+    app.chat.join(&room, &caller).await?;
+    Ok(message("Joined successfully"))
+}
+
+/// `POST /chat/{chat_id}/decline`
+pub async fn decline(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
+    let room = app.chat.find_room(invited_to(&request)?).await?;
+    app.limiters.write(caller.user_id, 1)?;
+    app.chat.decline(&room, &caller).await?;
+    Ok(message("Declined successfully"))
+}
+
+fn invited_to(request: &Request) -> Result<RoomId, Rejection> {
+    RoomId::parse(request.param("chat_id")).ok_or_else(Rejection::no_such_room)
 }

@@ -71,10 +71,11 @@ pub async fn list(app: &Arc<App>, admin: Caller, request: Request) -> Result<Res
     Ok(json(&Users { users: shown.collect(), next }))
 }
 
-/// `GET /users/users`: as many names as a page may have, and no more; `?q=` finds the others.
+/// `GET /users/users`: as many names as a page may have, and no more; `?q=` finds the others, of those whom `auth.directory` lets
+/// one find.
 pub async fn names(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
     let prefix = request.query("q").unwrap_or_default();
-    let users = app.chat.users(&prefix, None, app.config.limits.page_max, false).await?;
+    let users = app.chat.directory(&caller, &prefix, app.config.limits.page_max).await?;
     app.limiters.listed(caller.user_id, users.len());
     let names: Vec<Name> = users.into_iter().map(|user| Name { username: user.username }).collect();
     Ok(json(&names))

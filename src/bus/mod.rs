@@ -43,6 +43,11 @@ pub enum Hint {
         user: UserId,
         seq: Seq,
     },
+    /// A user was invited to a room.
+    Invited {
+        room: RoomId,
+        user: UserId,
+    },
     /// A user blocks another, or no longer.
     Blocked {
         user: UserId,

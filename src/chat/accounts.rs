@@ -98,6 +98,7 @@ impl Accounts {
             Hint::RoomAdvanced { .. }
             | Hint::MembershipChanged { .. }
             | Hint::ReadMoved { .. }
+            | Hint::Invited { .. }
             | Hint::Blocked { .. }
             | Hint::Typing { .. }
             | Hint::RoomWanted { .. }

@@ -15,7 +15,7 @@ use std::{
 use super::{Chat, ChatError, Result};
 use crate::{
     bus::{Ended, Hint},
-    event::fold::ReadMark,
+    event::{Kind, fold::ReadMark},
     store::{
         BlockSet, Device, NewRoom, RefreshKey, Renewal, RoomCreated, Rotation, SessionRecord, StoreError, UserChange,
         UserChanged, UserRecord,
@@ -87,10 +87,15 @@ impl Chat {
 
     pub(super) async fn make_room(self: &Arc<Self>, room: NewRoom) -> Result<RoomCreated> {
         self.to_its_end(async move |chat: Arc<Self>| {
-            let (id, joined) = (room.room_id, joined_by(&room));
+            let (id, joined, invited) = (room.room_id, joined_by(&room), invited_by(&room));
             let made = chat.store.create_room(room).await;
             match &made {
-                Ok(RoomCreated::Created) => chat.tell_joined(id, &joined),
+                Ok(RoomCreated::Created) => {
+                    chat.tell_joined(id, &joined);
+                    for user in invited {
+                        chat.bus.publish(Hint::Invited { room: id, user });
+                    }
+                }
                 Err(StoreError::Unavailable(_)) => chat.look_later(move |chat| {
                     let joined = joined.clone();
                     async move {
@@ -281,6 +286,15 @@ impl Chat {
 pub(super) fn joined_by(room: &NewRoom) -> Vec<(UserId, Seq)> {
     let joined = room.events.iter().filter_map(|event| Some((event.kind.moved()?, event.seq)));
     joined.filter(|((_, added), _)| *added).map(|((user, _), seq)| (user, seq)).collect()
+}
+
+/// Whom they ask to join.
+fn invited_by(room: &NewRoom) -> Vec<UserId> {
+    let invited = room.events.iter().filter_map(|event| match event.kind {
+        Kind::Invited { user, .. } => Some(user),
+        _ => None,
+    });
+    invited.collect()
 }
 
 /// Whether nothing has happened in between that ends logins.

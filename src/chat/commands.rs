@@ -15,7 +15,7 @@ use crate::{
     bus::Hint,
     event::{Event, Place, Saying},
     names,
-    store::{MemberRecord, NewRoom, Page, RoomCreated, RoomCursor, RoomSummary, StoreError, UserRecord},
+    store::{MemberRecord, NewRoom, Page, RoomCreated, StoreError, UserRecord},
     types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
@@ -76,14 +76,17 @@ impl Chat {
         }
         let mut seen = BTreeSet::from([by.user_id]);
         let mut members = vec![(by.user_id, by.username.to_string(), RoomRole::Owner)];
+        let mut asked = Vec::new();
         for username in usernames {
             let user = self.person(username).await?;
             if seen.insert(user.user_id) {
                 self.takes(user.user_id, &user.username, by.user_id).await?;
-                members.push((user.user_id, user.username, RoomRole::Member));
+                let list = if self.asks(by.user_id, user.user_id).await? { &mut asked } else { &mut members };
+                list.push((user.user_id, user.username, RoomRole::Member));
             }
         }
-        let room = new_room(by, RoomKind::Group, Some(name), members, None);
+        let mut room = new_room(by, RoomKind::Group, Some(name), members, None);
+        invite_to(&mut room, by, &asked);
         Ok(self.create(by, room).await?.room_id)
     }
 
@@ -97,7 +100,7 @@ impl Chat {
         })
     }
 
-    async fn has_place_for_a_room(&self, user: UserId) -> Result<()> {
+    pub(super) async fn has_place_for_a_room(&self, user: UserId) -> Result<()> {
         if self.store.room_count_of(user).await? < self.config.limits.rooms_per_user {
             return Ok(());
         }
@@ -106,13 +109,9 @@ impl Chat {
     }
 
     /// Somebody who has an account and may use it.
-    async fn person(&self, username: &str) -> Result<UserRecord> {
+    pub(super) async fn person(&self, username: &str) -> Result<UserRecord> {
         let user = self.user_named(username).await?.filter(|user| !user.disabled);
         user.ok_or_else(|| ChatError::NoSuchUser(username.to_owned()))
-    }
-
-    pub async fn rooms_of(&self, by: &Caller, after: Option<RoomCursor>, limit: usize) -> Result<Vec<RoomSummary>> {
-        Ok(self.store.rooms_of(by.user_id, after, limit, self.config.limits.listed_members).await?)
     }
 
     pub async fn history(self: &Arc<Self>, room: &Arc<Room>, page: Page) -> Result<History> {
@@ -187,7 +186,7 @@ impl Chat {
     }
 
     /// Queues work and waits until it is durable or refused.
-    async fn ask(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, work: Work) -> Result<Posted> {
+    pub(super) async fn ask(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, work: Work) -> Result<Posted> {
         let (tell, told) = oneshot::channel();
         let reply = Reply::new(move |result| {
             if tell.send(result).is_err() {
@@ -221,13 +220,6 @@ impl Chat {
         Ok(self.store.members(room.id, after, limit).await?)
     }
 
-    pub async fn invite(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, username: &str, role: RoomRole) -> Result<()> {
-        let user = self.person(username).await?;
-        self.takes(user.user_id, &user.username, by.user_id).await?;
-        let work = Work::Invite { user: user.user_id, username: user.username.into(), role };
-        self.ask(room, by, work).await.map(drop)
-    }
-
     pub async fn set_role(
         self: &Arc<Self>,
         room: &Arc<Room>,
@@ -242,6 +234,9 @@ impl Chat {
     /// Removes somebody, or leaves where `username` is the caller's own.
     pub async fn remove(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, username: &str) -> Result<()> {
         let (user, username) = self.member_named(username).await?;
+        if user == by.user_id {
+            self.pass_on(room, by).await?;
+        }
         self.ask(room, by, Work::Remove { user, username }).await.map(drop)
     }
 
@@ -297,6 +292,16 @@ fn cut(events: &mut Vec<Event>, page: Page, most: usize) {
     } else {
         let fitting = events.iter().rev().take_while(|event| fits(event, &mut bytes)).count();
         events.drain(..events.len() - fitting);
+    }
+}
+
+/// Adds invitations to the first events of a room.
+fn invite_to(room: &mut NewRoom, by: &Caller, asked: &[(UserId, String, RoomRole)]) {
+    for (user, username, role) in asked {
+        let (seq, event_id) = (room.events.len() as Seq + 1, MessageId::fresh());
+        let (sent_at, by, by_name) = (room.created_at, by.user_id, &*by.username);
+        let place = Place { room: room.room_id, seq, ordinal: 0, sent_at, event_id, by, by_name };
+        room.events.push(Event::new(place, Saying::Invited { user: *user, username, role: *role }));
     }
 }
 

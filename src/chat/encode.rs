@@ -16,7 +16,7 @@ pub(super) fn encode(room: &Room, items: &[Item], end: End) -> Arc<[Event]> {
     let End { head: mut seq, messages: mut ordinal, last_sent_at } = end;
     let sent_at = last_sent_at.max(Timestamp::now());
     let next = |item: &Item| {
-        let saying = saying(&item.work);
+        let saying = saying(item);
         seq += 1;
         ordinal += Ordinal::from(matches!(saying, Saying::Message { .. }));
         let (event_id, by, by_name) = (item.event_id, item.by.user, &*item.by.username);
@@ -25,10 +25,13 @@ pub(super) fn encode(room: &Room, items: &[Item], end: End) -> Arc<[Event]> {
     items.iter().map(next).collect()
 }
 
-fn saying(work: &Work) -> Saying<'_> {
+fn saying(Item { by, work, joins_as, .. }: &Item) -> Saying<'_> {
     match work {
         Work::Post { content, client_id } => Saying::Message { content, client_id: client_id.as_ref() },
-        Work::Invite { user, username, role } => Saying::Joined { user: *user, username, role: *role },
+        Work::Invite { user, username, role, ask: true, .. } => Saying::Invited { user: *user, username, role: *role },
+        Work::Invite { user, username, role, .. } => Saying::Joined { user: *user, username, role: *role },
+        Work::Join => Saying::Joined { user: by.user, username: &by.username, role: *joins_as },
+        Work::Decline => Saying::Declined { user: by.user, username: &by.username },
         Work::SetRole { user, username, role } => Saying::RoleSet { user: *user, username, role: *role },
         Work::Remove { user, username } => Saying::Gone { user: *user, username },
         Work::Rename { name } => Saying::Renamed { name },

@@ -89,6 +89,9 @@ impl Chat {
             Hint::RoomAdvanced { room, head, events } => self.room_grew(room, head, events),
             Hint::MembershipChanged { room, user, seq, added } => self.moved(Moved { room, user, seq, added }),
             Hint::ReadMoved { room, user, seq } => self.tell_read(room, user, seq),
+            Hint::Invited { room, user } => {
+                self.notice(user, &Said::Chats { chat_id: room, change: ChatsChange::Invited }, true);
+            }
             Hint::Blocked { user, other } => self.heard_block(user, other),
             Hint::Typing { room, user } => self.tell_typing(room, user),
             Hint::RoomWanted { room, node } => {

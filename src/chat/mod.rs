@@ -9,6 +9,7 @@
 //! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
 //! - `users.rs` and `sessions.rs` are users and logins; `account.rs` is a user as everyone here shares them, `accounts.rs` the
 //!   cache that makes a valid token cheap to check.
+//! - `invitations.rs` is asking people into groups, and their answers; `invited.rs` what of that a room knows.
 //! - `online.rs` knows who is connected; `presence.rs` tells the others.
 //! - `hearing.rs` is what a node does when it hears of something on the bus, `inbox.rs` what a room has heard; `watch.rs` asks the store for what it may not
 //!   have heard.
@@ -24,6 +25,8 @@ mod fan_out;
 mod hand_out;
 mod hearing;
 mod inbox;
+pub mod invitations;
+mod invited;
 mod members;
 pub mod online;
 mod pair;

@@ -12,6 +12,7 @@ use super::{
     ChatError, Result,
     fan_out::{FanOut, Subscription},
     inbox::Inbox,
+    invited::Invited,
     members::Members,
     pair::Pair,
     ring::{Ring, RingBudget},
@@ -60,6 +61,7 @@ pub(super) struct Live {
     pub end: End,
     pub name: Option<String>,
     pub members: Members,
+    pub invited: Invited,
     /// Of a private room.
     pub pair: Option<Box<Pair>>,
     pub desk: Desk,
@@ -98,11 +100,18 @@ pub enum Pull {
 }
 
 impl Room {
-    pub(super) fn new(record: RoomRecord, members: Members, pair: Option<Box<Pair>>, budget: Arc<RingBudget>) -> Self {
+    pub(super) fn new(
+        record: RoomRecord,
+        members: Members,
+        invited: Invited,
+        pair: Option<Box<Pair>>,
+        budget: Arc<RingBudget>,
+    ) -> Self {
         let live = Live {
             end: End { head: record.head_seq, messages: record.messages, last_sent_at: record.active_at },
             name: record.name,
             members,
+            invited,
             pair,
             desk: Desk::default(),
             inbox: Inbox::default(),
@@ -295,6 +304,7 @@ impl Live {
 
     /// Gives the subscriptions of somebody who is gone.
     fn stand(&mut self, user: UserId, standing: Standing) -> Vec<Subscription> {
+        self.invited.take_in(user, &standing);
         if let Some(joining) = &standing.joined {
             self.members.insert(user, &joining.username, standing.role_or(joining));
         } else if let Some(role) = standing.role {

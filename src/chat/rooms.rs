@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::{Chat, ChatError, Result, members::Members, pair::Pair, ring::RingBudget, room::Room};
+use super::{Chat, ChatError, Result, invited::Invited, members::Members, pair::Pair, ring::RingBudget, room::Room};
 use crate::{
     config::Config,
     metrics::Metrics,
@@ -198,8 +198,9 @@ impl Chat {
                 break;
             }
         }
+        let invited = if private { Invited::default() } else { self.load_invited(id).await? };
         let pair = private.then(|| Box::new(Pair::new(wrote)));
-        let room = Arc::new(Room::new(record, members, pair, self.rooms.budget.clone()));
+        let room = Arc::new(Room::new(record, members, invited, pair, self.rooms.budget.clone()));
         if private {
             self.refresh_pair(&room).await?;
         }

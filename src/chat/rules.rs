@@ -13,6 +13,9 @@ const OUTSIDER: ChatError = ChatError::Forbidden("Insufficient permissions");
 
 /// Whether the room, as it is now, allows it. A private room's two members are never changed.
 pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: &Chat) -> Result<()> {
+    if matches!(work, Work::Join | Work::Decline) {
+        return live.invited.role_of(&by.user).map(drop).ok_or(ChatError::NoSuchRoom);
+    }
     let Some(mine) = live.members.role_of(&by.user) else { return Err(OUTSIDER) };
     let role_of = |user: &UserId| live.members.role_of(user);
     if kind == RoomKind::Private && !matches!(work, Work::Post { .. }) {
@@ -24,14 +27,19 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
         Work::Post { .. } => Err(ChatError::ReadOnly),
         Work::Rename { .. } if mine.may_moderate() => Ok(()),
         Work::Rename { .. } => Err(ChatError::Forbidden("Only an owner or a moderator renames a chat.")),
-        Work::Invite { user, role, .. } => {
+        Work::Join | Work::Decline => Ok(()),
+        Work::Invite { user, role, ask, judged_at, .. } => {
             if !mine.may_moderate() {
                 Err(ChatError::Forbidden("Only an owner or a moderator invites to a chat."))
             } else if mine == RoomRole::Moderator && role.may_moderate() {
                 Err(ChatError::Forbidden("Only an owner makes owners and moderators."))
             } else if role_of(user).is_some() {
                 Err(ChatError::Conflict("They are a member of this chat already."))
-            } else if live.members.len() >= chat.config.limits.room_members {
+            } else if !ask && (live.invited.somebody_left_after(*judged_at) || live.invited.role_of(user).is_some()) {
+                Err(ChatError::Conflict("Who is a member has just changed; invite them again."))
+            } else if live.invited.role_of(user).is_none()
+                && live.members.len() + live.invited.len() >= chat.config.limits.room_members
+            {
                 chat.metrics.bound_hit("limits.room_members");
                 Err(ChatError::Conflict("This chat has as many members as it may have (limits.room_members)."))
             } else {
@@ -49,6 +57,7 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
             }
             Some(_) => Ok(()),
         },
+        Work::Remove { user, .. } if mine.may_moderate() && live.invited.role_of(user).is_some() => Ok(()),
         Work::Remove { user, username } => match role_of(user) {
             None if !mine.may_moderate() => Err(ChatError::Forbidden("Only an owner or a moderator removes members.")),
             None => Err(ChatError::NoSuchMember(username.to_string())),
@@ -78,6 +87,7 @@ pub(super) fn changes_nothing(live: &Live, work: &Work) -> bool {
     match work {
         Work::Rename { name } => live.name.as_ref() == Some(name),
         Work::SetRole { user, role, .. } => live.members.role_of(user) == Some(*role),
-        Work::Post { .. } | Work::Invite { .. } | Work::Remove { .. } => false,
+        Work::Invite { user, role, ask: true, .. } => live.invited.role_of(user) == Some(*role),
+        Work::Post { .. } | Work::Invite { .. } | Work::Join | Work::Decline | Work::Remove { .. } => false,
     }
 }

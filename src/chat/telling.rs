@@ -13,7 +13,11 @@ use super::{
     rules::REUSED,
     work::{Answers, Item, News, Posted, Work},
 };
-use crate::{bus::Hint, event::Event, turn};
+use crate::{
+    bus::Hint,
+    event::{Event, Kind},
+    turn,
+};
 
 /// The right to tell what is new in a room: everybody hears it in the order of the log. Somebody has it as long as `desk.telling`.
 pub(super) struct Telling {
@@ -99,6 +103,9 @@ fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
     }
     if let Some((user, added)) = event.kind.moved() {
         chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
+    }
+    if let Kind::Invited { user, .. } = event.kind {
+        chat.bus.publish(Hint::Invited { room: room.id, user });
     }
     let message_id = item.event_id;
     for (i, reply) in item.replies().enumerate() {

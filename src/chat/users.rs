@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Chat, ChatError, Result};
+use super::{Caller, Chat, ChatError, Result};
 use crate::{
+    config::Directory,
     names::{self, fold},
     store::{UserChange, UserQuery, UserRecord},
     types::{Role, Timestamp, UserId},
@@ -101,7 +102,18 @@ impl Chat {
         limit: usize,
         with_disabled: bool,
     ) -> Result<Vec<UserRecord>> {
-        Ok(self.store.users(UserQuery { prefix: fold(prefix), after, limit, with_disabled }).await?)
+        let query = UserQuery { prefix: fold(prefix), after, limit, with_disabled, sharing_with: None };
+        Ok(self.store.users(query).await?)
+    }
+
+    /// Those whom `auth.directory` lets somebody find, by prefix.
+    pub async fn directory(&self, by: &Caller, prefix: &str, limit: usize) -> Result<Vec<UserRecord>> {
+        let everybody = self.config.auth.directory == Directory::Open || by.roles.contains(Role::Admin);
+        if self.config.auth.directory == Directory::Closed && !everybody {
+            return Ok(Vec::new());
+        }
+        let sharing_with = (!everybody).then_some(by.user_id);
+        Ok(self.store.users(UserQuery { prefix: fold(prefix), limit, sharing_with, ..Default::default() }).await?)
     }
 
     /// Applies the change, and tells every cache and socket that must know.

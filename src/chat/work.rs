@@ -28,7 +28,13 @@ pub enum Work {
         user: UserId,
         username: Arc<str>,
         role: RoomRole,
+        /// They must accept first. Found out when the room's head was `judged_at`.
+        ask: bool,
+        judged_at: Seq,
     },
+    /// Accepts an invitation.
+    Join,
+    Decline,
     SetRole {
         user: UserId,
         username: Arc<str>,
@@ -90,6 +96,8 @@ pub(super) struct Item {
     pub work: Work,
     pub reply: Reply,
     pub repeats: Vec<Reply>,
+    /// Of a join, as the invitation said when it was checked.
+    pub joins_as: RoomRole,
     /// Kept over renumbering, so that an append of unknown outcome can be recognised in the log.
     pub event_id: MessageId,
 }

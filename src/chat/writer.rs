@@ -25,7 +25,7 @@ use crate::{
     bus::Hint,
     event::Event,
     store::{Appended, Page, Stopped, StoreError},
-    types::{MessageId, RoomKind, Seq},
+    types::{MessageId, RoomKind, RoomRole, Seq},
 };
 
 /// Events read at once while catching up with the log.
@@ -249,7 +249,8 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Answers) 
                     by_client_id.insert((by.user, id.clone()), items.len());
                 }
             }
-            items.push(Item { by, work, reply, repeats: Vec::new(), event_id: MessageId::fresh() });
+            let joins_as = live.invited.role_of(&by.user).unwrap_or(RoomRole::Member);
+            items.push(Item { by, work, reply, repeats: Vec::new(), joins_as, event_id: MessageId::fresh() });
             if alone {
                 break;
             }

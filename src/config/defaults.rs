@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    Algorithm, Auth, Bus, Cluster, Limits, Log, LogFormat, Presence, Rates, Rooms, Server, Signup, Sockets, Store,
+    Algorithm, Auth, Bus, Cluster, Directory, Invites, Limits, Log, LogFormat, Presence, Rates, Rooms, Server, Signup,
+    Sockets, Store,
 };
 
 impl Default for Server {
@@ -34,6 +35,8 @@ impl Default for Auth {
             refresh_token_days: 30,
             refresh_grace_secs: 30,
             signup: Signup::Open,
+            invites: Invites::Open,
+            directory: Directory::Open,
             password_min_length: 8,
             bcrypt_cost: 12,
             password_threads: 0,

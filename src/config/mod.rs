@@ -82,6 +82,10 @@ pub struct Auth {
     /// For how long the refresh token used last is answered again, because its answer may have been lost.
     pub refresh_grace_secs: u64,
     pub signup: Signup,
+    /// Whether who shares no room with the inviter is in a group at once, or asked first.
+    pub invites: Invites,
+    /// Whom `GET /users/users` lists to somebody who is no admin.
+    pub directory: Directory,
     pub password_min_length: usize,
     pub bcrypt_cost: u32,
     /// Threads that hash passwords; 0 is half of the cores, at least one.
@@ -111,6 +115,24 @@ pub enum Algorithm {
 #[serde(rename_all = "snake_case")]
 pub enum Signup {
     Open,
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Invites {
+    Open,
+    Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Directory {
+    /// Everybody.
+    Open,
+    /// Those who share a room with them.
+    Rooms,
+    /// Nobody.
     Closed,
 }
 

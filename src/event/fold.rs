@@ -51,6 +51,19 @@ pub struct Standing {
     pub role: Option<RoomRole>,
     /// Left after that.
     pub gone: bool,
+    /// What they want to be asked, where the stretch says anything of it.
+    pub consent: Option<Consent>,
+}
+
+/// Whether somebody who is not there is to be asked before they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// They have been asked, and have not answered.
+    Invited { role: RoomRole, by: UserId, at: Timestamp },
+    /// They left or declined: they come back only by accepting.
+    Left,
+    /// They are there, or were removed by somebody else.
+    Free,
 }
 
 /// Coming into a room.
@@ -109,17 +122,26 @@ impl Stretch {
                 let mark = ReadMark { seq: event.seq, ordinal: event.ordinal };
                 let joined =
                     Some(Joining { username: username.clone(), role: *role, mark, own: event.sender == *user });
-                self.members.insert(*user, Standing { at: event.seq, joined, ..Default::default() });
+                self.members.insert(
+                    *user,
+                    Standing { at: event.seq, joined, consent: Some(Consent::Free), ..Default::default() },
+                );
             }
             Kind::Gone { user } => {
                 let standing = self.members.entry(*user).or_default();
                 (standing.at, standing.gone) = (event.seq, true);
+                standing.consent = Some(if event.sender == *user { Consent::Left } else { Consent::Free });
             }
             Kind::RoleSet { user, role } => {
                 let standing = self.members.entry(*user).or_default();
                 (standing.at, standing.role) = (event.seq, Some(*role));
             }
             Kind::Renamed { name } => self.name = Some((event.seq, name.clone())),
+            Kind::Invited { user, role } => {
+                let standing = self.members.entry(*user).or_default();
+                standing.at = event.seq;
+                standing.consent = Some(Consent::Invited { role: *role, by: event.sender, at: event.sent_at });
+            }
         }
     }
 
@@ -171,8 +193,14 @@ mod tests {
         let all = Stretch::of(&log(ann, kinds)).expect("events");
         let joining =
             Joining { username: "bob".into(), role: reader, mark: ReadMark { seq: 22, ordinal: 10 }, own: false };
-        assert_eq!(all.members[&bob], Standing { at: 22, joined: Some(joining), role: None, gone: false });
-        assert_eq!(all.members[&cid], Standing { at: 25, joined: None, role: Some(owner), gone: true });
+        assert_eq!(
+            all.members[&bob],
+            Standing { at: 22, joined: Some(joining), role: None, gone: false, consent: Some(Consent::Free) }
+        );
+        assert_eq!(
+            all.members[&cid],
+            Standing { at: 25, joined: None, role: Some(owner), gone: true, consent: Some(Consent::Free) }
+        );
         assert_eq!(all.name, Some((27, "cocoa".into())));
         assert_eq!(all.head.last_message, Some(24));
         assert!(!all.is_plain());

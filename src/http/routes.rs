@@ -99,6 +99,8 @@ pub const ROUTES: &[Route] = &[
         "/chat/{chat_id}/read",
         Member(REST, Read, NotTold, |a, g, r| later(messages::mark_read(a, g, r))),
     ),
+    route(Method::POST, "/chat/{chat_id}/join", SignedIn(REST, |a, c, r| later(members::join(a, c, r)))),
+    route(Method::POST, "/chat/{chat_id}/decline", SignedIn(REST, |a, c, r| later(members::decline(a, c, r)))),
     route(Method::POST, "/chat/{chat_id}/hide", Member(REST, Read, NotTold, |a, g, r| later(chats::hide(a, g, r)))),
     route(Method::GET, "/chat/{chat_id}/members", Member(REST, Read, NotTold, |a, g, r| later(members::list(a, g, r)))),
     route(

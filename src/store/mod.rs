@@ -134,6 +134,8 @@ pub struct UserQuery {
     pub after: Option<String>,
     pub limit: usize,
     pub with_disabled: bool,
+    /// Only those who are in a room with this user, themselves included.
+    pub sharing_with: Option<UserId>,
 }
 
 /// One login. Access tokens name it (`sid`) and live no longer than it does.
@@ -202,6 +204,17 @@ pub struct MemberRecord {
 pub struct BlockedRecord {
     pub user_id: UserId,
     pub username: String,
+}
+
+/// An invitation as who was invited sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvitationRecord {
+    pub room_id: RoomId,
+    pub name: Option<String>,
+    pub role: RoomRole,
+    /// Who invited them.
+    pub by: String,
+    pub at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,6 +399,20 @@ pub trait Store: Send + Sync + 'static {
     async fn private_room(&self, pair: &str) -> Result<Option<RoomId>>;
     /// Hides a room from a member's list until its next message, or shows it again. `false` for somebody who is not a member.
     async fn set_hidden(&self, room: RoomId, user: UserId, hidden: bool) -> Result<bool>;
+
+    /// Who is invited to a room and has not answered, ascending by id: the first `limit` after `after`.
+    async fn invited_to(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<(UserId, RoomRole)>>;
+    /// A user's invitations, latest first.
+    async fn invitations_of(
+        &self,
+        user: UserId,
+        after: Option<RoomCursor>,
+        limit: usize,
+    ) -> Result<Vec<InvitationRecord>>;
+    /// They left the room or declined an invitation to it, and have not come back or been asked since.
+    async fn has_left(&self, room: RoomId, user: UserId) -> Result<bool>;
+    /// The two are in a group together, or in a private room in which `user` has written.
+    async fn know_each_other(&self, user: UserId, other: UserId) -> Result<bool>;
 
     /// Blocks somebody, unless the user blocks `most` already; or lets them be again. May be repeated.
     async fn set_block(&self, user: UserId, other: UserId, blocked: bool, most: usize) -> Result<BlockSet>;

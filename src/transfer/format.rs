@@ -1,7 +1,7 @@
-//! The lines of an export file, version 1. A file is one zstd stream of NDJSON:
+//! The lines of an export file, version 2. A file is one zstd stream of NDJSON:
 //!
 //! ```text
-//! {"natter_export":1,"id":…,"natter":…,"from":…}      the header
+//! {"natter_export":2,"id":…,"natter":…,"from":…}      the header
 //! {"room":{…}}                                        for each room, ascending by id:
 //! {"event":{…}}                                         its log, from seq 1
 //! {"member":{…}}                                        its members, ascending by user, and how far they have read
@@ -31,7 +31,8 @@ use crate::{
     types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
-pub(super) const VERSION: u64 = 1;
+/// Version 2 has invitations, which version 1 does not know; else they are the same.
+pub(super) const VERSION: u64 = 2;
 
 /// Damage is narrowed down to so many lines.
 pub(super) const CHECK_LINES: u64 = 1_000;
@@ -294,6 +295,7 @@ mod tests {
             ),
             (format!(r#""effect":{{"gone":{{"user":"{user}"}}}},"#), Kind::Gone { user }),
             (format!(r#""effect":{{"role_set":{{"user":"{user}","role":"reader"}}}},"#), Kind::RoleSet { user, role }),
+            (format!(r#""effect":{{"invited":{{"user":"{user}","role":"reader"}}}},"#), Kind::Invited { user, role }),
             (r#""effect":{"renamed":{"name":"tea"}},"#.to_owned(), Kind::Renamed { name: "tea".into() }),
         ];
         for (effect, kind) in lines {
@@ -318,6 +320,7 @@ mod tests {
             Kind::Joined { user, role, username: "".into() },
             Kind::Gone { user },
             Kind::RoleSet { user, role },
+            Kind::Invited { user, role },
             Kind::Renamed { name: "tea \u{7f} ☕".into() },
         ];
         for kind in kinds {

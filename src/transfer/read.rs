@@ -107,7 +107,7 @@ impl FileReader {
             ));
         }
         self.header = serde_json::from_slice(&self.text).map_err(|error| self.damaged(&format!("{error}")))?;
-        if self.header.natter_export != VERSION {
+        if self.header.natter_export == 0 {
             return Err(self.damaged("its format has a number that never was one"));
         }
         self.all.update(&self.text);

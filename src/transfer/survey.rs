@@ -289,7 +289,13 @@ impl<'a> Walk<'a> {
     async fn users(&mut self) -> Result<(), String> {
         let (mut after, mut ids) = (None::<String>, HashSet::new());
         loop {
-            let query = UserQuery { prefix: String::new(), after: after.clone(), limit: PAGE, with_disabled: true };
+            let query = UserQuery {
+                prefix: String::new(),
+                after: after.clone(),
+                limit: PAGE,
+                with_disabled: true,
+                sharing_with: None,
+            };
             let page = self.store.users(query).await.map_err(|error| sentence(&error))?;
             let more = page.len() == PAGE;
             for user in page {

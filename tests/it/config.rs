@@ -360,6 +360,8 @@ fn other_value(key: &str, default: &Value) -> BoxedStrategy<Value> {
         }
         ("auth.algorithm", _) => text("HS(256|384|512)"),
         ("auth.signup", _) => text("open|closed"),
+        ("auth.invites", _) => text("open|ask"),
+        ("auth.directory", _) => text("open|rooms|closed"),
         ("limits.rates", _) => text("on|off"),
         ("log.format", _) => text("text|json"),
         ("log.level", _) => text("(natter=)?(error|warn|info|debug|trace)"),

@@ -29,6 +29,7 @@ mod history;
 mod history_check;
 mod hostile;
 mod http;
+mod invitations;
 mod load_tool;
 mod log;
 mod logins;

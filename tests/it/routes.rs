@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 45] = [
+const CONTRACT: [(&str, &str, bool); 47] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
@@ -34,6 +34,8 @@ const CONTRACT: [(&str, &str, bool); 45] = [
     ("PATCH", "/chat/{chat_id}", true),
     ("GET", "/chat/{chat_id}/events", true),
     ("POST", "/chat/{chat_id}/read", true),
+    ("POST", "/chat/{chat_id}/join", true),
+    ("POST", "/chat/{chat_id}/decline", true),
     ("POST", "/chat/{chat_id}/hide", true),
     ("GET", "/chat/{chat_id}/members", true),
     ("POST", "/chat/{chat_id}/members", true),

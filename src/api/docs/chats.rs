@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    consent::NOT_TAKEN,
+    consent::{FULL_LIST, NOT_TAKEN},
     faults::LONG,
     schemas::{Schemas, reference},
     told::{CHAT, Detail, EPOCH, Fault, MESSAGE, Parameter, TIME, Told, done, fault, json_body, ok},
@@ -21,8 +21,6 @@ const MEMBERS: &str = "Members";
 
 const NO_SUCH_USER: Fault = fault(404, "user_not_found", "There is no user named \"zoe\".");
 const NO_SUCH_MEMBER: Fault = fault(404, "member_not_found", "\"zoe\" is not a member of this chat.");
-const FULL_LIST: Fault =
-    fault(409, "conflict", "You are in as many chats as one may make or join (limits.rooms_per_user).");
 const BELOW: Fault = fault(403, "forbidden", "Only an owner changes who is owner or moderator.");
 const LAST_OWNER: Fault = fault(409, "conflict", "They are the last owner; make somebody else owner first.");
 
@@ -307,7 +305,8 @@ fn about_members() -> Vec<Told> {
             path: "/chat/{chat_id}/members",
             id: "invite",
             summary: "Invite to a group",
-            about: "Moderators let in members and readers, owners anybody.",
+            about: "Moderators let in members and readers, owners anybody. Who left the group or declined it, or (where `auth.invites` is \
+                    `ask`) shares no room with the inviter, is `invited`, and a member once they accept.",
             tag: MEMBERS,
             parameters: vec![],
             body: json_body(

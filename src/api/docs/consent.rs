@@ -1,4 +1,4 @@
-//! What is told about what people let reach them: blocks, hidden chats.
+//! What is told about what people let reach them: blocks, hidden chats, invitations.
 
 use serde_json::json;
 
@@ -12,6 +12,10 @@ use crate::api::blocks::{Block, Blocks};
 const TAG: &str = "People and consent";
 const NO_SUCH_USER: Fault = fault(404, "user_not_found", "There is no user named \"zoe\".");
 const ONESELF: Fault = fault(409, "conflict", "Nobody blocks themselves.");
+const NOT_INVITED: Fault = fault(404, "chat_not_found", "Chatroom not found");
+/// One is in as many rooms as one may be.
+pub const FULL_LIST: Fault =
+    fault(409, "conflict", "You are in as many chats as one may make or join (limits.rooms_per_user).");
 /// Somebody blocks who asks.
 pub const NOT_TAKEN: Fault = fault(403, "not_taken", "\"bob\" takes no messages or invitations from you.");
 
@@ -54,6 +58,32 @@ pub fn told() -> Vec<Told> {
             body: None,
             answers: done("User unblocked successfully"),
             faults: vec![NO_SUCH_USER, ONESELF],
+        },
+        Told {
+            method: "POST",
+            path: "/chat/{chat_id}/join",
+            id: "join_chat",
+            summary: "Accept an invitation",
+            about: "Who left a group or declined it comes back only so; and so does, where `auth.invites` is `ask`, who shares no \
+                    room with the inviter. Until then `GET /chat/my-chats` shows the chat with `\"state\":\"invited\"` and `by`, and \
+                    nothing else of it is told. For a member there is nothing to do.",
+            tag: TAG,
+            parameters: vec![],
+            body: None,
+            answers: done("Joined successfully"),
+            faults: vec![NOT_INVITED, FULL_LIST],
+        },
+        Told {
+            method: "POST",
+            path: "/chat/{chat_id}/decline",
+            id: "decline_chat",
+            summary: "Decline an invitation",
+            about: "Who is invited again must be asked again.",
+            tag: TAG,
+            parameters: vec![],
+            body: None,
+            answers: done("Declined successfully"),
+            faults: vec![NOT_INVITED],
         },
         Told {
             method: "POST",

@@ -131,7 +131,8 @@ pub fn of_servers() -> Vec<(&'static str, &'static str, Value)> {
             json!({ "type": "presence", "chat_id": CHAT, "online": 2, "users": { "bob": "online" } }),
         ),
         ("presence", "a large chat", json!({ "type": "presence", "chat_id": CHAT, "online": 1200 })),
-        ("chats", "invited", json!({ "type": "chats", "chat_id": CHAT, "change": "added" })),
+        ("chats", "added", json!({ "type": "chats", "chat_id": CHAT, "change": "added" })),
+        ("chats", "invited", json!({ "type": "chats", "chat_id": CHAT, "change": "invited" })),
         ("draining", "it stops", json!({ "type": "draining" })),
     ]
 }
@@ -150,7 +151,7 @@ pub fn of_logs() -> Vec<(&'static str, &'static str, Value)> {
     let chat = json!({ "type": "chat", "chat_id": CHAT, "seq": 1, "sent_at": TIME, "by": "ann", "name": "Tea" });
     vec![
         ("message", "said", message()),
-        ("member", "invited", member()),
+        ("member", "added", member()),
         ("member", "gone", left),
         ("chat", "named", chat),
     ]

@@ -61,6 +61,7 @@ enum Said {
     Presence { node: NodeId, whole: bool, users: usize },
     AskPresence,
     Blocked { user: UserId, other: UserId },
+    Invited { room: RoomId, user: UserId },
 }
 
 /// One hint as one or several that say the same, each ready to go into a message.
@@ -95,6 +96,7 @@ pub fn encode(hint: &Hint, inline: usize, most: usize) -> Parts {
         Hint::RoomWanted { room, node } => put(Vec::new(), &Said::RoomWanted { room: *room, node: *node }),
         Hint::Presence { node, users, whole } => return presence(*node, users, *whole, most),
         Hint::AskPresence => put(Vec::new(), &Said::AskPresence),
+        Hint::Invited { room, user } => put(Vec::new(), &Said::Invited { room: *room, user: *user }),
         Hint::Blocked { user, other } => put(Vec::new(), &Said::Blocked { user: *user, other: *other }),
     };
     Parts { first, rest: Vec::new(), cut: false }
@@ -156,6 +158,7 @@ fn take_hint(from: &mut &[u8]) -> Result<Hint, Undecodable> {
         Said::RoomWanted { room, node } => Hint::RoomWanted { room, node },
         Said::Presence { node, whole, users } => Hint::Presence { node, users: take_list(from, users, take)?, whole },
         Said::AskPresence => Hint::AskPresence,
+        Said::Invited { room, user } => Hint::Invited { room, user },
         Said::Blocked { user, other } => Hint::Blocked { user, other },
     })
 }
@@ -219,6 +222,7 @@ mod tests {
             user().prop_map(|user| event::Kind::Gone { user }),
             (user(), role()).prop_map(|(user, role)| event::Kind::RoleSet { user, role }),
             ".*".prop_map(|name| event::Kind::Renamed { name }),
+            (user(), role()).prop_map(|(user, role)| event::Kind::Invited { user, role }),
         ]
     }
 
@@ -262,6 +266,7 @@ mod tests {
             (id(), vec((user(), any::<bool>()), 0..20), any::<bool>())
                 .prop_map(|(node, users, whole)| { Hint::Presence { node: NodeId(node), users, whole } }),
             Just(Hint::AskPresence),
+            (room(), user()).prop_map(|(room, user)| Hint::Invited { room, user }),
             (user(), user()).prop_map(|(user, other)| Hint::Blocked { user, other }),
         ]
     }

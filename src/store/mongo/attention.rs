@@ -13,15 +13,15 @@ use mongodb::{
 
 use super::{
     base::Base,
-    codec::{batch, count, count_or_zero, flag, int, room_id, user_id},
-    codec_log::{log_range, member_key},
+    codec::{batch, count, count_or_zero, date, flag, int, optional_text, room_id, room_role, text, time, user_id},
+    codec_log::{event_key, log_range, member_key},
     commands::{find_all, find_each, update},
     members::usernames,
     users::Users,
 };
 use crate::{
-    store::{BlockSet, BlockedRecord, Result},
-    types::{RoomId, UserId},
+    store::{BlockSet, BlockedRecord, InvitationRecord, Result, RoomCursor},
+    types::{RoomId, RoomRole, UserId},
 };
 
 fn block_key(user: UserId, other: UserId) -> String {
@@ -160,4 +160,93 @@ pub(super) async fn note_who_wrote(base: &Base) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn invited_in(room: RoomId) -> Document {
+    doc! { "room": room.to_string(), "state": "invited" }
+}
+
+pub(super) async fn invited_to(
+    base: &Base,
+    room: RoomId,
+    after: Option<UserId>,
+    limit: usize,
+) -> Result<Vec<(UserId, RoomRole)>> {
+    let mut filter = invited_in(room);
+    if let Some(after) = after {
+        filter.insert("user", doc! { "$gt": after.to_string() });
+    }
+    let sorted = FindOptions::builder().sort(doc! { "user": 1 }).limit(int(limit as u64)).batch_size(batch(limit));
+    let invited = find_all(base, "consent", filter, sorted.build()).await?;
+    invited.iter().map(|one| Ok((user_id(one, "user")?, room_role(one, "role")?))).collect()
+}
+
+pub(super) async fn invitations_of(
+    base: &Base,
+    user: UserId,
+    after: Option<RoomCursor>,
+    limit: usize,
+) -> Result<Vec<InvitationRecord>> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let mut filter = doc! { "user": user.to_string(), "state": "invited" };
+    if let Some(RoomCursor { active_at, room_id }) = after {
+        let same_instant = doc! { "at": date(active_at), "room": { "$lt": room_id.to_string() } };
+        filter.insert("$or", vec![doc! { "at": { "$lt": date(active_at) } }, same_instant]);
+    }
+    let sorted = FindOptions::builder().sort(doc! { "at": -1, "room": -1 }).limit(int(limit as u64));
+    let invited = find_all(base, "consent", filter, sorted.batch_size(batch(limit)).build()).await?;
+    let by = invited.iter().map(|one| user_id(one, "by")).collect::<Result<Vec<_>>>()?;
+    let rooms = invited.iter().map(|one| Ok(room_id(one, "room")?.to_string())).collect::<Result<Vec<_>>>()?;
+    let (names, rooms) = tokio::try_join!(usernames(base, by), find_each(base, "rooms", rooms, None))?;
+    let mut records = Vec::with_capacity(invited.len());
+    for one in &invited {
+        let id = room_id(one, "room")?;
+        let room = rooms.iter().find(|room| room_id(room, "_id").is_ok_and(|found| found == id));
+        let (Some(room), Some(by)) = (room, names.get(&user_id(one, "by")?)) else { continue };
+        records.push(InvitationRecord {
+            room_id: id,
+            name: optional_text(room, "name")?.map(str::to_owned),
+            role: room_role(one, "role")?,
+            by: by.clone(),
+            at: time(one, "at")?,
+        });
+    }
+    Ok(records)
+}
+
+/// Of those who left before it was noted here, the event tells by whose will they went.
+pub(super) async fn has_left(base: &Base, room: RoomId, user: UserId) -> Result<bool> {
+    let key = member_key(room, user);
+    let (consent, member) = tokio::try_join!(base.find("consent", &key), base.find("members", &key))?;
+    if let Some(consent) = consent {
+        return Ok(text(&consent, "state")? == "left");
+    }
+    let Some(member) = member else { return Ok(false) };
+    if !flag(&member, "gone")? {
+        return Ok(false);
+    }
+    let event = base.find("events", &event_key(room, count(&member, "moved_seq")?)).await?;
+    event.map_or(Ok(false), |event| Ok(user_id(&event, "sender")? == user))
+}
+
+pub(super) async fn know_each_other(base: &Base, user: UserId, other: UserId) -> Result<bool> {
+    let all = || FindOptions::builder().batch_size(10_000).projection(doc! { "room": true }).build();
+    let of = |user: UserId| doc! { "user": user.to_string(), "gone": false };
+    let (mine, theirs) =
+        tokio::try_join!(find_all(base, "members", of(user), all()), find_all(base, "members", of(other), all()))?;
+    let rooms = |members: &[Document]| members.iter().map(|one| room_id(one, "room")).collect::<Result<HashSet<_>>>();
+    let (mine, theirs) = (rooms(&mine)?, rooms(&theirs)?);
+    let shared: Vec<String> = mine.intersection(&theirs).map(RoomId::to_string).collect();
+    for room in find_each(base, "rooms", shared, Some(doc! { "kind": true })).await? {
+        if text(&room, "kind")? != "private" {
+            return Ok(true);
+        }
+        let mark = base.find("marks", &member_key(room_id(&room, "_id")?, user)).await?;
+        if mark.is_some_and(|mark| count_or_zero(&mark, "wrote").is_ok_and(|wrote| wrote > 0)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

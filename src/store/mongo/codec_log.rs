@@ -60,6 +60,7 @@ fn kind_document(kind: &Kind) -> Option<RawDocumentBuf> {
         }
         Kind::Gone { user } => rawdoc! { "kind": "gone", "user": user.to_string() },
         Kind::RoleSet { user, role } => rawdoc! { "kind": "role", "user": user.to_string(), "role": role.name() },
+        Kind::Invited { user, role } => rawdoc! { "kind": "invited", "user": user.to_string(), "role": role.name() },
         Kind::Renamed { name } => rawdoc! { "kind": "renamed", "name": name.as_str() },
     })
 }
@@ -92,6 +93,7 @@ fn kind(document: &Document) -> Result<Kind> {
         }
         "gone" => Kind::Gone { user: user_id(kind, "user")? },
         "role" => Kind::RoleSet { user: user_id(kind, "user")?, role: room_role(kind, "role")? },
+        "invited" => Kind::Invited { user: user_id(kind, "user")?, role: room_role(kind, "role")? },
         "renamed" => Kind::Renamed { name: text(kind, "name")?.to_owned() },
         _ => return Err(damaged(document, "effect", "one that this natter knows")),
     })
@@ -143,6 +145,7 @@ mod tests {
         for role in RoomRole::ALL {
             kinds.push(Kind::Joined { user, role, username: "bob".into() });
             kinds.push(Kind::RoleSet { user, role });
+            kinds.push(Kind::Invited { user, role });
         }
         for kind in kinds {
             for client_id in [None, Some("1:☕")] {

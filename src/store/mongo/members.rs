@@ -1,6 +1,9 @@
 //! The members of one room, and how far each has read.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use mongodb::{
     bson::{Document, doc},
@@ -9,7 +12,7 @@ use mongodb::{
 
 use super::{
     base::Base,
-    codec::{count, count_or_zero, damaged, flag, int, room_role, text, user_id},
+    codec::{count, count_or_zero, damaged, flag, int, room_id, room_role, text, user_id},
     codec_log::{event_key, member_key},
     commands::{find_all, find_each},
     log::Log,
@@ -124,4 +127,17 @@ pub(super) async fn set_read(log: &Arc<Log>, room: RoomId, user: UserId, seq: Se
     let _place = log.place()?;
     log.marks.advance(vec![((room, user), mark)], false).await?;
     Ok(Some(mark))
+}
+
+/// Everybody who is in a room with the user, themselves included.
+pub(super) async fn sharing_with(base: &Base, user: UserId) -> Result<Vec<String>> {
+    let all = |field: &str| FindOptions::builder().batch_size(10_000).projection(doc! { field: true }).build();
+    let mine = doc! { "user": user.to_string(), "gone": false };
+    let mine = find_all(base, "members", mine, all("room")).await?;
+    let rooms = mine.iter().map(|one| Ok(room_id(one, "room")?.to_string())).collect::<Result<Vec<_>>>()?;
+    let theirs = doc! { "room": { "$in": rooms }, "gone": false };
+    let theirs = find_all(base, "members", theirs, all("user")).await?;
+    let mut users = theirs.iter().map(|one| user_id(one, "user")).collect::<Result<HashSet<_>>>()?;
+    users.insert(user);
+    Ok(users.into_iter().map(|user| user.to_string()).collect())
 }

@@ -45,15 +45,15 @@ use self::{
     users::Users,
 };
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Device, Event, LoginRecord, MemberRecord, NewRoom, Page, Presented,
-    ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord,
-    Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord,
+    Appended, Begun, BlockSet, BlockedRecord, Device, Event, InvitationRecord, LoginRecord, MemberRecord, NewRoom,
+    Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation,
+    SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
     config,
     metrics::Metrics,
-    types::{NodeId, RoomId, Seq, SessionId, Timestamp, UserId},
+    types::{NodeId, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
 pub struct MongoStore {
@@ -272,6 +272,27 @@ impl Store for MongoStore {
 
     async fn set_hidden(&self, room: RoomId, user: UserId, hidden: bool) -> Result<bool> {
         attention::set_hidden(&self.base, room, user, hidden).await
+    }
+
+    async fn invited_to(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<(UserId, RoomRole)>> {
+        attention::invited_to(&self.base, room, after, limit).await
+    }
+
+    async fn invitations_of(
+        &self,
+        user: UserId,
+        after: Option<RoomCursor>,
+        limit: usize,
+    ) -> Result<Vec<InvitationRecord>> {
+        attention::invitations_of(&self.base, user, after, limit).await
+    }
+
+    async fn has_left(&self, room: RoomId, user: UserId) -> Result<bool> {
+        attention::has_left(&self.base, room, user).await
+    }
+
+    async fn know_each_other(&self, user: UserId, other: UserId) -> Result<bool> {
+        attention::know_each_other(&self.base, user, other).await
     }
 
     async fn set_block(&self, user: UserId, other: UserId, blocked: bool, most: usize) -> Result<BlockSet> {

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     event::{
         Event,
-        fold::{Standing, Stretch},
+        fold::{Consent, Standing, Stretch},
     },
     store::Result,
     types::{RoomId, Seq, Timestamp, UserId},
@@ -60,7 +60,11 @@ impl Projection {
 pub(super) async fn apply(base: &Base, marks: &Arc<Marks>, projection: &Projection) -> Result<()> {
     // Field by field, so that the compiler leads here when a stretch says something new.
     let Stretch { head: _, marks: _, members: people, name: called } = &projection.stretch;
-    tokio::try_join!(members(base, projection.room, people), name(base, projection.room, called.as_ref()))?;
+    tokio::try_join!(
+        members(base, projection.room, people),
+        consent(base, projection.room, people),
+        name(base, projection.room, called.as_ref())
+    )?;
     counters(base, marks, std::slice::from_ref(projection)).await
 }
 
@@ -115,6 +119,35 @@ async fn members(base: &Base, room: RoomId, people: &BTreeMap<UserId, Standing>)
     let touched = put.iter().map(|(user, _)| touch_statement(room, **user));
     let statements: Vec<Document> = renewed.chain(changed).chain(touched).collect();
     if statements.is_empty() { Ok(()) } else { commands::update(base, "members", &statements).await }
+}
+
+/// `consent`, `{ _id: "<room>:<user>", room, user, at_seq, state, role?, by?, at? }`: `invited`, `left`, or `free` once that is over. Who never
+/// was either has none.
+async fn consent(base: &Base, room: RoomId, people: &BTreeMap<UserId, Standing>) -> Result<()> {
+    let (mut new, mut statements) = (Vec::new(), Vec::new());
+    for (user, standing) in people {
+        let at_seq = int(standing.at);
+        let mut said = doc! { "room": room.to_string(), "user": user.to_string(), "at_seq": at_seq };
+        match standing.consent {
+            None => continue,
+            Some(Consent::Free) => said.insert("state", "free"),
+            Some(Consent::Left) => said.insert("state", "left"),
+            Some(Consent::Invited { role, by, at }) => {
+                said.extend(doc! { "role": role.name(), "by": by.to_string(), "at": date(at) });
+                said.insert("state", "invited")
+            }
+        };
+        let id = member_key(room, *user);
+        statements.push(doc! { "q": { "_id": &id, "at_seq": { "$lt": at_seq } }, "u": { "$set": said.clone() } });
+        if standing.consent != Some(Consent::Free) {
+            said.insert("_id", id);
+            new.push(said);
+        }
+    }
+    for part in new.chunks(base.config.insert_events) {
+        commands::insert_unless_there(base, "consent", part).await?;
+    }
+    if statements.is_empty() { Ok(()) } else { commands::update(base, "consent", &statements).await }
 }
 
 fn member_document(room: RoomId, user: UserId, standing: &Standing) -> Option<Document> {

@@ -84,6 +84,8 @@ const MIGRATIONS: &[&[Index]] = &[
     // 4: what a username looks like; none where another had a name that looks the same before. The step goes on with
     // `fill_skeletons`.
     &[SKELETONS],
+    // 5: who is to be asked before they are in a room.
+    &[index("consent", &["user", "state", "at"], Plain), index("consent", &["room", "state"], Plain)],
 ];
 
 const SKELETONS: Index = index("users", &["skeleton"], UniqueWherePresent);

@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use super::{
     base::{Base, is_duplicate, store_error},
     codec::{batch, count, count_or_zero, date, flag, int, optional_text, role_names, roles, text, time, user_id},
+    members::sharing_with,
 };
 use crate::{
     names,
@@ -132,6 +133,9 @@ impl Users {
         let mut filter = doc! { "folded": range };
         if !query.with_disabled {
             filter.insert("disabled", false);
+        }
+        if let Some(user) = query.sharing_with {
+            filter.insert("_id", doc! { "$in": sharing_with(&self.base, user).await? });
         }
         let users = self.users();
         let (limit, batch) = (int(query.limit as u64), batch(query.limit));

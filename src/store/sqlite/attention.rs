@@ -3,12 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    codec::{count, int, room_id, user_id},
+    codec::{count, int, room_id, room_role, time, user_id},
     tail::Tail,
 };
 use crate::{
-    store::{BlockSet, BlockedRecord},
-    types::{RoomId, UserId},
+    store::{BlockSet, BlockedRecord, InvitationRecord, RoomCursor},
+    types::{RoomId, RoomRole, UserId},
 };
 
 pub(super) fn set_block(
@@ -91,4 +91,61 @@ pub(super) fn set_hidden(
         )?
         .execute(params![room.0.as_bytes(), user.0.as_bytes(), hidden, int(newer)])?;
     Ok(changed == 1)
+}
+
+pub(super) fn invited_to(
+    db: &Connection,
+    room: RoomId,
+    after: Option<UserId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<(UserId, RoomRole)>> {
+    let after = after.as_ref().map_or(&[][..], |after| after.0.as_bytes());
+    db.prepare_cached(
+        "SELECT user_id, role FROM consent WHERE room_id = ? AND user_id > ? AND invited ORDER BY user_id LIMIT ?",
+    )?
+    .query_map(params![room.0.as_bytes(), after, int(limit as u64)], |row| Ok((user_id(row, 0)?, room_role(row, 1)?)))?
+    .collect()
+}
+
+pub(super) fn invitations_of(
+    db: &Connection,
+    user: UserId,
+    after: Option<RoomCursor>,
+    limit: usize,
+) -> rusqlite::Result<Vec<InvitationRecord>> {
+    let (at, room) = after.map_or((i64::MAX, uuid::Uuid::max()), |after| (after.active_at.0, after.room_id.0));
+    db.prepare_cached(
+        "SELECT consent.room_id, name, role, username, invited_at
+         FROM consent JOIN rooms USING (room_id) JOIN users ON users.user_id = by_id
+         WHERE consent.user_id = ? AND invited AND (invited_at, consent.room_id) < (?, ?)
+         ORDER BY invited_at DESC, consent.room_id DESC LIMIT ?",
+    )?
+    .query_map(params![user.0.as_bytes(), at, room.as_bytes(), int(limit as u64)], |row| {
+        Ok(InvitationRecord {
+            room_id: room_id(row, 0)?,
+            name: row.get(1)?,
+            role: room_role(row, 2)?,
+            by: row.get(3)?,
+            at: time(row, 4)?,
+        })
+    })?
+    .collect()
+}
+
+pub(super) fn has_left(db: &Connection, room: RoomId, user: UserId) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM consent WHERE room_id = ? AND user_id = ? AND NOT invited")?
+        .exists([room.0.as_bytes(), user.0.as_bytes()])
+}
+
+/// The rooms that both are in, by which `user` knows `other` where they have written there: groups are known at once (`None`).
+pub(super) fn shared_rooms(db: &Connection, user: UserId, other: UserId) -> rusqlite::Result<Vec<Option<RoomId>>> {
+    db.prepare_cached(
+        "SELECT room_id, kind <> 0 OR mine.wrote
+         FROM members AS mine JOIN members AS theirs USING (room_id) JOIN rooms USING (room_id)
+         WHERE mine.user_id = ? AND theirs.user_id = ? ORDER BY 2 DESC LIMIT 1",
+    )?
+    .query_map([user.0.as_bytes(), other.0.as_bytes()], |row| {
+        Ok(if row.get(1)? { None } else { Some(room_id(row, 0)?) })
+    })?
+    .collect()
 }

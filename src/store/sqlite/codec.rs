@@ -97,6 +97,7 @@ const JOINED: u8 = 1;
 const GONE: u8 = 2;
 const ROLE_SET: u8 = 3;
 const RENAMED: u8 = 4;
+const INVITED: u8 = 5;
 
 /// A tag, the user's 16 bytes, then the role; or a tag and the name. Messages are `NULL`.
 pub(super) fn kind_to_blob(kind: &Kind) -> Option<Vec<u8>> {
@@ -108,6 +109,7 @@ pub(super) fn kind_to_blob(kind: &Kind) -> Option<Vec<u8>> {
         Kind::Gone { user } => Some(with_user(GONE, user, None)),
         Kind::RoleSet { user, role } => Some(with_user(ROLE_SET, user, Some(room_role_to_int(*role)))),
         Kind::Renamed { name } => Some([&[RENAMED], name.as_bytes()].concat()),
+        Kind::Invited { user, role } => Some(with_user(INVITED, user, Some(room_role_to_int(*role)))),
     }
 }
 
@@ -129,6 +131,7 @@ fn kind_from_blob(blob: &[u8], body: &[u8]) -> Option<Kind> {
     let kind = match (*tag, rest) {
         (JOINED, [role]) => Kind::Joined { user, role: room_role_from_int(*role)?, username: Arc::default() },
         (ROLE_SET, [role]) => Kind::RoleSet { user, role: room_role_from_int(*role)? },
+        (INVITED, [role]) => Kind::Invited { user, role: room_role_from_int(*role)? },
         (GONE, []) => Kind::Gone { user },
         _ => return None,
     };
@@ -229,6 +232,7 @@ mod tests {
         for role in RoomRole::ALL {
             kinds.push(Kind::Joined { user, role, username: username.clone() });
             kinds.push(Kind::RoleSet { user, role });
+            kinds.push(Kind::Invited { user, role });
         }
         for kind in kinds {
             let blob = kind_to_blob(&kind).expect("only messages are NULL");

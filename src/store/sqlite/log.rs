@@ -11,7 +11,7 @@ use super::codec::{EVENT_COLUMNS, count, damaged, event, int, kind_to_blob, room
 use crate::{
     event::{
         Event,
-        fold::{Head, Joining, ReadMark, Standing, Stretch},
+        fold::{Consent, Head, Joining, ReadMark, Standing, Stretch},
     },
     store::{Appended, Page, Stopped},
     types::{RoomId, Seq, UserId},
@@ -129,7 +129,10 @@ fn project(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<
 }
 
 fn stand(db: &Connection, room: RoomId, user: UserId, standing: &Standing) -> rusqlite::Result<()> {
-    let Standing { at: _, joined, role, gone } = standing;
+    let Standing { at: _, joined, role, gone, consent } = standing;
+    if let Some(consent) = consent {
+        consents(db, room, user, *consent)?;
+    }
     let key = [room.0.as_bytes(), user.0.as_bytes()];
     if *gone {
         db.prepare_cached("DELETE FROM members WHERE room_id = ? AND user_id = ?")?.execute(key).map(drop)
@@ -142,6 +145,29 @@ fn stand(db: &Connection, room: RoomId, user: UserId, standing: &Standing) -> ru
     } else {
         Ok(())
     }
+}
+
+fn consents(db: &Connection, room: RoomId, user: UserId, consent: Consent) -> rusqlite::Result<()> {
+    let (invited, role, by, at) = match consent {
+        Consent::Free => {
+            let key = [room.0.as_bytes(), user.0.as_bytes()];
+            return db.prepare_cached("DELETE FROM consent WHERE room_id = ? AND user_id = ?")?.execute(key).map(drop);
+        }
+        Consent::Left => (false, None, None, None),
+        Consent::Invited { role, by, at } => (true, Some(room_role_to_int(role)), Some(by), Some(at.0)),
+    };
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO consent (room_id, user_id, invited, role, by_id, invited_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        room.0.as_bytes(),
+        user.0.as_bytes(),
+        invited,
+        role,
+        by.as_ref().map(|by| by.0.as_bytes().as_slice()),
+        at
+    ])
+    .map(drop)
 }
 
 fn join(db: &Connection, room: RoomId, user: UserId, role: u8, joining: &Joining) -> rusqlite::Result<()> {

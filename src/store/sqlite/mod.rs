@@ -55,14 +55,14 @@ use tokio::sync::{Mutex, oneshot};
 
 use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Device, Done, Event, LoginRecord, MemberRecord, NewRoom, Page, Presented,
-    ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord,
-    Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord, shared::Shared,
+    Appended, Begun, BlockSet, BlockedRecord, Device, Done, Event, InvitationRecord, LoginRecord, MemberRecord,
+    NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary,
+    Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord, shared::Shared,
 };
 use crate::{
     config,
     metrics::Metrics,
-    types::{RoomId, Seq, SessionId, Timestamp, UserId},
+    types::{RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
 pub use self::{
@@ -382,6 +382,28 @@ impl Store for SqliteStore {
     async fn set_hidden(&self, room: RoomId, user: UserId, hidden: bool) -> Result<bool> {
         let tail = self.tail.clone();
         self.write(move |db| attention::set_hidden(db, &tail, room, user, hidden)).await
+    }
+
+    async fn invited_to(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<(UserId, RoomRole)>> {
+        self.read(move |db| attention::invited_to(db, room, after, limit)).await
+    }
+
+    async fn invitations_of(
+        &self,
+        user: UserId,
+        after: Option<RoomCursor>,
+        limit: usize,
+    ) -> Result<Vec<InvitationRecord>> {
+        self.read(move |db| attention::invitations_of(db, user, after, limit)).await
+    }
+
+    async fn has_left(&self, room: RoomId, user: UserId) -> Result<bool> {
+        self.read(move |db| attention::has_left(db, room, user)).await
+    }
+
+    async fn know_each_other(&self, user: UserId, other: UserId) -> Result<bool> {
+        let shared = self.read(move |db| attention::shared_rooms(db, user, other)).await?;
+        Ok(shared.into_iter().any(|private| private.is_none_or(|room| self.tail.mark(room, user).is_some())))
     }
 
     async fn set_block(&self, user: UserId, other: UserId, blocked: bool, most: usize) -> Result<BlockSet> {

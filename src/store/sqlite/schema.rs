@@ -160,6 +160,28 @@ const MIGRATIONS: &[&str] = &[
     ",
     // 8.
     SKELETONS,
+    // 9: who is to be asked before they are in a room: 0 has left, 1 is invited.
+    "
+    CREATE TABLE consent (
+        room_id    BLOB NOT NULL,
+        user_id    BLOB NOT NULL,
+        invited    INTEGER NOT NULL,
+        role       INTEGER,
+        by_id      BLOB,
+        invited_at INTEGER,
+        PRIMARY KEY (room_id, user_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX consent_of_invited ON consent (user_id, invited_at, room_id) WHERE invited;
+    -- Those whose last word in a room was that they leave it.
+    INSERT INTO consent (room_id, user_id, invited)
+        SELECT room_id, sender, 0 FROM events AS gone
+        WHERE length(effect) = 17 AND substr(effect, 1, 1) = x'02' AND substr(effect, 2) = sender
+        AND NOT EXISTS (SELECT 1 FROM members WHERE members.room_id = gone.room_id AND user_id = sender)
+        AND NOT EXISTS (
+            SELECT 1 FROM events AS later
+            WHERE later.room_id = gone.room_id AND later.effect = gone.effect AND later.seq > gone.seq
+        );
+    ",
 ];
 
 /// What a username looks like, once each; none where another had a name that looks the same before. The step goes on with

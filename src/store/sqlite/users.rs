@@ -85,6 +85,10 @@ pub(super) fn list(db: &Connection, query: &UserQuery) -> rusqlite::Result<Vec<U
     select(
         db,
         "WHERE folded >= :from AND folded < :end AND +folded <> :after AND (:with_disabled OR NOT disabled)
+         AND (:with IS NULL OR user_id IN (
+            SELECT theirs.user_id FROM members AS mine JOIN members AS theirs USING (room_id) WHERE mine.user_id = :with
+            UNION SELECT :with
+         ))
          ORDER BY folded LIMIT :limit",
     )?
     .query_map(
@@ -93,6 +97,7 @@ pub(super) fn list(db: &Connection, query: &UserQuery) -> rusqlite::Result<Vec<U
             ":end": end,
             ":after": after,
             ":with_disabled": query.with_disabled,
+            ":with": query.sharing_with.as_ref().map(|user| user.0.as_bytes().as_slice()),
             ":limit": int(query.limit as u64),
         },
         record,

@@ -74,6 +74,8 @@ struct World {
     group: String,
     private: String,
     login: String,
+    /// That ann left and is invited to again.
+    left: String,
 }
 
 impl World {
@@ -89,7 +91,10 @@ impl World {
         ann.post(&group, "Milk?").await;
         let logins = ann.get("/users/me/logins").await.ok();
         let login = logins["logins"][0]["sid"].as_str().expect("a sid").to_owned();
-        Self { server, ann, bob, group, private, login }
+        let left = bob.group("Coffee", [&ann]).await;
+        ann.leave(&left).await.ok();
+        bob.invite(&ann, &left).await.ok();
+        Self { server, ann, bob, group, private, login, left }
     }
 
     /// A path with its places filled as its examples fill them, and the room and the login with those that are there.
@@ -102,6 +107,7 @@ impl World {
             let name = parameter["name"].as_str().expect("a name");
             let value = match name {
                 "chat_id" if template.ends_with("/hide") => &self.private,
+                "chat_id" if template.ends_with("/join") || template.ends_with("/decline") => &self.left,
                 "chat_id" => &self.group,
                 "sid" => &self.login,
                 _ => parameter["example"].as_str().expect("a text"),

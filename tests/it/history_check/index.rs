@@ -418,7 +418,15 @@ fn begun(room: &str, log: &RoomLog, attempts: &[Attempt], calls: &[&Call]) -> Ve
     let first = |event: &Event| match event.kind.as_str() {
         _ if event.seq <= log.initial => Some(0),
         "message" => posts.get(&(&event.sender, &event.content, event.client_id.as_deref())).copied(),
-        "member" => changes.get(&(event.by.as_str(), event.change.as_str(), event.username.as_str())).copied(),
+        "member" => {
+            // Who left before is asked first.
+            let change = if event.change == "invited" { "added" } else { event.change.as_str() };
+            let asked = changes.get(&(event.by.as_str(), change, event.username.as_str()));
+            // The last owner hands the room over by leaving it.
+            let handed_over = || changes.get(&(event.by.as_str(), "left", event.by.as_str()));
+            let handed_over = || handed_over().filter(|_| change == "role" && event.role.as_deref() == Some("owner"));
+            asked.or_else(handed_over).copied()
+        }
         _ => None,
     };
     log.events.iter().map(first).collect()

@@ -12,6 +12,10 @@ impl Members {
     pub fn of(events: &[Event]) -> Self {
         let mut members = Self::default();
         for event in events.iter().filter(|event| event.kind == "member") {
+            // Who is asked is outside still.
+            if ["invited", "declined"].contains(&event.change.as_str()) {
+                continue;
+            }
             let role = match event.change.as_str() {
                 "added" | "role" => event.role.clone(),
                 _ => None,

@@ -110,7 +110,7 @@ async fn what_is_no_export_is_said_to_be_none() {
 #[tokio::test]
 async fn a_newer_format_is_named_as_such() {
     let (_, text) = whole().await;
-    let newer = text.replacen("\"natter_export\":1", "\"natter_export\":2,\"later\":true", 1);
+    let newer = text.replacen("\"natter_export\":2", "\"natter_export\":3,\"later\":true", 1);
     let refused = refused_text(&newer).await;
-    assert!(refused.contains("newer natter") && refused.contains("format 2"), "{refused}");
+    assert!(refused.contains("newer natter") && refused.contains("format 3"), "{refused}");
 }

@@ -54,6 +54,12 @@ async fn who_is_invited_or_removed_or_leaves_is_told_on_every_socket_and_others_
         chats(socket, &room, "added").await;
         chats(socket, &room, "removed").await;
     }
+    ann.invite(&bob, &room).await.ok();
+    bob.post_json(&format!("/chat/{room}/join"), &json!({})).await.ok();
+    for socket in [&mut first, &mut second] {
+        chats(socket, &room, "invited").await;
+        chats(socket, &room, "added").await;
+    }
     assert!(of_type(&anns.drain().await, "chats").is_empty());
 }
 

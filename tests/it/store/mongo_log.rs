@@ -71,6 +71,7 @@ pub fn document(room: RoomId, event: &Event) -> Document {
         Kind::Joined { user, role, .. } => doc! { "kind": "joined", "user": user.to_string(), "role": role.name() },
         Kind::Gone { user } => doc! { "kind": "gone", "user": user.to_string() },
         Kind::RoleSet { user, role } => doc! { "kind": "role", "user": user.to_string(), "role": role.name() },
+        Kind::Invited { user, role } => doc! { "kind": "invited", "user": user.to_string(), "role": role.name() },
         Kind::Renamed { name } => doc! { "kind": "renamed", "name": name },
     };
     document.insert("effect", effect);

@@ -113,6 +113,7 @@ pub async fn a_prefix_means_itself_also_with_wildcards_in_it(store: Arc<dyn Stor
         after: after.map(Into::into),
         limit: 50,
         with_disabled: false,
+        sharing_with: None,
     };
     assert_eq!(names(&store, with("a%", None)).await, ["a%b", "a%c"]);
     assert_eq!(names(&store, with("a%", Some("a%b"))).await, ["a%c"]);

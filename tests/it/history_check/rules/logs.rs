@@ -112,9 +112,9 @@ fn why_not(log: &RoomLog, event: &Event) -> Option<String> {
     let last_owner = theirs == Some("owner") && !others_own();
     let company = members.at(before).count() > 1;
     let wrong = match event.change.as_str() {
-        "added" if !high(by) => "they may not invite",
-        "added" if moderator_over(event.role.as_deref()) => "a moderator made somebody owner or moderator",
-        "added" if theirs.is_some() => "they were in already",
+        "added" | "invited" if !high(by) => "they may not invite",
+        "added" | "invited" if moderator_over(event.role.as_deref()) => "a moderator made somebody owner or moderator",
+        "added" | "invited" if theirs.is_some() => "they were in already",
         "role" if !high(by) => "they may not change roles",
         "role" if theirs.is_none() => "a role for somebody outside",
         "role" if moderator_over(theirs) || moderator_over(event.role.as_deref()) => {
@@ -122,11 +122,13 @@ fn why_not(log: &RoomLog, event: &Event) -> Option<String> {
         }
         "role" if last_owner && event.role.as_deref() != Some("owner") => "the last owner was demoted",
         "left" if event.by != event.username => "somebody left through somebody else",
+        // Who was invited can be removed too, which takes the invitation back.
+        "removed" if theirs.is_none() && high(by) => return None,
         "removed" | "left" if theirs.is_none() => "they were outside already",
         "removed" if !high(by) => "they may not remove",
         "removed" if moderator_over(theirs) => "a moderator removed an owner or moderator",
         "removed" | "left" if last_owner && company => "the last owner went",
-        "added" | "role" | "removed" | "left" => return None,
+        "added" | "invited" | "role" | "removed" | "left" => return None,
         _ => "no change that there is",
     };
     Some(wrong.into())

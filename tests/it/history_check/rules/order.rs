@@ -88,7 +88,8 @@ fn deeds<'a>(index: &'a Index<'_>, room: &str, log: &'a RoomLog) -> Vec<Deed<'a>
     // Which of several equal changes a call made is not known: the first place counts for what comes after it, the last
     // for what came before.
     for call in index.calls.iter().filter(|call| call.ask.room() == Some(room) && call.answer.done().is_some()) {
-        let Some((change, user)) = change_of(call) else { continue };
+        // Of a role nobody can tell by which event it was done, or whether it was so already.
+        let Some((change, user)) = change_of(call).filter(|(change, _)| *change != "role") else { continue };
         let mine = log.events.iter().skip(log.initial as usize).filter(|event| {
             (event.by.as_str(), event.change.as_str(), event.username.as_str()) == (&call.who, change, user)
         });

@@ -49,8 +49,14 @@ pub fn changed(index: &Index<'_>, findings: &mut Findings) {
     }
     for ((room, by, change, user), count) in told {
         let Some(log) = index.rooms.get(room) else { continue };
-        let mine =
-            |event: &&Event| (event.by.as_str(), event.change.as_str(), event.username.as_str()) == (by, change, user);
+        // What is so already makes no event: a role that they have, an invitation that they have not answered.
+        let count = match change {
+            "role" => continue,
+            "added" => 1,
+            _ => count,
+        };
+        let same = |event: &Event| event.change == change || (change == "added" && event.change == "invited");
+        let mine = |event: &&Event| same(event) && (event.by.as_str(), event.username.as_str()) == (by, user);
         let stand = log.events.iter().skip(log.initial as usize).filter(mine).count();
         if stand < count {
             findings.say(format!(
