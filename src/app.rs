@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    audit::Audit,
     auth::{password::Passwords, token::Tokens},
     chat::Chat,
     config::Config,
@@ -20,6 +21,7 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub chat: Arc<Chat>,
     pub passwords: Arc<Passwords>,
+    pub audit: Arc<Audit>,
     pub tokens: Arc<Tokens>,
     pub limiters: Arc<Limiters>,
     pub budgets: Arc<Budgets>,
@@ -39,6 +41,7 @@ impl App {
         metrics: Arc<Metrics>,
         chat: Arc<Chat>,
         passwords: Arc<Passwords>,
+        audit: Arc<Audit>,
         key: &[u8],
     ) -> io::Result<Arc<Self>> {
         let tokens = Arc::new(Tokens::new(key, &config.auth, metrics.clone()));
@@ -61,6 +64,7 @@ impl App {
             metrics,
             chat,
             passwords,
+            audit,
             tokens,
             limiters,
             budgets,

@@ -6,11 +6,16 @@
 
 pub mod socket;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    audit::{Audit, By, What},
     auth::password::{Asker, Passwords},
     chat::{Chat, ChatError, users::Username},
     store::{Store, UserChange, UserQuery, UserRecord},
@@ -30,6 +35,10 @@ const PAGE: usize = 500;
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
     CreateAdmin {
+        username: String,
+        password: String,
+    },
+    CreateUser {
         username: String,
         password: String,
     },
@@ -66,6 +75,7 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::CreateAdmin { .. } => "admin create",
+            Command::CreateUser { .. } => "admin create-user",
             Command::ListAdmins => "admin list",
             Command::Grant { .. } => "admin grant",
             Command::Revoke { .. } => "admin revoke",
@@ -81,6 +91,7 @@ impl Command {
     pub fn username(&self) -> Option<&str> {
         match self {
             Command::CreateAdmin { username, .. }
+            | Command::CreateUser { username, .. }
             | Command::Grant { username }
             | Command::Revoke { username }
             | Command::Disable { username }
@@ -88,6 +99,24 @@ impl Command {
             | Command::ResetPassword { username, .. } => Some(username),
             Command::ListAdmins | Command::Backup { .. } | Command::Export { .. } | Command::Verify => None,
         }
+    }
+
+    /// What the audit says of it once it is done; nothing of what only looks.
+    fn audited(&self) -> Option<(What, Option<String>)> {
+        let admin = || Some(Role::Admin.name().to_owned());
+        let file = |file: &Path| Some(file.display().to_string());
+        Some(match self {
+            Command::CreateAdmin { .. } => (What::AccountCreated, admin()),
+            Command::CreateUser { .. } => (What::AccountCreated, None),
+            Command::Grant { .. } => (What::RoleAdded, admin()),
+            Command::Revoke { .. } => (What::RoleRemoved, admin()),
+            Command::Disable { .. } => (What::Disabled, None),
+            Command::Enable { .. } => (What::Enabled, None),
+            Command::ResetPassword { .. } => (What::PasswordReset, None),
+            Command::Backup { file: to } => (What::Backup, file(to)),
+            Command::Export { file: to } => (What::Export, file(to)),
+            Command::ListAdmins | Command::Verify => return None,
+        })
     }
 }
 
@@ -147,12 +176,27 @@ pub struct Operator {
     pub chat: Arc<Chat>,
     pub store: Arc<dyn Store>,
     pub passwords: Arc<Passwords>,
+    pub audit: Arc<Audit>,
 }
 
 /// Does what a command says; long ones count how far they are. An error is a sentence that says what to do instead.
 pub async fn operate(operator: &Operator, command: Command, progress: &Progress) -> Result<Reply, String> {
+    let (audited, whom) = (command.audited(), command.username().map(str::to_owned));
+    let reply = perform(operator, command, progress).await?;
+    if let Some((what, detail)) = audited {
+        operator.audit.note(what, By::operator(), whom.as_deref(), detail.as_deref());
+    }
+    Ok(reply)
+}
+
+async fn perform(operator: &Operator, command: Command, progress: &Progress) -> Result<Reply, String> {
     match command {
-        Command::CreateAdmin { username, password } => create_admin(operator, &username, password).await,
+        Command::CreateAdmin { username, password } => {
+            create(operator, &username, password, &[Role::Admin, Role::BasicUser], "is an admin and may sign in").await
+        }
+        Command::CreateUser { username, password } => {
+            create(operator, &username, password, &[Role::BasicUser], "may sign in").await
+        }
         Command::ListAdmins => Ok(Reply::Admins(admins(operator.store.as_ref()).await?)),
         Command::Grant { username } => {
             let user = change(operator, &username, UserChange::AddRole(Role::Admin)).await?;
@@ -241,15 +285,21 @@ async fn users_after(store: &dyn Store, after: Option<String>, with_disabled: bo
     store.users(query).await.map_err(|error| error.to_string())
 }
 
-async fn create_admin(operator: &Operator, username: &str, password: String) -> Result<Reply, String> {
+async fn create(
+    operator: &Operator,
+    username: &str,
+    password: String,
+    roles: &[Role],
+    what: &str,
+) -> Result<Reply, String> {
     let name = Username::choose(username).map_err(|error| error.to_string())?;
     let exists = || format!("{} exists already; to make them an admin: natter admin grant {}", name.shown, name.shown);
     if operator.chat.user_named(username).await.map_err(|error| error.to_string())?.is_some() {
         return Err(exists());
     }
     let hash = hash(operator, password).await?;
-    match operator.chat.register(name.clone(), hash, &[Role::Admin, Role::BasicUser]).await {
-        Ok(user) => done(format!("{} is an admin and may sign in", user.username)),
+    match operator.chat.register(name.clone(), hash, roles).await {
+        Ok(user) => done(format!("{} {what}", user.username)),
         Err(ChatError::UserExists) => Err(exists()),
         Err(error) => Err(error.to_string()),
     }

@@ -18,6 +18,7 @@
 //! | [`app`] | the parts, put together once and shared by all of the above |
 //! | [`ws`] | the engine of the sockets: the upgrade, frames, cursors, pings |
 //! | [`chat`] | the domain: rooms, users, logins, presence. Knows neither HTTP nor sockets |
+//! | [`audit`] | what is written down of sign-ins and of what admins do |
 //! | [`auth`] | passwords and tokens: mechanisms that know no users |
 //! | [`store`] | where everything that must survive lives: a contract, with SQLite and MongoDB |
 //! | [`bus`] | how nodes tell each other that something changed: a contract, with one node alone and NATS |
@@ -63,6 +64,7 @@
 
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub(crate) mod bounded;
 pub mod bus;

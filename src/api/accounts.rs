@@ -5,9 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::logins::described;
+use super::{audit::by, logins::described};
 use crate::{
     app::App,
+    audit::{By, What},
     auth::{
         password::{Asker, Busy, QUEUE_SETTING, Verdict},
         token::Claims,
@@ -21,7 +22,7 @@ use crate::{
     },
     limits::{Attempt, RetryAfter, network::Network},
     names,
-    store::{Device, UserChange, UserRecord},
+    store::{UserChange, UserRecord},
     types::{Role, SessionId, Timestamp, UserId},
 };
 
@@ -83,10 +84,10 @@ pub(super) struct Registration {
     /// 1 to 64 characters after NFKC, neither control, bidirectional nor invisible ones, no space at its ends, not `.` or `..`;
     /// unique by its case-folded form, and by what it looks like (the skeleton of Unicode TR39).
     #[schema(min_length = 1)]
-    username: String,
+    pub(super) username: String,
     /// At least `auth.password_min_length` characters (8, unless the operator chose another number), at most 72 bytes, no NUL.
     #[schema(min_length = 1, max_length = 72, format = "password")]
-    password: String,
+    pub(super) password: String,
 }
 
 /// What is to be changed; what is left out or null stays.
@@ -155,7 +156,9 @@ pub async fn sign_in(app: &Arc<App>, mut request: Request) -> Result<Response, R
         return Err(Rejection::invalid("value_error", &["body", "grant_type"], "Input should be 'password'"));
     }
     let user = app.chat.user_named(&username).await?;
-    let attempt = attempt(app, &username, request.peer, device(app, &request, user.as_ref()))?;
+    let known = user.as_ref().map(|user| user.username.clone());
+    let device = device(app, &request, user.as_ref());
+    let attempt = attempt(app, &username, &request, device)?;
     // A disabled account is compared as if there were none: who knows its password learns nothing by it.
     let user = user.filter(|user| !user.disabled);
     let hash = user.as_ref().map(|user| user.password_hash.clone());
@@ -163,15 +166,16 @@ pub async fn sign_in(app: &Arc<App>, mut request: Request) -> Result<Response, R
     let verdict = judged(app, &attempt, app.passwords.verify(password.clone(), hash, asker).await)?;
     let Some(user) = user.filter(|_| verdict != Verdict::Wrong) else {
         app.limiters.wrong_password(&attempt);
-        return Err(wrong_credentials(app));
+        return Err(wrong_credentials(app, by(&request, known.as_deref())));
     };
     // Not later: the client may leave while its login is stored, and its password was right all the same.
-    app.limiters.signed_in(&attempt).map_err(too_many_attempts)?;
-    let login = begin(app, user, &password, asker, described(&request)).await?;
+    app.limiters.signed_in(&attempt).map_err(|wait| too_many_attempts(app, wait, &request))?;
+    let login = begin(app, user, &password, asker, &request).await?;
     if verdict == Verdict::Outdated {
         renew_hash(app, &login.user, password, asker).await;
     }
     app.metrics.logins.inc();
+    app.audit.note(What::SignIn, by(&request, Some(&login.user.username)), None, None);
     Ok(tokens(app, &login))
 }
 
@@ -181,20 +185,21 @@ async fn begin(
     user: UserRecord,
     password: &str,
     asker: Asker,
-    seen: Device,
+    request: &Request,
 ) -> Result<Login, Rejection> {
+    let seen = described(request);
     let (id, name) = (user.user_id, user.username.clone());
     match app.chat.begin_session(user, seen.clone()).await {
         Err(ChatError::InvalidToken) => {}
         login => return Ok(login?),
     }
     let user = app.chat.user_named(&name).await?.filter(|user| user.user_id == id && !user.disabled);
-    let Some(user) = user else { return Err(wrong_credentials(app)) };
+    let Some(user) = user else { return Err(wrong_credentials(app, by(request, Some(&name)))) };
     if app.passwords.verify(password.to_owned(), Some(user.password_hash.clone()), asker).await? == Verdict::Wrong {
-        return Err(wrong_credentials(app));
+        return Err(wrong_credentials(app, by(request, Some(&name))));
     }
     match app.chat.begin_session(user, seen).await {
-        Err(ChatError::InvalidToken) => Err(wrong_credentials(app)),
+        Err(ChatError::InvalidToken) => Err(wrong_credentials(app, by(request, Some(&name)))),
         login => Ok(login?),
     }
 }
@@ -223,7 +228,9 @@ pub async fn refresh(app: &Arc<App>, mut request: Request) -> Result<Response, R
 /// `POST /token/revoke`
 pub async fn revoke(app: &Arc<App>, mut request: Request) -> Result<Response, Rejection> {
     let body: RefreshToken = request.json().await?;
-    app.chat.revoke_refresh(&body.refresh_token).await?;
+    let user = app.chat.revoke_refresh(&body.refresh_token).await?;
+    let username = app.chat.account(user).await?.map(|account| account.username.clone());
+    app.audit.note(What::SignOut, by(&request, username.as_deref()), None, None);
     Ok(message("Logged out successfully"))
 }
 
@@ -235,9 +242,7 @@ pub async fn register(app: &Arc<App>, mut request: Request) -> Result<Response, 
     }
     let body: Registration = request.json().await?;
     let username = Username::choose(&body.username)?;
-    app.passwords
-        .check_new(&body.password)
-        .map_err(|msg| Rejection::invalid("value_error", &["body", "password"], msg))?;
+    check_password(app, &body.password)?;
     app.limiters.sign_up(request.peer)?;
     // A look before the hash saves the work; the store decides.
     if app.chat.user_named(&username.shown).await?.is_some() {
@@ -245,7 +250,8 @@ pub async fn register(app: &Arc<App>, mut request: Request) -> Result<Response, 
     }
     let asker = Asker { network: Some(Network::of(request.peer)), known: false };
     let hash = app.passwords.hash(body.password, asker).await?;
-    app.chat.register(username, hash, &[Role::BasicUser]).await?;
+    let user = app.chat.register(username, hash, &[Role::BasicUser]).await?;
+    app.audit.note(What::SignUp, by(&request, Some(&user.username)), None, None);
     Ok(message("User created successfully"))
 }
 
@@ -264,8 +270,13 @@ pub async fn change_me(app: &Arc<App>, caller: Caller, mut request: Request) -> 
     if let Some(password) = body.password {
         changes.push(new_password(app, &caller, password, &request).await?);
     }
+    let new_password = !changes.is_empty();
     changes.extend(body.display_name.map(UserChange::DisplayName));
-    Ok(profile(&Account::from(&app.chat.apply(caller.user_id, changes).await?)))
+    let account = Account::from(&app.chat.apply(caller.user_id, changes).await?);
+    if new_password {
+        app.audit.note(What::PasswordChanged, by(&request, Some(&caller.username)), None, None);
+    }
+    Ok(profile(&account))
 }
 
 /// The change of the caller's password, once the current one has been compared.
@@ -278,17 +289,23 @@ async fn new_password(
     app.passwords
         .check_new(&password.new)
         .map_err(|msg| Rejection::invalid("value_error", &["body", "password", "new"], msg))?;
-    let attempt = attempt(app, &caller.username, request.peer, Some(caller.session_id))?;
+    let attempt = attempt(app, &caller.username, request, Some(caller.session_id))?;
     let asker = asker(&attempt, request.peer);
     let user = judged(app, &attempt, app.chat.require_user(&caller.username).await)?;
     let compared = app.passwords.verify(password.current, Some(user.password_hash), asker).await;
     if judged(app, &attempt, compared)? == Verdict::Wrong {
+        app.audit.note(What::PasswordWrong, by(request, Some(&caller.username)), None, None);
         app.limiters.wrong_password(&attempt);
         return Err(Rejection::forbidden("wrong_password", "The current password is not right."));
     }
-    app.limiters.signed_in(&attempt).map_err(too_many_attempts)?;
+    app.limiters.signed_in(&attempt).map_err(|wait| too_many_attempts(app, wait, request))?;
     let hash = app.passwords.hash(password.new, asker).await?;
     Ok(UserChange::Password { hash, keep: Some(caller.session_id) })
+}
+
+/// Whether a new account may have it.
+pub(super) fn check_password(app: &App, password: &str) -> Result<(), Rejection> {
+    app.passwords.check_new(password).map_err(|msg| Rejection::invalid("value_error", &["body", "password"], msg))
 }
 
 fn check_display_name(name: &str, most: usize) -> Result<(), Rejection> {
@@ -306,12 +323,18 @@ fn check_display_name(name: &str, most: usize) -> Result<(), Rejection> {
 }
 
 /// Charges the attempt before the password is looked at.
-fn attempt(app: &App, username: &str, peer: IpAddr, device: Option<SessionId>) -> Result<Option<Attempt>, Rejection> {
+fn attempt(
+    app: &App,
+    username: &str,
+    request: &Request,
+    device: Option<SessionId>,
+) -> Result<Option<Attempt>, Rejection> {
     let account = Username::parse(username).ok().map(|name| name.folded);
-    app.limiters.sign_in(account, peer, device).map_err(too_many_attempts)
+    app.limiters.sign_in(account, request.peer, device).map_err(|wait| too_many_attempts(app, wait, request))
 }
 
-fn too_many_attempts(wait: RetryAfter) -> Rejection {
+fn too_many_attempts(app: &App, wait: RetryAfter, request: &Request) -> Rejection {
+    app.audit.note(What::SignInRefused, by(request, None), None, Some(wait.setting));
     let detail = format!("Too many sign-ins ({}): wait {} s and try again.", wait.setting, wait.secs);
     Rejection::too_many("too_many_attempts", &detail, wait.secs)
 }
@@ -336,8 +359,9 @@ fn judged<T, E: Into<Rejection>>(app: &App, attempt: &Option<Attempt>, result: R
     })
 }
 
-fn wrong_credentials(app: &App) -> Rejection {
+fn wrong_credentials(app: &App, by: By) -> Rejection {
     app.metrics.failed_logins.inc();
+    app.audit.note(What::SignInFailed, by, None, None);
     Rejection::unauthorized("wrong_credentials", "Incorrect username or password")
 }
 

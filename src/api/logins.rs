@@ -7,8 +7,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::audit::by;
 use crate::{
     app::App,
+    audit::What,
     chat::Caller,
     http::{
         request::Request,
@@ -72,6 +74,7 @@ pub async fn end(app: &Arc<App>, caller: Caller, request: Request) -> Result<Res
         None => false,
     };
     if ended {
+        app.audit.note(What::LoginEnded, by(&request, Some(&caller.username)), None, None);
         Ok(message("Login ended"))
     } else {
         Err(Rejection::new(StatusCode::NOT_FOUND, "login_not_found", "You have no such login."))
@@ -79,7 +82,8 @@ pub async fn end(app: &Arc<App>, caller: Caller, request: Request) -> Result<Res
 }
 
 /// `DELETE /users/me/logins`
-pub async fn end_others(app: &Arc<App>, caller: Caller, _request: Request) -> Result<Response, Rejection> {
+pub async fn end_others(app: &Arc<App>, caller: Caller, request: Request) -> Result<Response, Rejection> {
     app.chat.end_other_logins(&caller).await?;
+    app.audit.note(What::OtherLoginsEnded, by(&request, Some(&caller.username)), None, None);
     Ok(message("All other logins ended"))
 }

@@ -1,6 +1,7 @@
 //! One file per resource. A handler gets what it was granted, already checked, and returns a `Response` or a `Rejection`.
 
 pub mod accounts;
+pub mod audit;
 pub mod blocks;
 pub mod chats;
 mod cursor;

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    config::Switch,
     http::{
         request::Request,
         respond::{self, Rejection, Response},
@@ -56,7 +57,7 @@ pub async fn readyz(app: &Arc<App>, request: Request) -> Result<Response, Reject
 /// `GET /metrics`, unless they have a listener of their own.
 pub async fn metrics(app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
     rated(app, &request)?;
-    if app.config.server.metrics_bind.is_some() {
+    if app.config.server.metrics_bind.is_some() || app.config.server.metrics == Switch::Off {
         return Err(Rejection::not_found());
     }
     Ok(metrics_text(&app.metrics, request.inner.headers()))

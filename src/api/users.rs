@@ -5,14 +5,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{accounts::RoleShown, cursor};
+use super::{
+    accounts::{Registration, RoleShown, check_password},
+    audit::by,
+    cursor,
+};
 use crate::{
     app::App,
-    chat::Caller,
+    audit::What,
+    auth::password::Asker,
+    chat::{Caller, ChatError, users::Username},
     http::{
         request::Request,
         respond::{Rejection, Response, json, message},
     },
+    limits::network::Network,
     store::UserChange,
     types::{Role, Timestamp, UserId},
 };
@@ -53,6 +60,15 @@ pub(super) struct RoleChange {
     role_name: Role,
 }
 
+/// A password that an admin chooses for somebody.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PasswordReset)]
+pub(super) struct PasswordOf {
+    /// The rules of `POST /users/register`.
+    #[schema(min_length = 1, max_length = 72, format = "password")]
+    password: String,
+}
+
 /// `GET /users/`
 pub async fn list(app: &Arc<App>, admin: Caller, request: Request) -> Result<Response, Rejection> {
     let (limit, after) = (request.page_limit()?, cursor::after::<String>(&request)?);
@@ -82,39 +98,89 @@ pub async fn names(app: &Arc<App>, caller: Caller, request: Request) -> Result<R
 }
 
 /// `POST /users/add-role`
-pub async fn add_role(app: &Arc<App>, _admin: Caller, mut request: Request) -> Result<Response, Rejection> {
+pub async fn add_role(app: &Arc<App>, admin: Caller, mut request: Request) -> Result<Response, Rejection> {
     let body: RoleChange = request.json().await?;
-    change(app, &body.username, UserChange::AddRole(body.role_name)).await?;
+    change(app, &admin, &request, &body.username, UserChange::AddRole(body.role_name)).await?;
     Ok(message("Role added successfully"))
 }
 
 /// `POST /users/remove-role`
-pub async fn remove_role(app: &Arc<App>, _admin: Caller, mut request: Request) -> Result<Response, Rejection> {
+pub async fn remove_role(app: &Arc<App>, admin: Caller, mut request: Request) -> Result<Response, Rejection> {
     let body: RoleChange = request.json().await?;
-    change(app, &body.username, UserChange::RemoveRole(body.role_name)).await?;
+    change(app, &admin, &request, &body.username, UserChange::RemoveRole(body.role_name)).await?;
     Ok(message("Role removed successfully"))
 }
 
 /// `POST /users/{username}/disable`
-pub async fn disable(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
-    change(app, request.param("username"), UserChange::Disable).await?;
+pub async fn disable(app: &Arc<App>, admin: Caller, request: Request) -> Result<Response, Rejection> {
+    change(app, &admin, &request, request.param("username"), UserChange::Disable).await?;
     Ok(message("User disabled successfully"))
 }
 
 /// `POST /users/{username}/enable`
-pub async fn enable(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
-    change(app, request.param("username"), UserChange::Enable).await?;
+pub async fn enable(app: &Arc<App>, admin: Caller, request: Request) -> Result<Response, Rejection> {
+    change(app, &admin, &request, request.param("username"), UserChange::Enable).await?;
     Ok(message("User enabled successfully"))
 }
 
 /// `POST /users/{username}/logout`
-pub async fn logout(app: &Arc<App>, _admin: Caller, request: Request) -> Result<Response, Rejection> {
-    change(app, request.param("username"), UserChange::EndLogins).await?;
+pub async fn logout(app: &Arc<App>, admin: Caller, request: Request) -> Result<Response, Rejection> {
+    change(app, &admin, &request, request.param("username"), UserChange::EndLogins).await?;
     Ok(message("User logged out successfully"))
 }
 
-async fn change(app: &App, username: &str, change: UserChange) -> Result<(), Rejection> {
+/// Admins are known: their hashes wait with those of people who have signed in before.
+fn asker(request: &Request) -> Asker {
+    Asker { network: Some(Network::of(request.peer)), known: true }
+}
+
+/// `POST /users/{username}/reset-password`
+pub async fn reset_password(app: &Arc<App>, admin: Caller, mut request: Request) -> Result<Response, Rejection> {
+    let body: PasswordOf = request.json().await?;
+    check_password(app, &body.password)?;
+    let username = request.param("username").to_owned();
+    // A look before the hash saves the work.
+    app.chat.require_user(&username).await?;
+    let hash = app.passwords.hash(body.password, asker(&request)).await?;
+    change(app, &admin, &request, &username, UserChange::Password { hash, keep: None }).await?;
+    Ok(message("Password reset successfully"))
+}
+
+/// `POST /users/create`: also where sign-up is closed.
+pub async fn create(app: &Arc<App>, admin: Caller, mut request: Request) -> Result<Response, Rejection> {
+    let body: Registration = request.json().await?;
+    let username = Username::choose(&body.username)?;
+    check_password(app, &body.password)?;
+    if app.chat.user_named(&username.shown).await?.is_some() {
+        return Err(ChatError::UserExists.into());
+    }
+    let hash = app.passwords.hash(body.password, asker(&request)).await?;
+    let user = app.chat.register(username, hash, &[Role::BasicUser]).await?;
+    app.audit.note(What::AccountCreated, by(&request, Some(&admin.username)), Some(&user.username), None);
+    Ok(message("User created successfully"))
+}
+
+/// Applies a change to the account of this name, and writes down who did it.
+async fn change(
+    app: &App,
+    admin: &Caller,
+    request: &Request,
+    username: &str,
+    change: UserChange,
+) -> Result<(), Rejection> {
+    let (what, detail) = match &change {
+        UserChange::AddRole(role) => (What::RoleAdded, Some(role.name())),
+        UserChange::RemoveRole(role) => (What::RoleRemoved, Some(role.name())),
+        UserChange::Disable => (What::Disabled, None),
+        UserChange::Enable => (What::Enabled, None),
+        UserChange::EndLogins => (What::AllLoginsEnded, None),
+        UserChange::EndOtherLogins { .. } => (What::OtherLoginsEnded, None),
+        UserChange::Password { .. } | UserChange::Rehash { .. } | UserChange::DisplayName(_) => {
+            (What::PasswordReset, None)
+        }
+    };
     let user = app.chat.require_user(username).await?;
-    app.chat.change_user(user.user_id, change).await?;
+    let user = app.chat.change_user(user.user_id, change).await?;
+    app.audit.note(what, by(request, Some(&admin.username)), Some(&user.username), detail);
     Ok(())
 }

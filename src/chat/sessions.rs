@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Chat, ChatError, Result, accounts::Asks};
+use super::{Caller, Chat, ChatError, Result, account::Account, accounts::Asks};
 use crate::{
     auth::{
         refresh::{Read, RefreshToken},
@@ -66,11 +66,17 @@ impl Chat {
         Ok(Login { user, session, refresh_token: next.text() })
     }
 
-    /// Ends the login a refresh token belongs to.
-    pub async fn revoke_refresh(self: &Arc<Self>, refresh_token: &str) -> Result<()> {
+    /// Ends the login a refresh token belongs to; says whose it was.
+    pub async fn revoke_refresh(self: &Arc<Self>, refresh_token: &str) -> Result<UserId> {
         let presented = RefreshToken::read(refresh_token).ok_or(ChatError::InvalidToken)?.presented();
         let session = self.store.session_of_refresh(presented).await?.ok_or(ChatError::InvalidToken)?;
-        self.end_session(session.user_id, session.session_id).await
+        self.end_session(session.user_id, session.session_id).await?;
+        Ok(session.user_id)
+    }
+
+    /// A user as everyone here shares them.
+    pub async fn account(&self, user: UserId) -> Result<Option<Arc<Account>>> {
+        self.accounts.account(&*self.store, user).await
     }
 
     /// The logins of a user that go on, the one that was seen last first.

@@ -8,7 +8,7 @@ use super::{Caller, Chat, ChatError, Result};
 use crate::{
     config::Directory,
     names::{self, fold},
-    store::{UserChange, UserQuery, UserRecord},
+    store::{AuditQuery, AuditRecord, UserChange, UserQuery, UserRecord},
     types::{Role, Timestamp, UserId},
 };
 
@@ -114,6 +114,11 @@ impl Chat {
         }
         let sharing_with = (!everybody).then_some(by.user_id);
         Ok(self.store.users(UserQuery { prefix: fold(prefix), limit, sharing_with, ..Default::default() }).await?)
+    }
+
+    /// What was written down of sign-ins and of what admins did.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
+        Ok(self.store.audit(query).await?)
     }
 
     /// Applies the change, and tells every cache and socket that must know.

@@ -8,6 +8,7 @@ use std::{
 
 use clap::Subcommand;
 use natter::{
+    audit::Audit,
     auth::password::Passwords,
     bus::local::LocalBus,
     chat::Chat,
@@ -28,6 +29,14 @@ use super::{
 pub enum AdminCommand {
     /// Make a new account that is an admin; the password is asked for
     Create {
+        #[arg(long, value_name = "NAME")]
+        username: String,
+        /// Read the password from standard input, one line
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Make a new account that is no admin, also where sign-up is closed; the password is asked for
+    CreateUser {
         #[arg(long, value_name = "NAME")]
         username: String,
         /// Read the password from standard input, one line
@@ -58,6 +67,10 @@ pub fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
         AdminCommand::Create { username, password_stdin } => {
             let password = password(&username, password_stdin)?;
             return perform(config, Command::CreateAdmin { username, password }, Missing::IsMade);
+        }
+        AdminCommand::CreateUser { username, password_stdin } => {
+            let password = password(&username, password_stdin)?;
+            Command::CreateUser { username, password }
         }
         AdminCommand::List => Command::ListAdmins,
         AdminCommand::Grant { username } => Command::Grant { username },
@@ -126,12 +139,14 @@ async fn alone(
     let config = Arc::new(config.clone());
     let bus = Arc::new(LocalBus::default());
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
+    let audit = Audit::start(&config, metrics.clone(), store.clone())?;
     let chat = Chat::start(config, metrics, store.clone(), bus);
-    let operator = Operator { chat, store, passwords };
+    let operator = Operator { chat, store, passwords, audit };
     let progress = Progress::default();
     let done = progress::while_shown(&progress, operate(&operator, command, &progress)).await;
     operator.chat.settle().await;
     operator.chat.part().await;
+    operator.audit.flush().await;
     operator.store.close().await;
     done
 }

@@ -11,6 +11,7 @@ use std::{
 
 use natter::{
     app::App,
+    audit::Audit,
     auth::password::Passwords,
     bus::{Bus, local::LocalBus, nats::NatsBus},
     chat::Chat,
@@ -157,10 +158,12 @@ pub async fn start(config: Config) -> Result<Serving, String> {
         import::refuse_unfinished(store.as_ref()).await?;
     }
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
-    let app = App::start(config, metrics, chat.clone(), passwords.clone(), &key.bytes).map_err(|error| {
-        format!("The sockets cannot be looked after: {error}. Check the limit on open files (ulimit -n).")
-    })?;
-    let operator = Arc::new(Operator { chat, store: store.clone(), passwords });
+    let audit = Audit::start(&config, metrics.clone(), store.clone())?;
+    let app =
+        App::start(config, metrics, chat.clone(), passwords.clone(), audit.clone(), &key.bytes).map_err(|error| {
+            format!("The sockets cannot be looked after: {error}. Check the limit on open files (ulimit -n).")
+        })?;
+    let operator = Arc::new(Operator { chat, store: store.clone(), passwords, audit });
     // Where the store is shared, the command line works on it directly.
     let control = match &place {
         Place::Folder(folder) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use figment::{error::Kind, value::Value};
 
-use super::{Config, flatten, hosts, log_filter, mask};
+use super::{Config, Switch, flatten, hosts, log_filter, mask};
 
 /// Keys for which zero means something: `0` elsewhere is refused.
 const MAY_BE_ZERO: &[&str] = &[
@@ -16,6 +16,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "auth.refresh_grace_secs",
     "auth.password_threads",
     "auth.cache_secs",
+    "audit.days",
     "store.max_bytes",
     "presence.ttl_secs",
     "presence.names_up_to",
@@ -80,6 +81,9 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>) -> Vec<(String,
     if let Err(sentence) = store_is_known(&config.store.url) {
         say("store.url", sentence.into());
     }
+    if config.server.metrics == Switch::Off && config.server.metrics_bind.is_some() {
+        say("server.metrics_bind", "must be empty where `server.metrics` is `off`".into());
+    }
     if config.store.db_name.is_empty() {
         say("store.db_name", "must not be empty".into());
     }
@@ -95,6 +99,14 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>) -> Vec<(String,
 /// What is allowed, and is probably not what was meant.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    let server = &config.server;
+    if !server.bind.ip().is_loopback() && server.tls_cert.is_empty() && server.trusted_proxies.is_empty() {
+        warnings.push(format!(
+            "`server.bind` is {} without TLS: whoever is on the way reads passwords and messages. Set `server.tls_cert` and \
+             `server.tls_key`, or put a proxy with TLS in front and name its network in `server.trusted_proxies`",
+            server.bind
+        ));
+    }
     if config.auth.bcrypt_cost < 10 {
         warnings.push(format!(
             "`auth.bcrypt_cost` is {}: passwords are easy to guess from a stolen database; use 12 where people sign in",
@@ -237,6 +249,25 @@ mod tests {
         let config = Config::default();
         assert_eq!(problems(&config, &flatten(&config)), []);
         assert_eq!(warnings(&config), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_address_that_others_reach_without_tls_or_a_proxy_is_told_once() {
+        let told = |bind: &str, change: fn(&mut Config)| {
+            let mut config = Config::default();
+            config.server.bind = bind.parse().expect("an address");
+            change(&mut config);
+            warnings(&config).iter().filter(|warning| warning.contains("without TLS")).count()
+        };
+        for open in ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:80"] {
+            assert_eq!(told(open, |_| {}), 1, "{open}");
+            assert_eq!(told(open, |config| config.server.tls_cert = "cert.pem".into()), 0);
+            let proxy = |config: &mut Config| {
+                config.server.trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
+            };
+            assert_eq!(told(open, proxy), 0);
+        }
+        assert_eq!(told("127.0.0.1:8000", |_| {}) + told("[::1]:8000", |_| {}), 0);
     }
 
     #[test]

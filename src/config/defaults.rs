@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    Algorithm, Auth, Bus, Cluster, Directory, Invites, Limits, Log, LogFormat, Presence, Rates, Rooms, Server, Signup,
-    Sockets, Store,
+    Algorithm, Audit, Auth, Bus, Cluster, Directory, Invites, Limits, Log, LogFormat, Presence, Rates, Rooms, Server,
+    Signup, Sockets, Store, Switch,
 };
 
 impl Default for Server {
@@ -19,6 +19,8 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             drain_secs: 20,
             backlog: 65_535,
+            metrics: Switch::On,
+            docs: Switch::On,
             threads: 0,
         }
     }
@@ -210,8 +212,21 @@ impl Default for Limits {
     }
 }
 
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            days: 90,
+            entries: 100_000,
+            gather_secs: 10,
+            addresses: 100,
+            queue: 10_000,
+            file_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".into() }
+        Self { format: LogFormat::Text, level: "info".into(), audit: String::new() }
     }
 }

@@ -41,6 +41,7 @@ pub struct Config {
     pub presence: Presence,
     pub limits: Limits,
     pub log: Log,
+    pub audit: Audit,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ pub struct Server {
     pub drain_secs: u64,
     /// Connections that the kernel may hold before they are accepted.
     pub backlog: u32,
+    /// Whether `/metrics` is served, and whether the documentation of the API is.
+    pub metrics: Switch,
+    pub docs: Switch,
     /// Worker threads; 0 is one per core.
     pub threads: usize,
 }
@@ -357,6 +361,13 @@ pub struct Limits {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rates {
     On,
     Off,
@@ -368,6 +379,26 @@ pub struct Log {
     pub format: LogFormat,
     /// `info`, or per module as in `natter=debug,hyper=warn`.
     pub level: String,
+    /// Where sign-ins and what admins do are written, as JSON lines: a file, `stderr`, or nowhere where it is empty.
+    pub audit: String,
+}
+
+/// What is kept of sign-ins and of what admins do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// In the store, for `GET /audit`; 0 keeps nothing there.
+    pub days: u64,
+    /// And no more than so many entries; the oldest go.
+    pub entries: usize,
+    /// What one address repeats within this time is counted together.
+    pub gather_secs: u64,
+    /// Addresses that are counted apart at once; all others are counted together.
+    pub addresses: usize,
+    /// Entries that may wait to be written; the next is lost.
+    pub queue: usize,
+    /// The file of `log.audit` becomes `FILE.1` when it would be longer.
+    pub file_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

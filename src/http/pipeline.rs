@@ -65,6 +65,7 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
         inner,
         params: Vec::new(),
         client: client.clone(),
+        id: asked.id.clone(),
     };
     let work = run(app, request, found);
     let answered = guard(&app.metrics, &asked.id, app.config.limits.request_secs, work).await;

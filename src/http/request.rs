@@ -11,7 +11,7 @@ use hyper::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{form::Form, json, respond::Rejection};
+use super::{form::Form, json, request_id::RequestId, respond::Rejection};
 use crate::{
     config::Config,
     limits::{
@@ -40,6 +40,7 @@ pub struct Request {
     /// What the route's `{…}` matched, in order, percent-decoded.
     pub(crate) params: Vec<(String, String)>,
     pub(crate) client: Arc<Client>,
+    pub(crate) id: RequestId,
 }
 
 impl Request {

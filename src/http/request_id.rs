@@ -9,6 +9,7 @@ use crate::types::Timestamp;
 
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+#[derive(Clone)]
 pub enum RequestId {
     /// The client's own, fit to be logged.
     Given(HeaderValue),

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api::{
-        accounts, blocks, chats,
+        accounts, audit, blocks, chats,
         docs::{self, Document, asyncapi, faults::Access, openapi, page},
         logins, members, messages, service, ui, users,
     },
@@ -79,11 +79,18 @@ pub const ROUTES: &[Route] = &[
     route(Method::DELETE, "/users/me/logins/{sid}", SignedIn(REST, |a, c, r| later(logins::end(a, c, r)))),
     route(Method::GET, "/users/users", SignedIn(REST, |a, c, r| later(users::names(a, c, r)))),
     route(Method::GET, "/users/", Holder(Admin, |a, c, r| later(users::list(a, c, r)))),
+    route(Method::POST, "/users/create", Holder(Admin, |a, c, r| later(users::create(a, c, r)))),
     route(Method::POST, "/users/add-role", Holder(Admin, |a, c, r| later(users::add_role(a, c, r)))),
     route(Method::POST, "/users/remove-role", Holder(Admin, |a, c, r| later(users::remove_role(a, c, r)))),
     route(Method::POST, "/users/{username}/disable", Holder(Admin, |a, c, r| later(users::disable(a, c, r)))),
     route(Method::POST, "/users/{username}/enable", Holder(Admin, |a, c, r| later(users::enable(a, c, r)))),
     route(Method::POST, "/users/{username}/logout", Holder(Admin, |a, c, r| later(users::logout(a, c, r)))),
+    route(
+        Method::POST,
+        "/users/{username}/reset-password",
+        Holder(Admin, |a, c, r| later(users::reset_password(a, c, r))),
+    ),
+    route(Method::GET, "/audit", Holder(Admin, |a, c, r| later(audit::list(a, c, r)))),
     route(Method::POST, "/chat/new", SignedIn(REST, |a, c, r| later(chats::create(a, c, r)))),
     route(Method::GET, "/chat/my-chats", SignedIn(REST, |a, c, r| later(chats::mine(a, c, r)))),
     route(Method::GET, "/chat/{chat_id}", Member(REST, Read, Told, |a, g, r| later(messages::history(a, g, r)))),
@@ -132,8 +139,8 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/natter.js", Anyone(|a, r| later(ui::module(a, r)))),
     route(Method::GET, "/assets/{hash}/{file}", Anyone(|a, r| later(ui::asset(a, r)))),
     route(Method::GET, "/favicon.ico", Anyone(|a, r| later(ui::icon(a, r)))),
-    route(Method::GET, "/openapi.json", Anyone(|_, r| later(docs::serve(&OPENAPI, r)))),
-    route(Method::GET, "/asyncapi.json", Anyone(|_, r| later(docs::serve(&ASYNCAPI, r)))),
+    route(Method::GET, "/openapi.json", Anyone(|a, r| later(docs::serve(a, &OPENAPI, r)))),
+    route(Method::GET, "/asyncapi.json", Anyone(|a, r| later(docs::serve(a, &ASYNCAPI, r)))),
     route(Method::GET, "/docs", Anyone(|a, r| later(page::page(a, r)))),
     route(Method::GET, "/docs/{file}", Anyone(|a, r| later(page::file(a, r)))),
     route(Method::GET, "/redoc", Anyone(|a, r| later(page::redoc(a, r)))),

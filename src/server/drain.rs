@@ -35,6 +35,7 @@ impl Server {
         tokio::join!(requests, sockets);
         step("posts are stored", deadline, self.app.chat.settle()).await;
         step("the other nodes know", deadline, self.app.chat.part()).await;
+        step("the audit is written", deadline, self.app.audit.flush()).await;
         step("the store is closed", deadline, store.close()).await;
         tracing::info!(millis = began.elapsed().as_millis() as u64, "drained");
     }

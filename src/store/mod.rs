@@ -17,6 +17,7 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use uuid::Uuid;
 
 pub use self::refresh::{Presented, RefreshHash, RefreshKey, Renewal};
 use self::shared::Shared;
@@ -293,6 +294,34 @@ pub struct RoomCursor {
     pub room_id: RoomId,
 }
 
+/// An entry of the audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Later ones are greater.
+    pub id: Uuid,
+    pub at: Timestamp,
+    /// Who did it; `None` where nobody was signed in, and for an operator.
+    pub who: Option<String>,
+    pub address: Option<String>,
+    pub what: String,
+    /// To whom.
+    pub whom: Option<String>,
+    pub detail: Option<String>,
+    pub request_id: Option<String>,
+    /// How often it happened.
+    pub count: u64,
+}
+
+/// Entries of the audit, the latest first.
+#[derive(Debug, Clone, Default)]
+pub struct AuditQuery {
+    /// Only entries before this one.
+    pub after: Option<Uuid>,
+    pub who: Option<String>,
+    pub what: Option<String>,
+    pub limit: usize,
+}
+
 /// How an import found the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
@@ -425,6 +454,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every room, ascending by id: the first `limit` after `after`.
     async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>>;
+    /// Adds entries to the audit; one that is there already stays as it is.
+    async fn append_audit(&self, entries: Vec<AuditRecord>) -> Result<()>;
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>>;
+    /// Forgets entries from before `before`, and the oldest where there are more than `keep`; at most `limit`. Returns how many.
+    async fn purge_audit(&self, before: Timestamp, keep: usize, limit: usize) -> Result<usize>;
+
     /// Marks the store as being filled by `import`. It must be empty, or marked by the same import.
     async fn begin_import(&self, import: &str) -> Result<Begun>;
     /// Takes the mark away: everything is in.

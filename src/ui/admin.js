@@ -1,8 +1,8 @@
 // The admins' page: everybody's account, found by name, and what may be done with it.
 
 import { h, icon, iconButton, name, settled, toast } from './dom.js'
-import { confirm, menuButton } from './dialogs.js'
-import { avatar, date } from './names.js'
+import { confirm, dialog, field, form, menuButton } from './dialogs.js'
+import { avatar, brief, date, wholeTime } from './names.js'
 
 const PAGE = 50
 
@@ -21,7 +21,9 @@ export class Admin {
     this.element = h('main.admin', { 'aria-label': 'People', hidden: true },
       h('header.top', h('a.round.back', { href: '#/', 'aria-label': 'Back to chats' }, icon('back')), h('.titles', h('h1', { tabindex: '-1' }, 'People'),
         h('p.subtitle', 'Everybody who has an account here'))),
-      h('.page', { tabindex: '-1' }, this.search,
+      h('.page', { tabindex: '-1' }, h('.tools', this.search,
+        h('button.plain', { type: 'button', onclick: () => this.#create() }, 'New account'),
+        h('button.plain', { type: 'button', onclick: () => audit(model.session) }, 'Audit')),
         h('table', h('thead', h('tr', ['Person', 'Since', 'Account', ''].map(title => h('th', { scope: 'col' }, title || h('span.unseen', 'Actions'))))), this.body),
         this.note, this.more))
   }
@@ -78,6 +80,7 @@ export class Admin {
           ? ask('Give up being an admin?', 'You will not see this page any more.', 'Give up', () => change(method, body, 'You are no admin any more.'))
           : () => change(method, body, `${username} is no admin any more.`) }
         : { label: 'Make admin', drawing: 'shield', act: () => change(method, body, `${username} is an admin.`) },
+      { label: 'Reset password', drawing: 'pen', act: () => this.#reset(username, path) },
       { label: 'End all logins', drawing: 'leave', act: ask(`End all logins of ${username}?`, `${self ? 'You' : username} will have to sign in again, everywhere.`, 'End logins',
         () => change(`${path}/logout`, {}, `All logins of ${username} have ended.`)) },
       null,
@@ -86,6 +89,32 @@ export class Admin {
         : { label: 'Disable', drawing: 'close', danger: true, act: ask(`Disable ${username}?`, `${username} is signed out at once and cannot sign in, until somebody enables the account again. Nothing is deleted.`,
           'Disable', () => change(`${path}/disable`, {}, `${username} is disabled.`)) },
     ]
+  }
+
+  /** An account for somebody, who is told the password. */
+  #create() {
+    const username = field('Username', { autocapitalize: 'none', spellcheck: 'false', dir: 'auto', maxlength: 64 })
+    const password = field('Password', { type: 'password', autocomplete: 'new-password' }, { hint: 'Tell it to the person, who can change it.' })
+    const { element } = form({ username, password }, async () => {
+      const name = username.input.value.trim()
+      await this.model.session.call('POST', '/users/create', { username: name, password: password.input.value })
+      close()
+      toast(`${name} has an account.`)
+      this.search.value = name
+      await this.#load()
+    }, username.element, password.element, h('.actions', h('button.primary', { type: 'submit' }, 'Create account')))
+    const close = dialog('New account', [element], { size: 'small' })
+  }
+
+  #reset(username, path) {
+    const password = field('New password', { type: 'password', autocomplete: 'new-password' },
+      { hint: 'Every login of theirs ends. Tell it to the person, who can change it.' })
+    const { element } = form({ password }, async () => {
+      await this.model.session.call('POST', `${path}/reset-password`, { password: password.input.value })
+      close()
+      toast(`${username} has the new password.`)
+    }, password.element, h('.actions', h('button.primary', { type: 'submit' }, 'Reset password')))
+    const close = dialog(`New password for ${username}`, [element], { size: 'small' })
   }
 
   /** The row of one person anew, at its place. */
@@ -103,4 +132,30 @@ export class Admin {
       if (!this.model.isAdmin) location.hash = '#/'
     }
   }
+}
+
+/** Who signed in or failed to, and what admins did; the latest first. */
+function audit(session) {
+  const list = h('tbody')
+  const note = h('p.nothing.hint', { role: 'status' })
+  const more = h('button.plain', { type: 'button', hidden: true, onclick: () => load(next) }, 'Show more')
+  let next = null
+  const row = ({ at, who, address, what, whom, detail, count }) => h('tr', { data: { testid: 'entry' } },
+    h('td.since', { title: wholeTime(new Date(at)) }, brief(new Date(at))),
+    h('td', what.replaceAll('_', ' '), whom && [' ', name(whom)], detail && ` (${detail})`, count > 1 && ` × ${count}`),
+    h('td', who ? name(who) : h('span.hint', address === 'local' ? 'operator' : 'nobody')),
+    h('td.hint', address ?? ''))
+  async function load(after) {
+    try {
+      const page = await session.call('GET', `/audit?${new URLSearchParams({ limit: PAGE, ...after && { after } })}`)
+      list.append(...page.entries.map(row))
+      next = page.next
+      note.textContent = list.children.length ? '' : 'Nothing is written down yet.'
+    } catch (refusal) {
+      note.textContent = refusal.message
+    }
+    more.hidden = !next
+  }
+  load()
+  dialog('Audit', [h('.audit', h('table', h('thead', h('tr', ['When', 'What', 'Who', 'From'].map(title => h('th', { scope: 'col' }, title)))), list)), note, more], { size: 'large' })
 }

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use natter::{
     app::App,
+    audit::Audit,
     auth::password::Passwords,
     bus::local::LocalBus,
     chat::Chat,
@@ -102,7 +103,8 @@ async fn serve(
     let bus = Arc::new(LocalBus::default());
     let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
     let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
-    let app = App::start(config, metrics, chat, passwords, &[7; 48]).expect("an engine");
+    let audit = Audit::start(&config, metrics.clone(), store.clone()).expect("no file to open");
+    let app = App::start(config, metrics, chat, passwords, audit, &[7; 48]).expect("an engine");
     let server = Arc::new(server::Server::new(app, None));
     server.accept(listener);
     (server, store, address)

@@ -42,6 +42,34 @@ test('an admin finds people, gives and takes roles, ends logins and disables acc
   await bob.signIn('bob')
 })
 
+test('an admin makes an account, resets its password, and reads the audit', async world => {
+  const { server } = world
+  const admin = await Client.of(world, await server.admin('root'))
+  const { page } = admin
+  await admin.choose('Account menu', 'People')
+  await page.getByRole('button', { name: 'New account' }).click()
+  const making = page.getByRole('dialog', { name: 'New account' })
+  await making.getByLabel('Username').fill('zoe')
+  await making.getByLabel('Password').fill('short')
+  await making.getByRole('button', { name: 'Create account' }).click()
+  await making.locator('.error:not([hidden])').waitFor()
+  await making.getByLabel('Password').fill(PASSWORD)
+  await making.getByRole('button', { name: 'Create account' }).click()
+  await page.locator('[data-testid=person][data-username=zoe]').waitFor()
+  const zoe = await server.signedIn('zoe')
+  await admin.choose('Actions for zoe', 'Reset password')
+  const reset = page.getByRole('dialog', { name: 'New password for zoe' })
+  await reset.getByLabel('New password').fill('another-good-one')
+  await reset.getByRole('button', { name: 'Reset password' }).click()
+  await reset.waitFor({ state: 'hidden' })
+  await assert.rejects(zoe.call('GET', '/users/me'))
+  await server.request('POST', '/token', new URLSearchParams({ username: 'zoe', password: 'another-good-one' }))
+  await page.getByRole('button', { name: 'Audit' }).click()
+  const audit = page.getByRole('dialog', { name: 'Audit' })
+  await audit.getByText('password reset zoe').waitFor()
+  await audit.getByText('account created zoe').waitFor()
+})
+
 test('who is no admin sees nothing of the admins’ page', async world => {
   const client = await Client.of(world, await world.server.account('ann'))
   await client.page.goto('/#/admin')

@@ -201,3 +201,35 @@ async fn accounts_and_logins_outlive_a_restart() {
 fn urlencoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
+
+#[tokio::test]
+async fn an_admin_makes_accounts_where_sign_up_is_closed() {
+    let server = Server::with(&[("auth.signup", "closed")]).await;
+    let root = server.admin().await;
+    let body = |username: &str, password: &str| json!({"username": username, "password": password});
+    root.post_json("/users/create", &body("zoe", PASSWORD)).await.ok();
+    let zoe = server.sign_in("zoe").await;
+    assert_eq!(zoe.me().await["roles"].as_array().map(Vec::len), Some(1));
+    root.post_json("/users/create", &body("ZOE", PASSWORD)).await.refused_saying(400, "User already exists");
+    root.post_json("/users/create", &body("yan", "short")).await.refused_field("password");
+    root.post_json("/users/create", &body("a\u{202e}b", PASSWORD)).await.refused_field("username");
+    zoe.post_json("/users/create", &body("yan", PASSWORD)).await.refused(403);
+}
+
+#[tokio::test]
+async fn a_password_that_an_admin_resets_ends_every_login_and_lets_the_new_one_in() {
+    let server = Server::start().await;
+    let (root, ann) = (server.admin().await, server.person("ann").await);
+    let mut socket = ann.socket().await;
+    let body = json!({"password": "a better one 42"});
+    ann.post_json("/users/root/reset-password", &body).await.refused(403);
+    root.post_json("/users/nobody/reset-password", &body).await.refused(404);
+    root.post_json("/users/ann/reset-password", &json!({"password": "short"})).await.refused_field("password");
+    ann.me().await;
+    root.post_json("/users/ann/reset-password", &body).await.ok();
+    assert_eq!(socket.closed().await.code, 4401);
+    ann.get("/users/me").await.refused(401);
+    ann.refresh().await.refused(401);
+    server.reach.sign_in("ann", PASSWORD).await.refused(401);
+    server.reach.sign_in("ann", "a better one 42").await.ok();
+}

@@ -362,7 +362,7 @@ fn other_value(key: &str, default: &Value) -> BoxedStrategy<Value> {
         ("auth.signup", _) => text("open|closed"),
         ("auth.invites", _) => text("open|ask"),
         ("auth.directory", _) => text("open|rooms|closed"),
-        ("limits.rates", _) => text("on|off"),
+        ("limits.rates" | "server.metrics" | "server.docs", _) => text("on|off"),
         ("log.format", _) => text("text|json"),
         ("log.level", _) => text("(natter=)?(error|warn|info|debug|trace)"),
         ("store.url", _) => text("sqlite:[a-z0-9/]{1,20}\\.db"),

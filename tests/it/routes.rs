@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 47] = [
+const CONTRACT: [(&str, &str, bool); 50] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
@@ -22,6 +22,9 @@ const CONTRACT: [(&str, &str, bool); 47] = [
     ("DELETE", "/users/me/logins/{sid}", true),
     ("GET", "/users/", true),
     ("GET", "/users/users", true),
+    ("POST", "/users/create", true),
+    ("POST", "/users/{username}/reset-password", true),
+    ("GET", "/audit", true),
     ("POST", "/users/add-role", true),
     ("POST", "/users/remove-role", true),
     ("POST", "/users/{username}/disable", true),

@@ -164,3 +164,14 @@ async fn the_program_tells_its_version_and_its_commands() {
         assert!(help.contains(command), "{help}");
     }
 }
+
+#[tokio::test]
+async fn metrics_and_documentation_can_be_switched_off() {
+    let server = Server::with(&[("server.metrics", "off"), ("server.docs", "off")]).await;
+    for path in ["/metrics", "/docs", "/docs/swagger-ui.css", "/redoc", "/openapi.json", "/asyncapi.json"] {
+        assert_eq!(server.reach.get(path).await.refused(404)["code"], "not_found", "{path}");
+    }
+    server.reach.get("/healthz").await.ok();
+    let both = Setup::new().set("server.metrics", "off").set("server.metrics_bind", "127.0.0.1:0");
+    assert!(both.run().await.failed().contains("server.metrics_bind"));
+}

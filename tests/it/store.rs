@@ -5,6 +5,7 @@
 //! (`sqlite*.rs` and `mongo*.rs`).
 
 mod attention;
+mod audit;
 mod fixture;
 mod log;
 mod mongo;
@@ -23,6 +24,8 @@ mod users;
 macro_rules! contract {
     ($with_store:path) => {
         contract! { $with_store;
+            audit::the_audit_is_listed_latest_first_and_by_who_and_what,
+            audit::the_oldest_entries_of_the_audit_go_by_age_and_by_number,
             users::a_user_is_found_by_id_and_by_folded_name,
             users::a_taken_name_makes_no_user,
             users::a_name_that_looks_like_anothers_makes_no_user,

@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 19] = [
     &["ws"],
     &["http"],
     &["chat"],
-    &["auth"],
+    &["auth", "audit"],
     &["store", "bus"],
     &["event"],
     &["protocol"],

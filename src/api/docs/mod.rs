@@ -26,10 +26,13 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use crate::http::{
-    embedded::{Embedded, Keep},
-    request::Request,
-    respond::{Rejection, Response},
+use crate::{
+    app::App,
+    http::{
+        embedded::{Embedded, Keep},
+        request::Request,
+        respond::{Rejection, Response},
+    },
 };
 
 /// A document as it is served.
@@ -40,6 +43,7 @@ pub fn document(value: &Value) -> Embedded {
 }
 
 /// `GET /openapi.json` and `GET /asyncapi.json`
-pub async fn serve(document: &Embedded, request: Request) -> Result<Response, Rejection> {
+pub async fn serve(app: &App, document: &Embedded, request: Request) -> Result<Response, Rejection> {
+    page::are_on(app)?;
     Ok(document.answer(&request))
 }

@@ -9,6 +9,7 @@ use hyper::{
 
 use crate::{
     app::App,
+    config::Switch,
     http::{
         embedded::{Embedded, Keep},
         request::Request,
@@ -36,13 +37,23 @@ fn built(name: &str, gzip: &'static [u8]) -> Embedded {
     Embedded::unpacked(name, gzip, Keep::Asking).expect("the build has compressed it")
 }
 
+/// Refuses where the operator has switched the documentation off (`server.docs`).
+pub fn are_on(app: &App) -> Result<(), Rejection> {
+    match app.config.server.docs {
+        Switch::On => Ok(()),
+        Switch::Off => Err(Rejection::not_found()),
+    }
+}
+
 /// `GET /docs`
-pub async fn page(_app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
+pub async fn page(app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
+    are_on(app)?;
     Ok(PAGE.answer(&request))
 }
 
 /// `GET /docs/{file}`
-pub async fn file(_app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
+pub async fn file(app: &Arc<App>, request: Request) -> Result<Response, Rejection> {
+    are_on(app)?;
     let file = match request.param("file") {
         "start.js" => &START,
         "swagger-ui-bundle.js" => &BUNDLE,
@@ -53,7 +64,8 @@ pub async fn file(_app: &Arc<App>, request: Request) -> Result<Response, Rejecti
 }
 
 /// `GET /redoc`
-pub async fn redoc(_app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
+pub async fn redoc(app: &Arc<App>, _request: Request) -> Result<Response, Rejection> {
+    are_on(app)?;
     let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
     response.headers_mut().insert(LOCATION, HeaderValue::from_static("/docs"));
     Ok(response)

@@ -192,7 +192,7 @@ fn about_pages() -> Vec<Told> {
             parameters: vec![if_none_match()],
             body: None,
             answers: file("The document.", vec![(JSON, any_object, json!({ "openapi": "3.1.0" }))]),
-            faults: vec![LONG],
+            faults: vec![LONG, fault(404, "not_found", "Not Found")],
         },
         Told {
             method: "GET",
@@ -204,7 +204,7 @@ fn about_pages() -> Vec<Told> {
             parameters: vec![if_none_match()],
             body: None,
             answers: file("The document.", vec![(JSON, any_object, json!({ "asyncapi": "3.0.0" }))]),
-            faults: vec![LONG],
+            faults: vec![LONG, fault(404, "not_found", "Not Found")],
         },
         Told {
             method: "GET",
@@ -216,7 +216,7 @@ fn about_pages() -> Vec<Told> {
             parameters: vec![if_none_match()],
             body: None,
             answers: file("The page.", vec![("text/html; charset=utf-8", text, json!("<!doctype html>"))]),
-            faults: vec![],
+            faults: vec![fault(404, "not_found", "Not Found")],
         },
         Told {
             method: "GET",
@@ -250,7 +250,7 @@ fn about_pages() -> Vec<Told> {
             parameters: vec![],
             body: None,
             answers: vec![Answer { status: 307, about: "It is at `/docs`.", content: vec![], headers: &["location"] }],
-            faults: vec![],
+            faults: vec![fault(404, "not_found", "Not Found")],
         },
     ]
 }

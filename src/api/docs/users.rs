@@ -7,11 +7,17 @@ use super::{
     schemas::Schemas,
     told::{Fault, Parameter, TIME, Told, done, fault, json_body, ok},
 };
-use crate::api::users::{Name, RoleChange, Users};
+use crate::api::{
+    accounts::Registration,
+    audit::Entries,
+    users::{Name, PasswordOf, RoleChange, Users},
+};
 
 const TAG: &str = "People";
 const NO_SUCH_USER: Fault = fault(404, "user_not_found", "There is no user named \"zoe\".");
 const LAST_ADMIN: Fault = fault(409, "conflict", "This is the last admin: make somebody else an admin first.");
+
+const QUEUE: Fault = fault(429, "busy", "The server is busy (auth.password_queue); try again in a moment.");
 
 /// `?limit=` of every list.
 pub fn limit() -> Parameter {
@@ -33,6 +39,10 @@ pub fn after(example: &str) -> Parameter {
         schema: json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" }),
         example: json!(example),
     }
+}
+
+fn filter(name: &'static str, about: &'static str, example: &str) -> Parameter {
+    Parameter { place: "query", name, about, schema: json!({ "type": "string" }), example: json!(example) }
 }
 
 fn prefix() -> Parameter {
@@ -151,5 +161,62 @@ pub fn told() -> Vec<Told> {
             "User logged out successfully",
             "Its tokens are worth nothing from now on, and its sockets are closed with 4401. It may sign in again.",
         ),
+        Told {
+            body: json_body(Schemas::add::<PasswordOf>, vec![("new", json!({ "password": "battery staple" }))]),
+            faults: vec![NO_SUCH_USER, QUEUE],
+            ..of_account(
+                "reset_password",
+                "/users/{username}/reset-password",
+                "Give an account a new password",
+                "Password reset successfully",
+                "Its logins and sockets end. Tell the password to its owner, who may change it.",
+            )
+        },
+        Told {
+            method: "POST",
+            path: "/users/create",
+            id: "create_account",
+            summary: "Make an account",
+            about: "With the role `basic_user`; also where sign-up is closed.",
+            tag: TAG,
+            parameters: vec![],
+            body: json_body(
+                Schemas::add::<Registration>,
+                vec![("new", json!({ "username": "zoe", "password": "battery staple" }))],
+            ),
+            answers: done("User created successfully"),
+            faults: vec![fault(400, "user_exists", "User already exists"), QUEUE],
+        },
+        Told {
+            method: "GET",
+            path: "/audit",
+            id: "audit",
+            summary: "Read the audit",
+            about: "Sign-ins and failures, and what admins and operators did: the latest first, kept for `audit.days` days. No \
+                    entry holds a password or a token.",
+            tag: TAG,
+            parameters: vec![
+                filter("who", "Only entries of or about the account of this name.", "bob"),
+                filter("what", "Only entries of this kind.", "sign_in_failed"),
+                after("AaID9O6bekSdKmsfDz8cVg"),
+                limit(),
+            ],
+            body: None,
+            answers: ok(
+                "A page.",
+                Schemas::add::<Entries>,
+                json!({ "entries": [{
+                    "at": TIME,
+                    "who": "bob",
+                    "address": "192.0.2.7",
+                    "what": "sign_in_failed",
+                    "whom": null,
+                    "detail": null,
+                    "request_id": "01a203f4-0b6d-7c62-a1c5-2f3d0c9e8b11",
+                    "count": 1,
+                }], "next": null }),
+            ),
+            faults: vec![LONG],
+        },
     ]
 }

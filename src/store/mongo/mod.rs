@@ -12,6 +12,7 @@
 //! else follows from the order of writes, and can be done again.
 
 mod attention;
+mod audit;
 mod base;
 mod codec;
 mod codec_log;
@@ -45,9 +46,9 @@ use self::{
     users::Users,
 };
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Device, Event, InvitationRecord, LoginRecord, MemberRecord, NewRoom,
-    Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation,
-    SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord,
+    Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Event, InvitationRecord, LoginRecord,
+    MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord,
+    RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
@@ -252,6 +253,18 @@ impl Store for MongoStore {
 
     async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>> {
         rooms::records(&self.log, imports::room_ids(&self.base, after, limit).await?).await
+    }
+
+    async fn append_audit(&self, entries: Vec<AuditRecord>) -> Result<()> {
+        audit::append(&self.base, &entries).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
+        audit::list(&self.base, &query).await
+    }
+
+    async fn purge_audit(&self, before: Timestamp, keep: usize, limit: usize) -> Result<usize> {
+        audit::purge(&self.base, before, keep, limit).await
     }
 
     async fn begin_import(&self, import: &str) -> Result<Begun> {

@@ -86,6 +86,8 @@ const MIGRATIONS: &[&[Index]] = &[
     &[SKELETONS],
     // 5: who is to be asked before they are in a room.
     &[index("consent", &["user", "state", "at"], Plain), index("consent", &["room", "state"], Plain)],
+    // 6: the audit.
+    &[index("audit", &["at"], Plain)],
 ];
 
 const SKELETONS: Index = index("users", &["skeleton"], UniqueWherePresent);

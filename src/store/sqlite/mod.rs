@@ -21,6 +21,7 @@
 
 mod appender;
 mod attention;
+mod audit;
 mod backup;
 mod batch;
 mod codec;
@@ -55,9 +56,10 @@ use tokio::sync::{Mutex, oneshot};
 
 use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
 use super::{
-    Appended, Begun, BlockSet, BlockedRecord, Device, Done, Event, InvitationRecord, LoginRecord, MemberRecord,
-    NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord, RoomSummary,
-    Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord, shared::Shared,
+    Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, InvitationRecord,
+    LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated,
+    RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged,
+    UserQuery, UserRecord, shared::Shared,
 };
 use crate::{
     config,
@@ -178,6 +180,18 @@ impl Store for SqliteStore {
             rooms::with_head(room, newer)
         };
         Ok(rooms.into_iter().map(with_head).collect())
+    }
+
+    async fn append_audit(&self, entries: Vec<AuditRecord>) -> Result<()> {
+        self.write(move |db| audit::append(db, &entries)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
+        self.read(move |db| audit::list(db, &query)).await
+    }
+
+    async fn purge_audit(&self, before: Timestamp, keep: usize, limit: usize) -> Result<usize> {
+        self.write(move |db| audit::purge(db, before, keep, limit)).await
     }
 
     async fn begin_import(&self, import: &str) -> Result<Begun> {

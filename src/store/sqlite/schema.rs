@@ -182,6 +182,20 @@ const MIGRATIONS: &[&str] = &[
             WHERE later.room_id = gone.room_id AND later.effect = gone.effect AND later.seq > gone.seq
         );
     ",
+    // 10: the audit.
+    "
+    CREATE TABLE audit (
+        id         BLOB NOT NULL PRIMARY KEY,
+        at         INTEGER NOT NULL,
+        who        TEXT,
+        address    TEXT,
+        what       TEXT NOT NULL,
+        whom       TEXT,
+        detail     TEXT,
+        request_id TEXT,
+        count      INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    ",
 ];
 
 /// What a username looks like, once each; none where another had a name that looks the same before. The step goes on with
