@@ -289,9 +289,13 @@ pub(super) async fn fill_skeletons(base: &Base) -> Result<()> {
     let all: Vec<Document> =
         base.again(|| async { users.find(none.clone()).sort(order.clone()).await?.try_collect().await }).await?;
     for user in all {
-        let id = text(&user, "_id")?;
+        let (id, skeleton) = (text(&user, "_id")?, names::skeleton(text(&user, "folded")?));
+        // Asked first: FerretDB says of an update's duplicate only that something failed.
+        if base.again(|| async { users.find_one(doc! { "skeleton": &skeleton }).await }).await?.is_some() {
+            continue;
+        }
         let filter = doc! { "_id": id, "skeleton": { "$exists": false } };
-        let change = doc! { "$set": { "skeleton": names::skeleton(text(&user, "folded")?) } };
+        let change = doc! { "$set": { "skeleton": skeleton } };
         match base.once(users.update_one(filter, change).into_future()).await {
             Err(error) if !is_duplicate(&error) => return Err(store_error(&error)),
             _ => {}
