@@ -25,9 +25,18 @@ pub enum Change {
     SetRole,
     Remove,
     Rename,
+    Join,
+    Decline,
+    Hide,
+    Block,
+    Unblock,
+    EndLogin,
+    EndOthers,
+    Create,
+    Reset,
 }
 
-pub const ALL: [Change; 18] = [
+pub const ALL: [Change; 27] = [
     Change::SignIn,
     Change::Refresh,
     Change::Revoke,
@@ -46,10 +55,19 @@ pub const ALL: [Change; 18] = [
     Change::SetRole,
     Change::Remove,
     Change::Rename,
+    Change::Join,
+    Change::Decline,
+    Change::Hide,
+    Change::Block,
+    Change::Unblock,
+    Change::EndLogin,
+    Change::EndOthers,
+    Change::Create,
+    Change::Reset,
 ];
 
-/// Ann owns the group `room` with bob in it, and has the private room `pair` with him, where she has said something that
-/// he has not read (`head`). Bob has two logins.
+/// Ann owns the group `room` with bob in it, and has the private room `pair` with him, where both have said something, and she
+/// what he has not read (`head`). Bob has two logins; `sid` is the one that is not his phone's.
 pub struct Scene {
     pub server: Server,
     pub root: Person,
@@ -60,6 +78,7 @@ pub struct Scene {
     pub room: String,
     pub pair: String,
     pub head: u64,
+    sid: String,
     /// Of those who are to be told.
     sockets: Vec<Socket>,
 }
@@ -112,8 +131,22 @@ impl Scene {
             (server.person("carol").await, server.admin().await, server.sign_in("bob").await);
         let room = ann.group("tea", [&bob]).await;
         let pair = ann.private(&bob).await;
+        bob.post(&pair, "I am here").await;
         let head = ann.post(&pair, "read me").await.seq;
-        let mut scene = Self { server, root, ann, bob, bobs_phone, carol, room, pair, head, sockets: Vec::new() };
+        let logins = bobs_phone.get("/users/me/logins").await.ok();
+        let mut logins = logins["logins"].as_array().expect("logins").iter();
+        let other = logins.find(|login| login["current"] == false).expect("the other login");
+        let sid = other["sid"].as_str().expect("its id").to_owned();
+        let mut scene = Self { server, root, ann, bob, bobs_phone, carol, room, pair, head, sid, sockets: Vec::new() };
+        if matches!(change, Change::Join | Change::Decline) {
+            // Who left is asked before they are in again.
+            scene.ann.invite(&scene.carol, &scene.room).await.ok();
+            scene.carol.leave(&scene.room).await.ok();
+            scene.ann.invite(&scene.carol, &scene.room).await.ok();
+        }
+        if change == Change::Unblock {
+            scene.carol.post_json("/users/me/blocks", &json!({"username": "bob"})).await.ok();
+        }
         if change == Change::RemoveRole {
             scene.root.post_json("/users/add-role", &json!({"username": "bob", "role_name": "admin"})).await.ok();
         }
@@ -148,6 +181,15 @@ impl Change {
             Change::SetRole => ("PATCH", "/chat/{chat_id}/members/{username}"),
             Change::Remove => ("DELETE", "/chat/{chat_id}/members/{username}"),
             Change::Rename => ("PATCH", "/chat/{chat_id}"),
+            Change::Join => ("POST", "/chat/{chat_id}/join"),
+            Change::Decline => ("POST", "/chat/{chat_id}/decline"),
+            Change::Hide => ("POST", "/chat/{chat_id}/hide"),
+            Change::Block => ("POST", "/users/me/blocks"),
+            Change::Unblock => ("DELETE", "/users/me/blocks/{username}"),
+            Change::EndLogin => ("DELETE", "/users/me/logins/{sid}"),
+            Change::EndOthers => ("DELETE", "/users/me/logins"),
+            Change::Create => ("POST", "/users/create"),
+            Change::Reset => ("POST", "/users/{username}/reset-password"),
         }
     }
 
@@ -166,6 +208,12 @@ impl Change {
             Change::Invite => (Some(&scene.ann), json!({"username": "carol"})),
             Change::SetRole => (Some(&scene.ann), json!({"role": "moderator"})),
             Change::Rename => (Some(&scene.ann), json!({"name": "cut"})),
+            Change::Join | Change::Decline | Change::Unblock => (Some(&scene.carol), Value::Null),
+            Change::Hide => (Some(&scene.bob), Value::Null),
+            Change::Block => (Some(&scene.carol), json!({"username": "bob"})),
+            Change::EndLogin | Change::EndOthers => (Some(&scene.bobs_phone), Value::Null),
+            Change::Create => (Some(&scene.root), json!({"username": "dave", "password": PASSWORD})),
+            Change::Reset => (Some(&scene.root), json!({"password": "another horse battery"})),
         };
         let asker = match self {
             Change::Disable | Change::Enable | Change::LogOut => Some(&scene.root),
@@ -173,7 +221,7 @@ impl Change {
             _ => asker,
         };
         let (method, path) = self.route();
-        let room = if self == Change::Read { &scene.pair } else { &scene.room };
+        let room = if matches!(self, Change::Read | Change::Hide) { &scene.pair } else { &scene.room };
         let (content_type, body) = match self {
             Change::SignIn => {
                 ("application/x-www-form-urlencoded", format!("username=bob&password={}", form(PASSWORD)))
@@ -183,7 +231,7 @@ impl Change {
         };
         Request {
             method,
-            path: path.replace("{chat_id}", room).replace("{username}", "bob"),
+            path: path.replace("{chat_id}", room).replace("{username}", "bob").replace("{sid}", &scene.sid),
             token: asker.map(|asker| asker.token.clone()),
             content_type,
             body,
@@ -196,8 +244,13 @@ impl Change {
         let user = async || root.get("/users/?q=bob").await.ok()["users"][0].clone();
         match self {
             // The oldest login is over, or a used refresh token was used again.
-            Change::SignIn | Change::Refresh | Change::Revoke => bob.get("/users/me").await.status == 401,
-            Change::Register => ann.get("/users/users?q=dave").await.ok()[0]["username"] == "dave",
+            Change::SignIn
+            | Change::Refresh
+            | Change::Revoke
+            | Change::EndLogin
+            | Change::EndOthers
+            | Change::Reset => bob.get("/users/me").await.status == 401,
+            Change::Register | Change::Create => ann.get("/users/users?q=dave").await.ok()[0]["username"] == "dave",
             Change::Account => user().await["display_name"] == "Robert",
             Change::AddRole => user().await["roles"].to_string().contains("admin"),
             Change::RemoveRole => !user().await["roles"].to_string().contains("admin"),
@@ -212,6 +265,13 @@ impl Change {
             Change::SetRole => bob.chat(room).await["role"] == "moderator",
             Change::Remove => bob.get(&format!("/chat/{room}/members")).await.status != 200,
             Change::Rename => bob.chat(room).await["name"] == "cut",
+            Change::Join => carol.get(&format!("/chat/{room}/members")).await.status == 200,
+            Change::Decline => chats_but(carol, &[], "group").await.is_empty(),
+            Change::Hide => chats_but(bob, &[], "private").await.is_empty(),
+            Change::Block | Change::Unblock => {
+                let blocks = carol.get("/users/me/blocks").await.ok();
+                blocks["users"].as_array().expect("users").is_empty() == (self == Change::Unblock)
+            }
         }
     }
 
@@ -219,13 +279,18 @@ impl Change {
         let Scene { ann, bob, bobs_phone, carol, room, pair, .. } = scene;
         match self {
             Change::Register | Change::Account | Change::AddRole | Change::RemoveRole | Change::Enable => Vec::new(),
-            Change::SignIn | Change::Refresh | Change::Revoke => vec![bob.socket().await],
-            Change::Disable | Change::LogOut => vec![bob.socket().await, bobs_phone.one_room(room, None).await],
+            Change::Decline | Change::Hide | Change::Block | Change::Unblock | Change::Create => Vec::new(),
+            Change::SignIn | Change::Refresh | Change::Revoke | Change::EndLogin | Change::EndOthers => {
+                vec![bob.socket().await]
+            }
+            Change::Disable | Change::LogOut | Change::Reset => {
+                vec![bob.socket().await, bobs_phone.one_room(room, None).await]
+            }
             Change::NewPrivate => vec![ann.socket().await, carol.socket().await],
             Change::NewGroup => vec![ann.socket().await, bob.socket().await],
             Change::Read => vec![ann.follow(pair).await, bob.follow(pair).await],
             Change::Post | Change::SetRole | Change::Rename => vec![ann.follow(room).await, bob.follow(room).await],
-            Change::Invite => vec![bob.follow(room).await, carol.socket().await],
+            Change::Invite | Change::Join => vec![bob.follow(room).await, carol.socket().await],
             Change::Remove => vec![ann.follow(room).await, bob.follow(room).await],
         }
     }
@@ -234,7 +299,8 @@ impl Change {
     pub async fn is_told(self, scene: &mut Scene) {
         let mut sockets = std::mem::take(&mut scene.sockets);
         match self {
-            Change::Register => drop(scene.server.sign_in("dave").await),
+            Change::Register | Change::Create => drop(scene.server.sign_in("dave").await),
+            Change::Decline | Change::Hide | Change::Block | Change::Unblock => {}
             Change::Enable => drop(scene.server.sign_in("bob").await),
             Change::Account => {
                 let is_known = async || scene.bob.me().await["display_name"] == "Robert";
@@ -245,7 +311,14 @@ impl Change {
                 let is_admin = async || scene.bob.me().await["roles"].to_string().contains("admin");
                 until("bob's own requests to know", async || is_admin().await == wanted).await;
             }
-            Change::SignIn | Change::Refresh | Change::Revoke | Change::Disable | Change::LogOut => {
+            Change::SignIn
+            | Change::Refresh
+            | Change::Revoke
+            | Change::Disable
+            | Change::LogOut
+            | Change::EndLogin
+            | Change::EndOthers
+            | Change::Reset => {
                 for socket in &mut sockets {
                     assert_eq!(socket.closed().await.code, 4401, "{self:?}");
                 }
@@ -267,7 +340,7 @@ impl Change {
             Change::Post => hear(&mut sockets, "content", "cut").await,
             Change::Rename => hear(&mut sockets, "name", "cut").await,
             Change::SetRole => hear(&mut sockets, "change", "role").await,
-            Change::Invite => {
+            Change::Invite | Change::Join => {
                 hear(&mut sockets[..1], "change", "added").await;
                 super::added(&mut sockets[1], &scene.room).await;
             }
