@@ -18,12 +18,13 @@ test('two people sign up and talk', async ({ page }) => {
   await bob.open('ann')
   await bob.sees('Hello, Bob')
   await until(async () => (await bob.unread('ann')) === 0, 'nothing unread')
-  await ann.page.getByTestId('receipt').getByText('Read').waitFor()
 
   await bob.box.pressSequentially('Hello')
   await ann.page.getByTestId('typing').getByText('bob is typing').waitFor()
   await bob.say('Hello, Ann')
   await ann.sees('Hello, Ann')
+  // Only now has bob shown that he wants to be seen.
+  await ann.page.getByTestId('receipt').getByText('Read').waitFor()
   await ann.shows(['Hello, Bob', 'Hello, Ann'])
   await ann.room('bob').getByTestId('preview').getByText('Hello, Ann').waitFor()
 })
