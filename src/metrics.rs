@@ -73,6 +73,10 @@ pub struct Metrics {
     pub unsettled_bytes: Gauge,
     pub unsettled_since: Gauge,
     pub settled_events: Counter,
+    pub wal_bytes: Gauge,
+    pub journal_bytes: Gauge,
+    pub store_free_bytes: Gauge,
+    pub store_reserve_bytes: Gauge,
     pub read_queue: Gauge,
     pub store_errors: Counter,
     pub password_queue: Gauge,
@@ -128,6 +132,10 @@ impl Default for Metrics {
             unsettled_bytes: Gauge::default(),
             unsettled_since: Gauge::default(),
             settled_events: Counter::default(),
+            wal_bytes: Gauge::default(),
+            journal_bytes: Gauge::default(),
+            store_free_bytes: Gauge::default(),
+            store_reserve_bytes: Gauge::default(),
             read_queue: Gauge::default(),
             store_errors: Counter::default(),
             password_queue: Gauge::default(),
@@ -240,6 +248,18 @@ impl Metrics {
             "store_settled_events",
             "Events moved from the journal into the tables",
             self.settled_events.clone(),
+        );
+        r.register("wal_bytes", "SQLite's write-ahead log on disk", self.wal_bytes.clone());
+        r.register("journal_bytes", "The journal's files on disk", self.journal_bytes.clone());
+        r.register(
+            "store_free_bytes",
+            "Free on the disk of the data, the reserve included",
+            self.store_free_bytes.clone(),
+        );
+        r.register(
+            "store_reserve_bytes",
+            "Of it, what posts, accounts, rooms and sign-ins may not use",
+            self.store_reserve_bytes.clone(),
         );
         r.register("store_read_queue", "Reads waiting for the store", self.read_queue.clone());
         r.register("store_errors", "Requests the store could not serve", self.store_errors.clone());

@@ -121,6 +121,7 @@ pub fn reply(config: &Config, command: Command) -> Result<Reply, String> {
             let asked = socket::ask(&folder, &command, |now| shown.show(now));
             asked.map_err(|error| match error {
                 socket::AskError::Refused(sentence) => sentence,
+                silent @ socket::AskError::Silent => format!("{by}: {silent}"),
                 unreachable => format!("{by}, and {unreachable}; stop it and try again"),
             })
         }

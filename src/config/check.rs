@@ -18,6 +18,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "auth.cache_secs",
     "audit.days",
     "store.max_bytes",
+    "store.reserve",
     "presence.ttl_secs",
     "presence.names_up_to",
     "presence.typing_millis",
@@ -39,6 +40,7 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("auth.password_threads", 0, 1_024),
     ("store.readers", 1, 1_024),
     ("store.max_bytes", 0, i64::MAX as u64),
+    ("store.reserve", 0, i64::MAX as u64),
     ("limits.json_depth", 1, 120),
     ("limits.headers", 1, 10_000),
     ("limits.uri_bytes", 1, 65_534),
@@ -83,6 +85,9 @@ pub fn problems(config: &Config, keys: &BTreeMap<String, Value>) -> Vec<(String,
     }
     if config.server.metrics == Switch::Off && config.server.metrics_bind.is_some() {
         say("server.metrics_bind", "must be empty where `server.metrics` is `off`".into());
+    }
+    if config.store.max_bytes > 0 && config.store.reserve >= config.store.max_bytes {
+        say("store.reserve", format!("must be less than `store.max_bytes`, which is {}", config.store.max_bytes));
     }
     if config.store.db_name.is_empty() {
         say("store.db_name", "must not be empty".into());

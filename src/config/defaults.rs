@@ -65,6 +65,8 @@ impl Default for Store {
             unsettled_millis: 2_000,
             settle_secs: 30,
             max_bytes: 0,
+            reserve: 0,
+            wal_bytes: 64 << 20,
             inserts: 8,
             insert_events: 500,
             known_rooms: 100_000,

@@ -162,6 +162,10 @@ pub struct Store {
     pub settle_secs: u64,
     /// The database may not grow past this; 0 is no limit but the disk's. SQLite alone.
     pub max_bytes: u64,
+    /// Bytes of the disk that only what ends logins, disables accounts or deletes may use; 0 is by the disk's size. SQLite alone.
+    pub reserve: u64,
+    /// The write-ahead log of the database is to be no longer; past it a warning names who holds it. SQLite alone.
+    pub wal_bytes: u64,
     /// MongoDB: insert commands on their way at once, and events in each.
     pub inserts: usize,
     pub insert_events: usize,

@@ -5,13 +5,13 @@
 //! so a socket found there belongs to a process that is gone.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Write},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,15 @@ const COMMANDS: usize = 8;
 const LINE_BYTES: u64 = 64 * 1024;
 const LINE_SECS: u64 = 10;
 
-/// How often a long command says how far it is.
+/// How often a long command says how far it is; and, where nothing has changed, that it is at work.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
+
+/// A server that says nothing for so long does not answer.
+const SILENT_SECS: u64 = 6;
+
+/// While no file is left, the next try comes this soon.
+const NO_FILE_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,7 +84,7 @@ pub fn listen(folder: &Path, operator: Arc<Operator>) -> Result<Control, String>
         ));
     }
     let listener = bind(&path).map_err(|error| format!("{} cannot be made ({error})", path.display()))?;
-    let task = tokio::spawn(serve(listener, operator));
+    let task = tokio::spawn(serve(listener, operator, File::open("/dev/null").ok()));
     Ok(Control { path, task })
 }
 
@@ -95,12 +102,14 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn serve(listener: UnixListener, operator: Arc<Operator>) {
+/// One file is kept in reserve: where the process may open no more, a command takes its place.
+async fn serve(listener: UnixListener, operator: Arc<Operator>, mut spare: Option<File>) {
     let permits = Arc::new(Semaphore::new(COMMANDS));
     loop {
         let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
+                spare = spare.or_else(|| File::open("/dev/null").ok());
                 let operator = operator.clone();
                 tokio::spawn(async move {
                     if let Err(error) = converse(stream, &operator).await {
@@ -109,9 +118,11 @@ async fn serve(listener: UnixListener, operator: Arc<Operator>) {
                     drop(permit);
                 });
             }
+            // The next try comes at once.
+            Err(_) if spare.take().is_some() => {}
             Err(error) => {
-                tracing::warn!(%error, "an admin command could not be accepted");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tracing::debug!(%error, "an admin command waits");
+                tokio::time::sleep(NO_FILE_PAUSE).await;
             }
         }
     }
@@ -149,7 +160,7 @@ async fn write_line(to: &mut WriteHalf<'_>, answer: &Answer) -> io::Result<()> {
 /// any more is given up.
 async fn run(operator: &Operator, command: Command, to: &mut WriteHalf<'_>) -> io::Result<Result<Reply, String>> {
     let progress = Progress::default();
-    let mut told = Snapshot::default();
+    let (mut told, mut told_at) = (Snapshot::default(), Instant::now());
     let mut work = pin!(operate(operator, command, &progress));
     loop {
         tokio::select! {
@@ -157,10 +168,10 @@ async fn run(operator: &Operator, command: Command, to: &mut WriteHalf<'_>) -> i
             () = tokio::time::sleep(PROGRESS_EVERY) => {}
         }
         let now = progress.snapshot();
-        if now != told {
+        if now != told || told_at.elapsed() >= ALIVE_EVERY {
             let answer = Answer::Progress(now.clone());
             tokio::time::timeout(Duration::from_secs(LINE_SECS), write_line(to, &answer)).await??;
-            told = now;
+            (told, told_at) = (now, Instant::now());
         }
     }
 }
@@ -170,14 +181,22 @@ async fn run(operator: &Operator, command: Command, to: &mut WriteHalf<'_>) -> i
 pub enum AskError {
     #[error("the server does not answer at its control socket ({0})")]
     Unreachable(io::Error),
+    #[error(
+        "the server was asked and has said nothing for {SILENT_SECS} seconds, so whether it does what it was asked is not known: it \
+         may be at its limit on open files (ulimit -n), or its disk hangs. Look at its log, and ask again"
+    )]
+    Silent,
     #[error("{0}")]
     Refused(String),
 }
 
-/// Has the server that owns `folder` run a command, and waits for as long as that takes; `show` is told how far it is.
+/// Has the server that owns `folder` run a command, and waits for as long as it says that it is at work; `show` is told how far
+/// it is.
 pub fn ask(folder: &Path, command: &Command, mut show: impl FnMut(&Snapshot)) -> Result<Reply, AskError> {
     let mut converse = || -> io::Result<Result<Reply, String>> {
         let mut stream = UnixStream::connect(path_in(folder))?;
+        let silent = Some(Duration::from_secs(SILENT_SECS));
+        stream.set_read_timeout(silent).and_then(|()| stream.set_write_timeout(silent))?;
         let mut line = serde_json::to_vec(command)?;
         line.push(b'\n');
         stream.write_all(&line)?;
@@ -192,5 +211,9 @@ pub fn ask(folder: &Path, command: &Command, mut show: impl FnMut(&Snapshot)) ->
             }
         }
     };
-    converse().map_err(AskError::Unreachable)?.map_err(AskError::Refused)
+    let answered = converse().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent,
+        _ => AskError::Unreachable(error),
+    })?;
+    answered.map_err(AskError::Refused)
 }

@@ -102,3 +102,138 @@ async fn a_file_that_may_not_grow_is_a_503_and_ends_nothing() {
     assert_eq!(server.reach.get("/healthz").await.status, 200);
     assert_eq!(bob.log(&room).await.len(), acknowledged.len() + 2);
 }
+
+/// Free bytes of the disk that the tests' folders are on.
+fn free_bytes(server: &Server) -> u64 {
+    let disk = rustix::fs::statvfs(server.dir()).expect("a file system");
+    disk.f_bavail * disk.f_frsize
+}
+
+#[tokio::test]
+async fn in_the_reserve_nothing_grows_and_everybody_can_be_stopped() {
+    let mut server = Server::start().await;
+    server.admin().await;
+    let (ann, bob) = server.two_people().await;
+    let eve = server.person("eve").await;
+    let (room, tea) = (ann.private(&bob).await, ann.group("tea", [&bob, &eve]).await);
+    ann.post(&tea, "before").await;
+    // More than any disk has.
+    server.restart_with("store.reserve", "1000000000000000000").await;
+    server.process().logged("come down to its reserve").await;
+
+    for refused in [
+        ann.try_post(&room, &json!({"message": "one more"})).await,
+        server.reach.register("late", "correct-horse").await,
+        server.reach.sign_in("ann", crate::harness::PASSWORD).await,
+        ann.post_json("/chat/new", &json!({"username": "eve"})).await,
+        ann.refresh().await,
+        ann.rename(&tea, "coffee").await,
+    ] {
+        assert_eq!(refused.refused(503)["code"], "store_full");
+    }
+    assert_eq!(server.reach.get("/readyz").await.status, 503);
+    assert_eq!(ann.log(&tea).await.len(), 5);
+    assert!(server.metric("natter_store_reserve_bytes").await > server.metric("natter_store_free_bytes").await);
+    assert!(server.metric(r#"natter_bound_hits_total{setting="store.reserve"}"#).await >= 1.0);
+
+    ann.remove(&eve, &tea).await.ok();
+    eve.get(&format!("/chat/{tea}")).await.refused(403);
+    server.cli(&["admin", "disable", "eve"]).await.ok();
+    assert_eq!(eve.get("/users/me").await.status, 401);
+    server.cli(&["admin", "grant", "bob"]).await.ok();
+    server.cli(&["admin", "revoke", "bob"]).await.ok();
+    server.cli_reading(&["admin", "reset-password", "bob", "--password-stdin"], "another-horse").await.ok();
+    assert_eq!(bob.get("/users/me").await.status, 401);
+    ann.revoke().await.ok();
+
+    server.restart_with("store.reserve", "0").await;
+    let ann = server.sign_in("ann").await;
+    ann.post(&tea, "there is room").await;
+}
+
+#[tokio::test]
+async fn in_the_reserve_below_the_limit_of_size_everybody_can_be_stopped() {
+    let server = Server::with(&[("store.max_bytes", "2000000"), ("store.reserve", "400000")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    fill(&ann, &room).await;
+    assert_eq!(server.reach.register("late", "correct-horse").await.refused(503)["code"], "store_full");
+    server.cli(&["admin", "disable", "bob"]).await.ok();
+    assert_eq!(bob.get("/users/me").await.status, 401);
+    ann.revoke().await.ok();
+}
+
+#[tokio::test]
+async fn a_disk_that_others_fill_and_empty_stops_and_starts_posting_by_itself() {
+    const MARGIN: u64 = 256 << 20;
+    let mut server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let reserve = free_bytes(&server) - 2 * MARGIN;
+    server.restart_with("store.reserve", &reserve.to_string()).await;
+    ann.post(&room, "there is room").await;
+
+    let filling = fs::File::create(server.dir().join("others")).expect("a file");
+    rustix::fs::fallocate(&filling, rustix::fs::FallocateFlags::empty(), 0, 4 * MARGIN).expect("a file of this size");
+    ann.try_post(&room, &json!({"message": "one more"})).await.refused(503);
+    drop(filling);
+    fs::remove_file(server.dir().join("others")).expect("a file that is there");
+    crate::harness::until("there is room again", async || {
+        ann.try_post(&room, &json!({"message": "again"})).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_holds_the_write_ahead_log_is_named_and_the_log_is_short_once_it_has_gone() {
+    let server = Server::with(&[("store.wal_bytes", "1000000"), ("store.settle_secs", "1")]).await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let script = "import sqlite3,sys; db = sqlite3.connect(sys.argv[1]); db.execute('begin'); \
+        db.execute('select count(*) from users').fetchone(); print('reads', flush=True); sys.stdin.read()";
+    let mut shell = std::process::Command::new("python3");
+    shell.args(["-c", script]).arg(server.data().join("natter.db"));
+    let mut shell =
+        shell.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().expect("python3");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().expect("piped")), &mut line)
+        .expect("it says that it reads");
+
+    for _ in 0..100 {
+        ann.post(&room, &"🫖".repeat(3_900)).await;
+    }
+    server.process().logged(&format!("process {} (python3)", shell.id())).await;
+    assert!(server.metric("natter_wal_bytes").await > 1_000_000.0);
+    assert!(server.metric("natter_journal_bytes").await > 1_000_000.0);
+    ann.post(&room, "goes on").await;
+
+    drop(shell.stdin.take());
+    shell.wait().expect("it ends");
+    server.process().logged("the write-ahead log is short again").await;
+}
+
+#[tokio::test]
+async fn an_operators_command_is_taken_while_no_file_is_left() {
+    let server = Setup::new().start_after("ulimit -n 64").await;
+    let (_ann, bob) = server.two_people().await;
+    let mut held = Vec::new();
+    let files = || fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("a process").count();
+    for _ in 0..100 {
+        held.push(server.reach.raw().await);
+    }
+    crate::harness::until("its files are taken", async || files() >= 40).await;
+    server.cli(&["admin", "disable", "bob"]).await.ok();
+    server.cli(&["admin", "list"]).await.ok();
+    drop(held);
+    crate::harness::until("there are files again", async || files() < 40).await;
+    assert_eq!(bob.get("/users/me").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+    let server = Server::start().await;
+    server.process().signal("STOP");
+    let refused = server.cli(&["admin", "list"]).await.failed();
+    server.process().signal("CONT");
+    assert!(refused.contains("said nothing for 6 seconds"), "{refused}");
+}

@@ -23,18 +23,19 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::{
-    batch::Durability,
+    batch::{Durability, Need},
     codec::{store_error, wants_a_new_connection},
     completions::Completions,
     journal::{Journal, Position},
     log,
     snapshot::Tables,
+    space::Space,
     tail::Tail,
     writer::{GATHER_YIELDS, Writer, closed, gather},
 };
 use crate::{
     config,
-    event::Event,
+    event::{Event, Kind},
     metrics::Metrics,
     store::{Appended, Done, Result, Stopped, StoreError},
     types::{RoomId, Seq},
@@ -82,6 +83,7 @@ impl Appender {
         database: PathBuf,
         tail: Arc<Tail>,
         writer: Arc<Writer>,
+        space: Arc<Space>,
         config: &config::Store,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
@@ -91,7 +93,8 @@ impl Appender {
         let thread = Thread {
             journal,
             completions: completions.clone(),
-            tables: Tables::new(database, config.max_bytes),
+            tables: Tables::new(database),
+            space,
             tail,
             writer,
             own: sender.clone(),
@@ -177,6 +180,7 @@ struct Thread {
     journal: Journal,
     completions: Completions,
     tables: Tables,
+    space: Arc<Space>,
     tail: Arc<Tail>,
     writer: Arc<Writer>,
     /// For changes on their way, who tell that they are done.
@@ -276,6 +280,9 @@ impl Thread {
         {
             return self.completions.call(vec![(done, Err(error))]);
         }
+        // Who is put out of a room must be out of it.
+        let goes = events.iter().all(|event| matches!(event.kind, Kind::Gone { .. }));
+        let need = if goes { Need::Reserve } else { Need::Room };
         self.held.insert(room, VecDeque::new());
         let (tail, own) = (self.tail.clone(), self.own.clone());
         let op = {
@@ -288,7 +295,7 @@ impl Thread {
             }
         };
         let completions = self.completions.clone();
-        self.writer.write_then(op, move |result: Result<(Appended, Option<Seq>)>| {
+        self.writer.write_then(need, op, move |result: Result<(Appended, Option<Seq>)>| {
             let result = result.map(|(appended, upto)| {
                 upto.into_iter().for_each(|upto| tail.settled(room, upto));
                 appended
@@ -338,15 +345,21 @@ impl Thread {
             }
         })?;
         let bytes: usize = batch.iter().flat_map(|append| &*append.events).map(Event::bytes_in_memory).sum();
-        let fits = |unsettled: usize, left: u64| GROWTH * (unsettled + bytes) as u64 <= left;
-        if self.tables.max_bytes == 0 || fits(self.tail.bytes(), self.tables.bytes_left()?) {
+        if self.fits(bytes).is_ok() {
             return Ok(());
         }
         self.tail.wait_until_settled()?;
-        match fits(self.tail.bytes(), self.tables.bytes_left()?) {
-            true => Ok(()),
-            false => Err(StoreError::Full("it has reached store.max_bytes".into())),
+        self.fits(bytes)
+    }
+
+    /// Whether so much may be posted and will find its place, after everything that is not settled yet.
+    fn fits(&mut self, bytes: usize) -> Result<()> {
+        let growth = GROWTH * (self.tail.bytes() + bytes) as u64;
+        if self.space.tables_are_limited() && growth > self.tables.read(|db| self.space.bytes_left(db))? {
+            return Err(self.space.no_room_in_tables());
         }
+        // In the journal, then in the write-ahead log, and then in the database.
+        self.space.admit(bytes as u64 + 2 * growth)
     }
 
     fn append(&mut self, batch: Vec<Append>) -> Vec<(Done, Result<Appended>)> {

@@ -10,16 +10,16 @@ use std::{
     path::Path,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{codec::store_error, connection::open_plain};
+use super::{codec::store_error, connection::open_plain, readings::Readings};
 use crate::store::{Result, StoreError};
 
 /// Everything that is in the tables. Blocks until the copy is on disk. `to` must not exist; nothing is left of it after an error.
-pub(super) fn backup(database: &Path, to: &Path) -> Result<()> {
+pub(super) fn backup(database: &Path, to: &Path, readings: &Readings) -> Result<()> {
     // Made by us, so that nobody else may read it and nobody's file is overwritten.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(|error| cannot(to, &error))?;
-    let result = copy(database, to).and_then(|()| sync(to).map_err(|error| cannot(to, &error)));
+    let result = copy(database, to, readings).and_then(|()| sync(to).map_err(|error| cannot(to, &error)));
     if result.is_err()
         && let Err(error) = fs::remove_file(to)
     {
@@ -28,14 +28,24 @@ pub(super) fn backup(database: &Path, to: &Path) -> Result<()> {
     result
 }
 
-fn copy(database: &Path, to: &Path) -> Result<()> {
+fn copy(database: &Path, to: &Path, readings: &Readings) -> Result<()> {
     let text = to.to_str().ok_or_else(|| StoreError::Unsupported("the name of a backup must be UTF-8".into()))?;
     let copied = open_plain(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .and_then(|db: Connection| db.execute("VACUUM INTO ?", [text]))
+        .and_then(|db: Connection| {
+            let _going = readings.begin("a backup", Some(db.get_interrupt_handle()));
+            db.execute("VACUUM INTO ?", [text])
+        })
         .and_then(|_| open_plain(to, OpenFlags::SQLITE_OPEN_READ_WRITE))
         // Put in the place of the database by hand, it must not take that one's journal for its own.
         .and_then(|copy| copy.execute("UPDATE settled SET database = randomblob(16)", []));
-    copied.map(drop).map_err(|error| store_error(&error))
+    copied.map(drop).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => StoreError::Full(
+            "the backup was given up, as the disk of the data came down to its reserve (store.reserve); write it to another \
+             disk"
+                .into(),
+        ),
+        _ => store_error(&error),
+    })
 }
 
 fn cannot(to: &Path, error: &io::Error) -> StoreError {

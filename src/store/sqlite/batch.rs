@@ -22,9 +22,21 @@ pub(super) enum Durability {
     Lazy,
 }
 
+/// What a write may take of a disk that is nearly full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// What is not in reserve.
+    Room,
+    /// The reserve: it takes little, and nobody may be kept from it.
+    Reserve,
+    /// Room was made sure of when it was acknowledged.
+    Promised,
+}
+
 /// A write of any type, as the thread sees it.
 pub(super) trait Job: Send {
     fn durability(&self) -> Durability;
+    fn need(&self) -> Need;
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
     /// This job alone has failed.
     fn fail(&mut self, error: StoreError);
@@ -37,12 +49,13 @@ pub(super) struct Op<F, T, R> {
     work: F,
     outcome: Option<Result<T>>,
     durability: Durability,
+    need: Need,
     reply: R,
 }
 
 impl<F, T, R> Op<F, T, R> {
-    pub(super) fn new(work: F, durability: Durability, reply: R) -> Self {
-        Self { work, outcome: None, durability, reply }
+    pub(super) fn new(work: F, durability: Durability, need: Need, reply: R) -> Self {
+        Self { work, outcome: None, durability, need, reply }
     }
 }
 
@@ -54,6 +67,10 @@ where
 {
     fn durability(&self) -> Durability {
         self.durability
+    }
+
+    fn need(&self) -> Need {
+        self.need
     }
 
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {

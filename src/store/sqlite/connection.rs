@@ -17,16 +17,16 @@ const CACHED_STATEMENTS: usize = 64;
 /// - `synchronous=FULL` makes a commit in WAL mode reach the disk before it returns.
 /// - `wal_autocheckpoint=0`: the writer checkpoints by itself, after it has answered those who wait.
 /// - No `mmap`: a failing disk would then be a signal that kills the process instead of an error that is answered.
-pub(super) fn open_writer(path: &Path, max_bytes: u64) -> rusqlite::Result<Connection> {
+pub(super) fn open_writer(path: &Path, max_bytes: u64, log_bytes: u64) -> rusqlite::Result<Connection> {
     let db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.execute_batch(
         "PRAGMA foreign_keys = ON;
          PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0;
-         PRAGMA journal_size_limit = 67108864;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -16384;",
     )?;
+    db.query_row(&format!("PRAGMA journal_size_limit = {log_bytes}"), [], |_| Ok(()))?;
     limit_size(&db, max_bytes)?;
     Ok(db)
 }

@@ -47,8 +47,12 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => return Err(OpenError::Owned { by: owner(&mut file) }),
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
-        file.set_len(0).map_err(io)?;
-        writeln!(file, "process {}, since {}", std::process::id(), Timestamp::now()).map_err(io)?;
+        let told =
+            file.set_len(0).and_then(|()| writeln!(file, "process {}, since {}", std::process::id(), Timestamp::now()));
+        // The lock holds without its text, and a full disk must not keep an operator out.
+        if let Err(error) = told {
+            tracing::debug!(%error, file = %path.display(), "the lock's text could not be written");
+        }
         Ok(Self { _file: file, _database: take_database(database, make)? })
     }
 }

@@ -33,6 +33,7 @@ mod lock;
 mod log;
 mod open;
 mod readers;
+mod readings;
 mod recovery;
 mod restore;
 mod rooms;
@@ -40,8 +41,10 @@ mod schema;
 mod sessions;
 mod settler;
 mod snapshot;
+mod space;
 mod tail;
 mod users;
+mod watch;
 mod writer;
 
 use std::{
@@ -54,7 +57,10 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{Mutex, oneshot};
 
-use self::{appender::Appender, lock::FolderLock, readers::Readers, settler::Settler, tail::Tail, writer::Writer};
+use self::{
+    appender::Appender, batch::Need, lock::FolderLock, readers::Readers, readings::Readings, settler::Settler,
+    space::Space, tail::Tail, watch::Watch, writer::Writer,
+};
 use super::{
     Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, InvitationRecord,
     LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated,
@@ -76,6 +82,7 @@ pub use self::{
 pub struct SqliteStore {
     path: PathBuf,
     readers: Readers,
+    readings: Arc<Readings>,
     tail: Arc<Tail>,
     /// Shared with the blocking thread that waits for them on closing.
     threads: Arc<Threads>,
@@ -88,12 +95,14 @@ struct Threads {
     writer: Arc<Writer>,
     appender: Arc<Appender>,
     settler: Settler,
+    watch: Watch,
 }
 
 impl Threads {
     /// Finishes what is queued and settles it. Where the tables take everything, no journal is left. Blocks; the second call
     /// finds nothing to do.
     fn stop(&self) {
+        self.watch.stop();
         let journal = self.appender.stop();
         let settled = self.settler.stop();
         match journal {
@@ -114,27 +123,57 @@ impl SqliteStore {
     pub fn open(path: &Path, config: &config::Store, metrics: Arc<Metrics>) -> Result<SqliteStore, OpenError> {
         let path = open::place_of(path)?;
         let lock = open::prepare(&path)?;
-        let (file, max_bytes) = (path.clone(), config.max_bytes);
-        let reopen = Box::new(move || connection::open_writer(&file, max_bytes));
-        let journal = recovery::recover(&path)?;
+        let (file, max_bytes, wal_bytes) = (path.clone(), config.max_bytes, config.wal_bytes);
+        let reopen = Box::new(move || connection::open_writer(&file, max_bytes, wal_bytes));
+        let space = Arc::new(Space::new(&path, config, metrics.clone()));
+        let journal = recovery::recover(&path).or_else(|error| match error.is_of_a_full_disk() {
+            true => {
+                space.give_up_ballast();
+                recovery::recover(&path)
+            }
+            false => Err(error),
+        })?;
         let db = reopen().map_err(|error| OpenError::of(&path, error))?;
-        let writer = Writer::start(db, reopen, config, metrics.clone()).map(Arc::new).map_err(OpenError::Thread)?;
-        let tail = Arc::new(Tail::new(metrics.clone()));
-        let appender = Appender::start(journal, path.clone(), tail.clone(), writer.clone(), config, metrics.clone())
+        let writer = Writer::start(db, reopen, space.clone(), config, metrics.clone())
             .map(Arc::new)
             .map_err(OpenError::Thread)?;
+        let tail = Arc::new(Tail::new(metrics.clone()));
+        let appender = Appender::start(
+            journal,
+            path.clone(),
+            tail.clone(),
+            writer.clone(),
+            space.clone(),
+            config,
+            metrics.clone(),
+        )
+        .map(Arc::new)
+        .map_err(OpenError::Thread)?;
         let settler = Settler::start(tail.clone(), writer.clone(), appender.clone(), config, metrics.clone())
             .map_err(OpenError::Thread)?;
-        let threads = Arc::new(Threads { writer, appender, settler });
-        let readers = Readers::new(path.clone(), config, metrics);
-        Ok(Self { path, readers, tail, threads, lock: Arc::new(Mutex::new(Some(lock))) })
+        let readings = Arc::new(Readings::default());
+        let watch =
+            Watch::start(path.clone(), space, writer.clone(), readings.clone(), config.wal_bytes, metrics.clone())
+                .map_err(OpenError::Thread)?;
+        let threads = Arc::new(Threads { writer, appender, settler, watch });
+        let readers = Readers::new(path.clone(), readings.clone(), config, metrics);
+        Ok(Self { path, readers, readings, tail, threads, lock: Arc::new(Mutex::new(Some(lock))) })
     }
 
+    /// What makes the data grow: refused while no more than the reserve is free.
     async fn write<T: Send + 'static>(
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.threads.writer.write(op).await
+        self.threads.writer.write(Need::Room, op).await
+    }
+
+    /// What must be possible while the disk is full: stopping somebody, and deleting.
+    async fn write_in_reserve<T: Send + 'static>(
+        &self,
+        op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.threads.writer.write(Need::Reserve, op).await
     }
 
     async fn read<T: Send + 'static>(
@@ -200,7 +239,7 @@ impl Store for SqliteStore {
     }
 
     async fn end_import(&self) -> Result<()> {
-        self.write(imports::end).await
+        self.write_in_reserve(imports::end).await
     }
 
     async fn unfinished_import(&self) -> Result<Option<String>> {
@@ -222,8 +261,9 @@ impl Store for SqliteStore {
             return Err(StoreError::Unavailable("it is closed".into()));
         }
         let (database, file, tail) = (self.path.clone(), file.to_owned(), self.tail.clone());
+        let readings = self.readings.clone();
         let copying = tokio::task::spawn_blocking(move || {
-            let result = tail.wait_until_settled().and_then(|()| backup::backup(&database, &file));
+            let result = tail.wait_until_settled().and_then(|()| backup::backup(&database, &file, &readings));
             drop(lock);
             result
         });
@@ -267,7 +307,12 @@ impl Store for SqliteStore {
     }
 
     async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged> {
-        self.write(move |db| users::change(db, user, &change)).await
+        let grows = matches!(change, UserChange::DisplayName(_));
+        let op = move |db: &Connection| users::change(db, user, &change);
+        match grows {
+            true => self.write(op).await,
+            false => self.write_in_reserve(op).await,
+        }
     }
 
     async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>> {
@@ -295,11 +340,11 @@ impl Store for SqliteStore {
     }
 
     async fn end_session(&self, session: SessionId) -> Result<bool> {
-        self.write(move |db| sessions::end(db, session)).await
+        self.write_in_reserve(move |db| sessions::end(db, session)).await
     }
 
     async fn purge_sessions(&self, now: Timestamp, limit: usize) -> Result<usize> {
-        self.write(move |db| sessions::purge(db, now, limit)).await
+        self.write_in_reserve(move |db| sessions::purge(db, now, limit)).await
     }
 
     async fn create_room(&self, room: NewRoom) -> Result<RoomCreated> {

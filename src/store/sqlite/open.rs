@@ -61,6 +61,10 @@ impl OpenError {
             _ => OpenError::Database { file, error },
         }
     }
+
+    pub(super) fn is_of_a_full_disk(&self) -> bool {
+        matches!(self, OpenError::Database { error, .. } if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    }
 }
 
 /// The path in `sqlite:<path>`; `sqlite:///abs/path` is taken too.

@@ -1,21 +1,25 @@
 //! Reads: a small pool of connections, used on the blocking threads.
 //!
-//! A read begins after it was asked for, so it sees every write that was acknowledged before.
+//! - A read begins after it was asked for, so it sees every write that was acknowledged before.
+//! - One connection is there from the beginning: where the process may open no more files, reads take turns with what there is.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use rusqlite::Connection;
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::{
     codec::{store_error, wants_a_new_connection},
     connection::open_reader,
+    readings::Readings,
 };
 use crate::{
     config,
@@ -26,10 +30,11 @@ use crate::{
 
 pub(super) struct Readers {
     path: PathBuf,
+    readings: Arc<Readings>,
     /// One permit is the right to one connection.
     permits: Arc<Semaphore>,
     connections: usize,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    pool: Arc<Pool>,
     waiting: AtomicUsize,
     may_wait: usize,
     /// The last read failed: the log has it, and the next failure is no news.
@@ -38,13 +43,17 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, config: &config::Store, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(path: PathBuf, readings: Arc<Readings>, config: &config::Store, metrics: Arc<Metrics>) -> Self {
         let connections = config.readers.max(1);
+        // Where this fails, the first read says why.
+        let idle: Vec<Connection> = open_reader(&path).into_iter().collect();
+        let pool = Arc::new(Pool { open: AtomicUsize::new(idle.len()), idle: Mutex::new(idle), back: Condvar::new() });
         Self {
             path,
+            readings,
             permits: Arc::new(Semaphore::new(connections)),
             connections,
-            idle: Arc::default(),
+            pool,
             waiting: AtomicUsize::new(0),
             may_wait: config.read_queue,
             failing: AtomicBool::new(false),
@@ -84,17 +93,16 @@ impl Readers {
         permit: OwnedSemaphorePermit,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (idle, path) = (self.idle.clone(), self.path.clone());
+        let (pool, path) = (self.pool.clone(), self.path.clone());
+        let readings = self.readings.clone();
         // The permit goes along: a caller who leaves does not free a connection that is still in use.
         let task = tokio::task::spawn_blocking(move || {
-            let pooled = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let db = pooled.map_or_else(|| open_reader(&path), Ok);
-            let result = db.and_then(|db| {
+            let result = pool.take(&path).and_then(|db| {
+                let going = readings.begin("a read", None);
                 let result = db.unchecked_transaction().and_then(|_until_the_end| read(&db));
+                drop(going);
                 let sound = !matches!(&result, Err(error) if wants_a_new_connection(error));
-                if sound && db.is_autocommit() {
-                    idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
-                }
+                pool.give_back((sound && db.is_autocommit()).then_some(db));
                 result
             });
             drop(permit);
@@ -122,7 +130,47 @@ impl Readers {
         if let Ok(_all) = self.permits.acquire_many(self.connections as u32).await {
             self.permits.close();
         }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.pool.idle.lock().clear();
+    }
+}
+
+/// For how long a read waits for another one's connection where none can be opened.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+
+struct Pool {
+    idle: Mutex<Vec<Connection>>,
+    /// So many there are, with those that are read with.
+    open: AtomicUsize,
+    /// One is idle again, or gone.
+    back: Condvar,
+}
+
+impl Pool {
+    fn take(&self, path: &Path) -> rusqlite::Result<Connection> {
+        if let Some(db) = self.idle.lock().pop() {
+            return Ok(db);
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        open_reader(path).or_else(|error| {
+            let others = self.open.fetch_sub(1, Ordering::Relaxed) > 1;
+            if !others || error.sqlite_error_code() != Some(ErrorCode::CannotOpen) {
+                return Err(error);
+            }
+            let mut idle = self.idle.lock();
+            if idle.is_empty() {
+                self.back.wait_for(&mut idle, WAIT_FOR_OTHERS);
+            }
+            idle.pop().ok_or(error)
+        })
+    }
+
+    /// `None`: it is of no use any more.
+    fn give_back(&self, db: Option<Connection>) {
+        match db {
+            Some(db) => self.idle.lock().push(db),
+            None => drop(self.open.fetch_sub(1, Ordering::Relaxed)),
+        }
+        self.back.notify_one();
     }
 }
 
@@ -167,7 +215,7 @@ mod tests {
         Connection::open(&path).and_then(|db| db.execute_batch("CREATE TABLE t (n)")).expect("a database");
         let metrics = Arc::new(Metrics::default());
         let config = config::Store { readers: 1, read_queue: 0, ..Default::default() };
-        let readers = Arc::new(Readers::new(path, &config, metrics.clone()));
+        let readers = Arc::new(Readers::new(path, Arc::default(), &config, metrics.clone()));
 
         let (go, wait) = mpsc::channel::<()>();
         let (inside, is_inside) = oneshot::channel();

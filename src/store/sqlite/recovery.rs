@@ -20,6 +20,9 @@ use crate::{
     types::{RoomId, Seq},
 };
 
+/// Of the write-ahead log, what a recovery leaves at most.
+const LOG_BYTES: u64 = 64 << 20;
+
 /// Events in one transaction.
 const STEP: usize = 10_000;
 
@@ -29,7 +32,7 @@ pub(super) fn recover(path: &Path) -> Result<Journal, OpenError> {
     let disk = Beside::new(path);
     let failed = |error| OpenError::of(path, error);
     // Without a limit of size: what was acknowledged has its place.
-    let db = open_writer(path, 0).map_err(failed)?;
+    let db = open_writer(path, 0, LOG_BYTES).map_err(failed)?;
     let (database, settled) = settled(&db).map_err(failed)?;
     let began = Instant::now();
     let found = recovery::read(&disk, database, settled)?;
@@ -45,6 +48,7 @@ pub(super) fn recover(path: &Path) -> Result<Journal, OpenError> {
         settler::write(&db, &[], Some(found.end)).map_err(failed)?;
     }
     disk.slots().and_then(|slots| journal::remove(&disk, &slots)).map_err(OpenError::JournalFile)?;
+    disk.hold_files().map_err(OpenError::JournalFile)?;
     Ok(Journal::new(Box::new(disk), database, found.end))
 }
 

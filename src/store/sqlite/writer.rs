@@ -22,9 +22,10 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::{
-    batch::{Durability, Job, Op, Trouble, transaction},
+    batch::{Durability, Job, Need, Op, Trouble, transaction},
     codec::{store_error, wants_a_new_connection},
     connection::BUSY_TIMEOUT,
+    space::Space,
 };
 use crate::{
     config,
@@ -39,9 +40,9 @@ pub(super) const GATHER_YIELDS: usize = 8;
 /// So many pages (16 MB) in the write-ahead log, and they are moved into the database.
 const CHECKPOINT_PAGES: i64 = 4_096;
 
-/// So many, because readers held every checkpoint back, and writing waits for them a moment.
-const OVERGROWN_PAGES: i64 = 16 * CHECKPOINT_PAGES;
+/// Where it has grown past `store.wal_bytes`, because readers held every checkpoint back, writing waits for them once in a while.
 const OVERGROWN_WAIT: Duration = Duration::from_millis(200);
+const OVERGROWN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens the writer's connection anew.
 pub(super) type Reopen = Box<dyn Fn() -> rusqlite::Result<Connection> + Send>;
@@ -64,6 +65,7 @@ impl Writer {
     pub(super) fn start(
         db: Connection,
         reopen: Reopen,
+        space: Arc<Space>,
         config: &config::Store,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
@@ -72,8 +74,11 @@ impl Writer {
         let thread = Thread {
             db: Some(db),
             reopen,
+            space,
             full: true,
             suspect: false,
+            waited: None,
+            log_bytes: config.wal_bytes,
             jobs,
             commit_ops: config.commit_ops.max(1),
             failing: false,
@@ -87,32 +92,35 @@ impl Writer {
     /// Runs `op` in the next commit and returns once that is on disk. `op` may run twice; it is the second run that counts.
     pub(super) async fn write<T: Send + 'static>(
         &self,
+        need: Need,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         // Whoever asked may have gone; what they asked for is done all the same.
-        self.write_then(op, move |result| drop(reply.send(result)));
+        self.write_then(need, op, move |result| drop(reply.send(result)));
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// As [`Writer::write`], for threads; where it may be `Lazy`, it is on disk with the next commit that is not.
+    /// As [`Writer::write`], for threads that keep what was promised; where it may be `Lazy`, it is on disk with the next
+    /// commit that is not.
     pub(super) fn write_blocking<T: Send + 'static>(
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
         durability: Durability,
     ) -> Result<T> {
         let (reply, answer) = sync_channel(1);
-        self.submit(Box::new(Op::new(op, durability, move |result| drop(reply.send(result)))));
+        self.submit(Box::new(Op::new(op, durability, Need::Promised, move |result| drop(reply.send(result)))));
         answer.recv().unwrap_or_else(|_| Err(closed()))
     }
 
     /// `then` is called by the thread of the store, or at once where the write is not taken; it must not wait for anything.
     pub(super) fn write_then<T: Send + 'static>(
         &self,
+        need: Need,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
         then: impl FnOnce(Result<T>) + Send + 'static,
     ) {
-        self.submit(Box::new(Op::new(op, Durability::Full, then)));
+        self.submit(Box::new(Op::new(op, Durability::Full, need, then)));
     }
 
     fn submit(&self, job: Box<dyn Job>) {
@@ -169,10 +177,15 @@ struct Thread {
     /// `None` after trouble with the disk, until the next batch.
     db: Option<Connection>,
     reopen: Reopen,
+    space: Arc<Space>,
     /// The connection syncs every commit.
     full: bool,
     /// A write or a sync has failed: of commits that were not synced yet nobody knows whether the write-ahead log will have them.
     suspect: bool,
+    /// When it last waited for readers to let go of the log.
+    waited: Option<Instant>,
+    /// `store.wal_bytes`.
+    log_bytes: u64,
     jobs: Receiver<Box<dyn Job>>,
     commit_ops: usize,
     /// The last commit failed: the log has it, and the next failure is no news.
@@ -196,22 +209,53 @@ impl Thread {
         }
     }
 
-    fn serve(&mut self, mut batch: Vec<Box<dyn Job>>) {
+    fn serve(&mut self, batch: Vec<Box<dyn Job>>) {
+        let mut batch = self.admit(batch);
+        if batch.is_empty() {
+            return;
+        }
+        let mut committed = self.commit_in_time(&mut batch);
+        if matches!(committed, Err(StoreError::Full(_))) && batch.iter().any(|job| job.need() == Need::Reserve) {
+            let (urgent, others) = batch.into_iter().partition(|job| job.need() == Need::Reserve);
+            self.answer(others, &committed);
+            self.space.give_up_ballast();
+            batch = urgent;
+            committed = self.commit_in_time(&mut batch);
+        }
+        self.answer(batch, &committed);
+        if committed.is_ok() {
+            self.keep_the_log_short();
+        }
+    }
+
+    /// Refuses what there is no room for, and gives the others.
+    fn admit(&mut self, batch: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        if batch.iter().all(|job| job.need() != Need::Room) {
+            return batch;
+        }
+        let Err(error) = self.space.admit_write(self.db.as_ref()) else { return batch };
+        let (refused, taken) = batch.into_iter().partition(|job| job.need() == Need::Room);
+        self.answer(refused, &Err(error));
+        taken
+    }
+
+    fn commit_in_time(&mut self, batch: &mut [Box<dyn Job>]) -> Result<()> {
         let began = Instant::now();
-        let committed = self.commit(&mut batch);
+        let committed = self.commit(batch);
         self.tell(&committed);
         if committed.is_ok() {
             self.commits.fetch_add(1, Ordering::Release);
         }
         self.metrics.commit_ops.observe(batch.len() as f64);
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        committed
+    }
+
+    fn answer(&self, batch: Vec<Box<dyn Job>>, committed: &Result<()>) {
         for job in batch {
-            if !job.answer(&committed) {
+            if !job.answer(committed) {
                 self.metrics.store_errors.inc();
             }
-        }
-        if committed.is_ok() {
-            self.keep_the_log_short();
         }
     }
 
@@ -270,15 +314,17 @@ impl Thread {
     /// After the answers, so that nobody waits for it who is not writing just then.
     fn keep_the_log_short(&mut self) {
         let Some(db) = &self.db else { return };
+        let wanted_back = self.space.look().is_some_and(|disk| disk.log > self.log_bytes || disk.wants_the_log_back());
         let result = checkpoint(db, "NOOP").and_then(|(pages, done)| {
-            if pages - done < CHECKPOINT_PAGES {
-                return Ok((pages, done));
+            if !wanted_back {
+                return if pages - done < CHECKPOINT_PAGES { Ok((pages, done)) } else { checkpoint(db, "PASSIVE") };
             }
-            if pages < OVERGROWN_PAGES {
-                return checkpoint(db, "PASSIVE");
-            }
-            db.busy_timeout(OVERGROWN_WAIT)?;
+            let may_wait = self.waited.is_none_or(|waited| waited.elapsed() >= OVERGROWN_PAUSE);
+            db.busy_timeout(if may_wait { OVERGROWN_WAIT } else { Duration::ZERO })?;
             let result = checkpoint(db, "TRUNCATE");
+            if may_wait {
+                self.waited = Some(Instant::now());
+            }
             db.busy_timeout(BUSY_TIMEOUT)?;
             result
         });
@@ -321,8 +367,9 @@ mod tests {
         db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n INTEGER PRIMARY KEY)").expect("a table");
         let metrics = Arc::new(Metrics::default());
         let config = config::Store { write_queue, ..Default::default() };
+        let space = Arc::new(Space::new(&file, &config, metrics.clone()));
         let reopen = Box::new(move || Connection::open(&file));
-        let writer = Writer::start(db, reopen, &config, metrics.clone()).expect("a thread");
+        let writer = Writer::start(db, reopen, space, &config, metrics.clone()).expect("a thread");
         (folder, Arc::new(writer), metrics)
     }
 
@@ -348,7 +395,7 @@ mod tests {
                 wait.lock().expect("no panic").recv().expect_err("the sender is dropped, never used");
                 Ok(())
             };
-            writer.write(op).await
+            writer.write(Need::Room, op).await
         });
         is_inside.await.expect("the op runs");
         (go, held)
@@ -358,16 +405,16 @@ mod tests {
     async fn an_op_that_panics_or_fails_is_alone_with_it() {
         let (_folder, writer, metrics) = writer(100);
         let (go, held) = hold(&writer).await;
-        let panics = writer.write(|db| {
+        let panics = writer.write(Need::Room, |db| {
             insert(1)(db)?;
             if true { panic!("oh") } else { Ok(()) }
         });
-        let fails = writer.write(|db| {
+        let fails = writer.write(Need::Room, |db| {
             insert(2)(db)?;
             insert(2)(db)
         });
         let (good, panicked, failed, _) = {
-            let mut futures = (Box::pin(writer.write(insert(3))), Box::pin(panics), Box::pin(fails));
+            let mut futures = (Box::pin(writer.write(Need::Room, insert(3))), Box::pin(panics), Box::pin(fails));
             let gate = async {
                 drop(go);
                 held.await.expect("no panic")
@@ -378,8 +425,33 @@ mod tests {
         assert_eq!(good.expect("the good one is kept"), 1);
         assert!(matches!(panicked, Err(StoreError::Unavailable(text)) if text.contains("oh")));
         assert!(matches!(failed, Err(StoreError::Unavailable(_))));
-        assert_eq!(writer.write(all).await.expect("the thread lives"), vec![3]);
+        assert_eq!(writer.write(Need::Room, all).await.expect("the thread lives"), vec![3]);
         assert_eq!(metrics.store_errors.get(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_urgent_does_not_share_the_fate_of_what_finds_the_disk_full() {
+        let (_folder, writer, _) = writer(100);
+        let (go, held) = hold(&writer).await;
+        let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+        let full = Mutex::new(Some(full));
+        let promised = {
+            let (reply, answer) = oneshot::channel();
+            let op = move |_: &Connection| full.lock().expect("no panic").take().map_or(Ok(()), Err);
+            let job = Op::new(op, Durability::Full, Need::Promised, move |result| drop(reply.send(result)));
+            writer.submit(Box::new(job));
+            answer
+        };
+        let urgent = {
+            let (reply, answer) = oneshot::channel();
+            writer.write_then(Need::Reserve, insert(1), move |result| drop(reply.send(result)));
+            answer
+        };
+        drop(go);
+        held.await.expect("no panic").expect("no error");
+        assert!(matches!(promised.await, Ok(Err(StoreError::Full(_)))));
+        assert!(matches!(urgent.await, Ok(Ok(1))));
+        assert_eq!(writer.write(Need::Room, all).await.expect("the thread lives"), vec![1]);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -389,18 +461,18 @@ mod tests {
         let queued: Vec<_> = (1..=2)
             .map(|n| {
                 let (reply, answer) = oneshot::channel();
-                writer.write_then(insert(n), |done| drop(reply.send(done)));
+                writer.write_then(Need::Room, insert(n), |done| drop(reply.send(done)));
                 answer
             })
             .collect();
-        assert!(matches!(writer.write(insert(3)).await, Err(StoreError::Busy)));
+        assert!(matches!(writer.write(Need::Room, insert(3)).await, Err(StoreError::Busy)));
         assert!(metrics.render().contains(r#"natter_bound_hits_total{setting="store.write_queue"} 1"#));
         drop(go);
         held.await.expect("no panic").expect("no error");
         for answer in queued {
             assert!(matches!(answer.await, Ok(Ok(1))));
         }
-        assert_eq!(writer.write(all).await.expect("all is well"), vec![1, 2]);
+        assert_eq!(writer.write(Need::Room, all).await.expect("all is well"), vec![1, 2]);
         assert_eq!(metrics.write_queue.get(), 0);
     }
 
@@ -410,7 +482,7 @@ mod tests {
         let (go, held) = hold(&writer).await;
         let late = tokio::spawn({
             let (reply, answer) = oneshot::channel();
-            writer.write_then(insert(7), |done| drop(reply.send(done)));
+            writer.write_then(Need::Room, insert(7), |done| drop(reply.send(done)));
             answer
         });
         drop(go);
@@ -418,7 +490,7 @@ mod tests {
         let stopping = writer.clone();
         tokio::task::spawn_blocking(move || stopping.stop()).await.expect("no panic");
         assert!(matches!(late.await.expect("no panic"), Ok(Ok(1))));
-        assert!(matches!(writer.write(all).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(writer.write(Need::Room, all).await, Err(StoreError::Unavailable(_))));
         let db = Connection::open(folder.path().join("test.db")).expect("it is there");
         assert_eq!(all(&db).expect("it is readable"), vec![7]);
     }

@@ -397,7 +397,7 @@ async fn a_damaged_backup_is_refused_and_changes_nothing() {
         assert_eq!(fs::read(&file).unwrap(), serving, "{what}");
         let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["natter.db", "natter.lock"], "{what}");
+        assert_eq!(names, ["natter.db", "natter.db.reserve", "natter.lock"], "{what}");
         error
     };
 

@@ -47,7 +47,7 @@ async fn posts_are_in_the_journal_first_and_in_the_tables_after_closing() {
     assert_eq!(seqs_in_tables(&folder), (1..=11).collect::<Vec<_>>());
     let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["natter.db", "natter.lock"]);
+    assert_eq!(names, ["natter.db", "natter.db.reserve", "natter.lock"]);
 }
 
 #[tokio::test]

@@ -6,7 +6,11 @@ use std::{
     io::{self, Read},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
 
 /// Numbered files, each of which holds a segment and is used again for a later one.
 pub(in super::super) trait Disk: Send {
@@ -33,17 +37,36 @@ pub(in super::super) trait Slot: Send {
 /// The files beside a database: `natter.db.log-0`, `natter.db.log-1`, …
 pub(in super::super) struct Beside {
     database: PathBuf,
+    /// The folder, open, so that its names can be synced while no more files may be opened.
+    folder: OnceLock<File>,
+    /// A file that is given up for the next segment's while no more may be opened.
+    spare: Mutex<Option<File>>,
 }
 
 impl Beside {
     pub(in super::super) fn new(database: &Path) -> Self {
-        Self { database: database.into() }
+        Self { database: database.into(), folder: OnceLock::new(), spare: Mutex::default() }
+    }
+
+    /// From now on it needs no file beyond those it has.
+    pub(in super::super) fn hold_files(&self) -> io::Result<()> {
+        let folder = File::open(self.folder())?;
+        *self.spare.lock() = Some(folder.try_clone()?);
+        // Held before: just as good.
+        drop(self.folder.set(folder));
+        Ok(())
     }
 
     pub(in super::super) fn path(&self, slot: u32) -> PathBuf {
         let mut path = OsString::from(&self.database);
         path.push(format!(".log-{slot}"));
         path.into()
+    }
+
+    /// What all of them take.
+    pub(in super::super) fn bytes(&self) -> io::Result<u64> {
+        let sizes = self.slots()?.into_iter().map(|slot| fs::metadata(self.path(slot)).map_or(0, |file| file.len()));
+        Ok(sizes.sum())
     }
 
     fn folder(&self) -> &Path {
@@ -68,7 +91,18 @@ impl Disk for Beside {
     fn open(&self, slot: u32) -> io::Result<Box<dyn Slot>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        Ok(Box::new(options.open(self.path(slot))?))
+        let path = self.path(slot);
+        let file = options.open(&path).or_else(|error| {
+            let none_left =
+                [Errno::MFILE, Errno::NFILE].iter().any(|errno| Some(errno.raw_os_error()) == error.raw_os_error());
+            let spare = self.spare.lock().take().filter(|_| none_left);
+            if spare.map(drop).is_some() { options.open(&path) } else { Err(error) }
+        })?;
+        let mut spare = self.spare.lock();
+        if spare.is_none() && self.folder.get().is_some() {
+            *spare = self.folder.get().and_then(|folder| folder.try_clone().ok());
+        }
+        Ok(Box::new(file))
     }
 
     fn remove(&self, slot: u32) -> io::Result<()> {
@@ -76,7 +110,10 @@ impl Disk for Beside {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(self.folder())?.sync_all()
+        match self.folder.get() {
+            Some(folder) => folder.sync_all(),
+            None => File::open(self.folder())?.sync_all(),
+        }
     }
 
     fn name(&self, slot: u32) -> String {
