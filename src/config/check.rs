@@ -49,8 +49,10 @@ const RANGES: &[(&str, u64, u64)] = &[
 ];
 
 /// Keys whose values may hold a secret and are never quoted.
+pub const SECRETS: &[&str] = &["auth.secret_key", "store.url", "bus.url"];
+
 pub fn is_secret(key: &str) -> bool {
-    matches!(key, "auth.secret_key" | "store.url" | "bus.url")
+    SECRETS.contains(&key)
 }
 
 /// Everything that is wrong, as (key, what is wrong with it). `keys` are all keys with their defaults.

@@ -13,7 +13,7 @@ use figment::{
 };
 
 use super::{
-    Config, agree, check, flatten,
+    Config, agree, check, flatten, secrets,
     sources::{self, Flag, Given, Origin, Said},
 };
 
@@ -124,7 +124,10 @@ fn read(inputs: &Inputs, problems: &mut Vec<String>, warnings: &mut Vec<String>)
     ];
     for source in sources {
         match source {
-            Ok(some) => given.extend(some),
+            Ok(some) => match secrets::from_files(some, &inputs.folder) {
+                Ok(some) => given.extend(some),
+                Err(some) => problems.extend(some),
+            },
             Err(some) => problems.extend(some),
         }
     }

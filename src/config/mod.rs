@@ -19,6 +19,7 @@ mod links;
 pub mod load;
 pub mod log_filter;
 pub mod mask;
+mod secrets;
 pub mod show;
 pub mod sources;
 

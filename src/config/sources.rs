@@ -27,6 +27,9 @@ const ORIGINAL_NAMES: [(&str, &str); 5] = [
 
 const PREFIX: &str = "NATTER_";
 
+/// What is behind the key of a secret where a source names the file that it is in.
+pub const IN_FILE: &str = "_file";
+
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -37,6 +40,13 @@ pub enum Origin {
         line: usize,
     },
     Environment(String),
+    /// What systemd hands over under this name.
+    Credential(String),
+    /// A file that holds a secret, and who names it.
+    SecretFile {
+        by: Box<Origin>,
+        path: PathBuf,
+    },
     /// A flag, as it was typed: `--bind`.
     Flag(String),
 }
@@ -47,6 +57,8 @@ impl fmt::Display for Origin {
             Origin::File(path) => write!(f, "{}", path.display()),
             Origin::Dotenv { name, line } => write!(f, ".env, line {line}, {name}"),
             Origin::Environment(name) => write!(f, "environment variable {name}"),
+            Origin::Credential(name) => write!(f, "credential {name}"),
+            Origin::SecretFile { by, path } => write!(f, "{by} ({})", path.display()),
             Origin::Flag(name) => write!(f, "flag {name}"),
         }
     }
@@ -182,7 +194,34 @@ pub fn environment(all: &[(OsString, OsString)]) -> Result<Vec<Given>, Vec<Strin
             None => problems.push(format!("environment variable {name}: the value is not UTF-8 text")),
         }
     }
-    if problems.is_empty() { Ok(variables(read)) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut given = variables(read);
+    if let Some((_, credentials)) = all.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY") {
+        given.extend(credentials_in(Path::new(credentials)));
+    }
+    Ok(given)
+}
+
+/// What systemd hands over in this folder under the name of a secret's variable, as if another variable had named the file.
+fn credentials_in(folder: &Path) -> Vec<Given> {
+    let given = |(name, key): (String, &str)| {
+        let path = folder.join(&name);
+        path.symlink_metadata().is_ok().then(|| Given {
+            key: format!("{key}{IN_FILE}"),
+            said: Said::Text(path.display().to_string()),
+            origin: Origin::Credential(name),
+        })
+    };
+    secret_variables().into_iter().filter_map(given).collect()
+}
+
+/// The variables of settings that are secrets, with their keys.
+fn secret_variables() -> Vec<(String, &'static str)> {
+    let originals =
+        ORIGINAL_NAMES.iter().filter(|(_, key)| check::is_secret(key)).map(|(name, key)| ((*name).into(), *key));
+    originals.chain(check::SECRETS.iter().map(|key| (variable_of(key), *key))).collect()
 }
 
 pub fn flags(flags: &[Flag]) -> Vec<Given> {
@@ -203,6 +242,10 @@ pub fn variable_of(key: &str) -> String {
 fn key_of(variable: &str) -> Option<String> {
     if let Some((_, key)) = ORIGINAL_NAMES.iter().find(|(name, _)| *name == variable) {
         return Some((*key).to_owned());
+    }
+    let of_secret = |(name, key): &&(&str, &str)| check::is_secret(key) && variable.strip_suffix("_FILE") == Some(name);
+    if let Some((_, key)) = ORIGINAL_NAMES.iter().find(of_secret) {
+        return Some(format!("{key}{IN_FILE}"));
     }
     Some(variable.strip_prefix(PREFIX)?.to_lowercase().replacen("__", ".", 1))
 }

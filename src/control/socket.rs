@@ -7,13 +7,17 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream},
+    },
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
@@ -84,7 +88,7 @@ pub fn listen(folder: &Path, operator: Arc<Operator>) -> Result<Control, String>
         ));
     }
     let listener = bind(&path).map_err(|error| format!("{} cannot be made ({error})", path.display()))?;
-    let task = tokio::spawn(serve(listener, operator, File::open("/dev/null").ok()));
+    let task = tokio::spawn(serve(listener, operator, spare()));
     Ok(Control { path, task })
 }
 
@@ -102,24 +106,32 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Any open file will do.
+fn spare() -> Option<OwnedFd> {
+    File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
 /// One file is kept in reserve: where the process may open no more, a command takes its place.
-async fn serve(listener: UnixListener, operator: Arc<Operator>, mut spare: Option<File>) {
-    let permits = Arc::new(Semaphore::new(COMMANDS));
+async fn serve(listener: UnixListener, operator: Arc<Operator>, spare: Option<OwnedFd>) {
+    let (permits, spare) = (Arc::new(Semaphore::new(COMMANDS)), Arc::new(Mutex::new(spare)));
     loop {
         let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
-            Ok((stream, _)) => {
-                spare = spare.or_else(|| File::open("/dev/null").ok());
-                let operator = operator.clone();
+            Ok((mut stream, _)) => {
+                let (operator, spare) = (operator.clone(), spare.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &operator).await {
+                    if let Err(error) = converse(&mut stream, &operator).await {
                         tracing::debug!(%error, "an admin command was given up");
+                    }
+                    // Given back without a moment in which somebody else could take it.
+                    if let Ok(stream) = stream.into_std() {
+                        spare.lock().get_or_insert(stream.into());
                     }
                     drop(permit);
                 });
             }
             // The next try comes at once.
-            Err(_) if spare.take().is_some() => {}
+            Err(_) if spare.lock().take().is_some() => {}
             Err(error) => {
                 tracing::debug!(%error, "an admin command waits");
                 tokio::time::sleep(NO_FILE_PAUSE).await;
@@ -128,7 +140,7 @@ async fn serve(listener: UnixListener, operator: Arc<Operator>, mut spare: Optio
     }
 }
 
-async fn converse(mut stream: tokio::net::UnixStream, operator: &Operator) -> io::Result<()> {
+async fn converse(stream: &mut tokio::net::UnixStream, operator: &Operator) -> io::Result<()> {
     let (from, mut to) = stream.split();
     let mut line = Vec::new();
     let mut from = tokio::io::BufReader::new(from.take(LINE_BYTES));

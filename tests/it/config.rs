@@ -1,5 +1,6 @@
 //! Settings: every source, their order, what is refused and how it is told.
 
+mod secrets;
 mod written;
 
 use std::fs;

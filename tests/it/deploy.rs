@@ -306,6 +306,17 @@ fn services_wait_for_services_that_are_there_and_are_healthy() {
     }
 }
 
+#[test]
+fn a_secret_of_compose_is_where_natter_is_told_to_look() {
+    let with_secret = documents("compose.secrets.yaml").remove(0);
+    let secret = plain(&with_secret["services"]["natter"]["secrets"][0]);
+    let variable = plain(&with_secret["services"]["natter"]["environment"]["SECRET_KEY_FILE"]);
+    assert_eq!(variable, format!("/run/secrets/{secret}"));
+    let file = plain(&with_secret["secrets"][secret.as_str()]["file"]);
+    assert!(interpolated(&file, &BTreeMap::new()).expect_err("it must be given").starts_with("set SECRET_KEY_FILE"));
+    assert!(documents(COMPOSE_ONE).remove(0)["services"]["natter"].is_mapping(), "it goes with this one");
+}
+
 #[tokio::test]
 async fn one_natter_by_itself_speaks_https_on_the_port_that_is_published() {
     let service = documents(COMPOSE_ONE).remove(0)["services"]["natter"].clone();

@@ -1,6 +1,6 @@
 //! A disk that is full, a file that is damaged, a database from the future: said clearly, and nothing acknowledged lost.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::json;
 
@@ -157,10 +157,12 @@ async fn in_the_reserve_below_the_limit_of_size_everybody_can_be_stopped() {
     let (ann, bob) = server.two_people().await;
     let room = ann.private(&bob).await;
     fill(&ann, &room).await;
-    assert_eq!(server.reach.register("late", "correct-horse").await.refused(503)["code"], "store_full");
+    ann.try_post(&room, &json!({"message": "🫖".repeat(3_900)})).await.refused(503);
     server.cli(&["admin", "disable", "bob"]).await.ok();
     assert_eq!(bob.get("/users/me").await.status, 401);
     ann.revoke().await.ok();
+    let bytes = fs::metadata(server.data().join("natter.db")).expect("the database").len();
+    assert!(bytes <= 1_600_000, "{bytes}: the reserve is free");
 }
 
 #[tokio::test]
@@ -236,4 +238,69 @@ async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
     let refused = server.cli(&["admin", "list"]).await.failed();
     server.process().signal("CONT");
     assert!(refused.contains("said nothing for 6 seconds"), "{refused}");
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
+}
+
+fn set_mode(path: &std::path::Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("one's own");
+}
+
+#[tokio::test]
+async fn what_it_makes_is_for_its_owner_alone_whatever_the_umask() {
+    let server = Setup::new().start_after("umask 0").await;
+    let (ann, bob) = server.two_people().await;
+    ann.post(&ann.private(&bob).await, "hello").await;
+    server.cli(&["backup", "copy.db"]).await.ok();
+    server.cli(&["export", "copy.natter"]).await.ok();
+    assert_eq!(mode(&server.data()), 0o700);
+    let files = fs::read_dir(server.data()).expect("the data").map(|entry| entry.expect("a file").path());
+    let copies = ["copy.db", "copy.natter"].map(|name| server.dir().join(name));
+    let (mut names, mut count) = (Vec::new(), 0);
+    for file in files.chain(copies) {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+        count += 1;
+        names.push(file);
+    }
+    assert!(count >= 9, "{names:?}");
+}
+
+#[tokio::test]
+async fn data_that_others_could_read_is_made_private_and_told() {
+    let mut server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    ann.post(&ann.private(&bob).await, "hello").await;
+    server.kill().await;
+    let names: Vec<_> =
+        fs::read_dir(server.data()).expect("the data").map(|entry| entry.expect("a file").path()).collect();
+    let files = names.iter().filter(|name| !name.ends_with("natter.sock"));
+    files.clone().for_each(|file| set_mode(file, 0o644));
+    set_mode(&server.data(), 0o777);
+    server.restart().await;
+    assert_eq!(mode(&server.data()), 0o700);
+    for file in files.filter(|file| file.exists()) {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    let log = server.log();
+    for told in
+        ["data was open to others (mode 777)", "natter.db could be read by others (mode 644)", "secret.key could be"]
+    {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_where_everybody_may_put_files_of_their_own_is_refused() {
+    let setup = Setup::new();
+    fs::create_dir(setup.dir().join("data")).expect("a folder");
+    fs::write(setup.dir().join("data/others.txt"), "x").expect("a file");
+    set_mode(&setup.dir().join("data"), 0o777);
+    let refused = setup.run().await.failed();
+    assert!(refused.contains("mode 777") && refused.contains("chmod go="), "{refused}");
+    set_mode(&setup.dir().join("data"), 0o755);
+    let server = setup.start().await;
+    assert_eq!(mode(&server.data()), 0o755, "it is not natter's alone");
+    assert!(server.log().contains("others may look into"));
 }

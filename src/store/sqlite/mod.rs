@@ -31,6 +31,7 @@ mod imports;
 mod journal;
 mod lock;
 mod log;
+mod modes;
 mod open;
 mod readers;
 mod readings;

@@ -17,6 +17,7 @@ use super::{
         recovery::JournalError,
     },
     lock::{FolderLock, real_path},
+    modes,
     schema::{self, Kind},
 };
 
@@ -31,6 +32,12 @@ pub enum OpenError {
     #[error("{} was written by a newer natter (schema {found}, this one knows {known}). Run that version, or restore a \
         backup made by this one.", file.display())]
     Newer { file: PathBuf, found: usize, known: usize },
+    #[error(
+        "{} is open to others (mode {mode:o}), and natter cannot change that: whoever reads or replaces it has everybody's messages \
+         and logins. Give it to the user that natter runs as, and take the rights of others away: chmod go= {}", path.display(),
+        path.display()
+    )]
+    Exposed { path: PathBuf, mode: u32 },
     #[error("{} is not a natter database. Name another file in store.url.", file.display())]
     Foreign { file: PathBuf },
     #[error("{} is damaged: {error}. Restore a backup: natter restore FILE --force", file.display())]
@@ -91,6 +98,7 @@ pub fn path_of(url: &str) -> Result<PathBuf, String> {
 /// Takes the folder of a database at its real path, and leaves one of the newest schema in it.
 pub(super) fn prepare(path: &Path) -> Result<FolderLock, OpenError> {
     let lock = FolderLock::take(path, true)?;
+    modes::keep_private(path)?;
     let mut db = open_plain(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| OpenError::of(path, error))?;
     let version = match schema::kind(&db).map_err(|error| OpenError::of(path, error))? {
         Kind::Empty => 0,
