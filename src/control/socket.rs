@@ -45,6 +45,10 @@ const ALIVE_EVERY: Duration = Duration::from_secs(2);
 /// A server that says nothing for so long does not answer.
 const SILENT_SECS: u64 = 6;
 
+/// Files in reserve for commands. A connection may take one that was let go of; those who accept connections rest then, and the next
+/// one is the command's.
+const SPARES: usize = 3;
+
 /// While no file is left, the next try comes this soon.
 const NO_FILE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -88,7 +92,7 @@ pub fn listen(folder: &Path, operator: Arc<Operator>) -> Result<Control, String>
         ));
     }
     let listener = bind(&path).map_err(|error| format!("{} cannot be made ({error})", path.display()))?;
-    let task = tokio::spawn(serve(listener, operator, spare()));
+    let task = tokio::spawn(serve(listener, operator, spares()));
     Ok(Control { path, task })
 }
 
@@ -106,32 +110,35 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Any open file will do.
-fn spare() -> Option<OwnedFd> {
-    File::open("/dev/null").ok().map(OwnedFd::from)
+/// Any open files will do.
+fn spares() -> Vec<OwnedFd> {
+    (0..SPARES).filter_map(|_| File::open("/dev/null").ok()).map(OwnedFd::from).collect()
 }
 
-/// One file is kept in reserve: where the process may open no more, a command takes its place.
-async fn serve(listener: UnixListener, operator: Arc<Operator>, spare: Option<OwnedFd>) {
-    let (permits, spare) = (Arc::new(Semaphore::new(COMMANDS)), Arc::new(Mutex::new(spare)));
+/// A few files are kept in reserve: where the process may open no more, a command takes its place.
+async fn serve(listener: UnixListener, operator: Arc<Operator>, spares: Vec<OwnedFd>) {
+    let (permits, spares) = (Arc::new(Semaphore::new(COMMANDS)), Arc::new(Mutex::new(spares)));
     loop {
         let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((mut stream, _)) => {
-                let (operator, spare) = (operator.clone(), spare.clone());
+                let (operator, spares) = (operator.clone(), spares.clone());
                 tokio::spawn(async move {
                     if let Err(error) = converse(&mut stream, &operator).await {
                         tracing::debug!(%error, "an admin command was given up");
                     }
                     // Given back without a moment in which somebody else could take it.
-                    if let Ok(stream) = stream.into_std() {
-                        spare.lock().get_or_insert(stream.into());
+                    let mut spares = spares.lock();
+                    if spares.len() < SPARES
+                        && let Ok(stream) = stream.into_std()
+                    {
+                        spares.push(stream.into());
                     }
                     drop(permit);
                 });
             }
             // The next try comes at once.
-            Err(_) if spare.lock().take().is_some() => {}
+            Err(_) if spares.lock().pop().is_some() => {}
             Err(error) => {
                 tracing::debug!(%error, "an admin command waits");
                 tokio::time::sleep(NO_FILE_PAUSE).await;
