@@ -1,5 +1,6 @@
 //! Passwords and tokens: pure mechanisms that know no users' records and no HTTP.
 
+pub mod hmac;
 pub mod password;
 mod queue;
 pub mod refresh;

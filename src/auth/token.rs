@@ -11,7 +11,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use super::verified::Bearer;
-use super::verified::Verified;
+use super::{hmac, verified::Verified};
 use crate::{
     config::{Algorithm, Auth},
     metrics::Metrics,
@@ -96,6 +96,7 @@ pub struct Tokens {
 
 impl Tokens {
     pub fn new(key: &[u8], auth: &Auth, metrics: Arc<Metrics>) -> Self {
+        hmac::use_for_tokens();
         let (algorithm, name) = match auth.algorithm {
             Algorithm::HS256 => (jsonwebtoken::Algorithm::HS256, "HS256"),
             Algorithm::HS384 => (jsonwebtoken::Algorithm::HS384, "HS384"),

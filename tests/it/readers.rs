@@ -28,6 +28,7 @@ pub fn token_for(person: &Person, secs: i64) -> String {
     let mut claims: Value = serde_json::from_slice(&payload).expect("claims");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs();
     claims["exp"] = json!(now.cast_signed() + secs);
+    natter::auth::hmac::use_for_tokens();
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes())).expect("a token")
 }
 

@@ -17,11 +17,13 @@ fn claims(token: &str) -> Value {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.validate_exp = false;
     let key = DecodingKey::from_secret(KEY.as_bytes());
+    natter::auth::hmac::use_for_tokens();
     jsonwebtoken::decode::<Value>(token, &key, &validation).expect("a token signed with the configured key").claims
 }
 
 fn signed(algorithm: Algorithm, key: &str, claims: &Value) -> String {
     let key = EncodingKey::from_secret(key.as_bytes());
+    natter::auth::hmac::use_for_tokens();
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).expect("claims that can be signed")
 }
 
@@ -204,6 +206,7 @@ async fn what_a_token_says_beyond_what_the_server_writes_is_refused_or_kept() {
     ] {
         let message = format!("{}.{}", part(&header), part(&good));
         let key = EncodingKey::from_secret(KEY.as_bytes());
+        natter::auth::hmac::use_for_tokens();
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a signature");
         assert_refused(&ann, &room, what, &format!("{message}.{signature}"), "Invalid token").await;
     }
@@ -318,6 +321,7 @@ async fn the_configured_algorithm_is_the_only_one() {
     let mut validation = Validation::new(Algorithm::HS512);
     validation.validate_exp = false;
     let key = DecodingKey::from_secret(KEY.as_bytes());
+    natter::auth::hmac::use_for_tokens();
     let claims = jsonwebtoken::decode::<Value>(&ann.token, &key, &validation).expect("signed with the key").claims;
     ann.holding(&signed(Algorithm::HS256, KEY, &claims)).get("/users/me").await.refused_saying(401, "Invalid token");
     ann.me().await;
