@@ -223,7 +223,7 @@ impl Store for SqliteStore {
     }
 
     async fn append_audit(&self, entries: Vec<AuditRecord>) -> Result<()> {
-        self.write(move |db| audit::append(db, &entries)).await
+        self.write_in_reserve(move |db| audit::append(db, &entries)).await
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
@@ -231,7 +231,7 @@ impl Store for SqliteStore {
     }
 
     async fn purge_audit(&self, before: Timestamp, keep: usize, limit: usize) -> Result<usize> {
-        self.write(move |db| audit::purge(db, before, keep, limit)).await
+        self.write_in_reserve(move |db| audit::purge(db, before, keep, limit)).await
     }
 
     async fn begin_import(&self, import: &str) -> Result<Begun> {
