@@ -15,7 +15,10 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -165,7 +168,14 @@ impl Server {
         let Some(stream) = self.secure(stream).await else { return };
         let (app, limits) = (&self.app, &self.app.config.limits);
         let (config, metrics, budgets) = (app.config.clone(), app.metrics.clone(), app.budgets.clone());
-        let client = Arc::new(Client { address: peer.ip().to_canonical(), config, metrics, budgets, place });
+        let client = Arc::new(Client {
+            address: peer.ip().to_canonical(),
+            config,
+            metrics,
+            budgets,
+            place,
+            unread: AtomicBool::new(false),
+        });
         let silence = Arc::new(Silence::default());
         let service = service_fn(async |request| {
             silence.asked();

@@ -59,6 +59,7 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
     };
     let cors = Cors::of(&app.config.server.allowed_origins, inner.method(), inner.headers());
 
+    client.unread.store(!inner.body().is_end_stream(), Ordering::Relaxed);
     tell_of_proxies(app, client.address, inner.headers());
     let request = Request {
         peer: address::client_address(&app.config.server, client.address, inner.headers()),
@@ -73,6 +74,10 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
         Ok(response) => response,
         Err(rejection) => {
             log_cause(&rejection, &asked.id, path);
+            // What is left of its body stands before the next request, and the connection ends with this one: a client that keeps
+            // its connections must know.
+            let unread = client.unread.load(Ordering::Relaxed);
+            let rejection = if unread { rejection.closing() } else { rejection };
             rejection.into_response(asked.id.as_str())
         }
     };

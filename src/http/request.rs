@@ -1,6 +1,14 @@
 //! A request as handlers see it: found, admitted, its body not read yet.
 
-use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -30,6 +38,8 @@ pub struct Client {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) place: Place,
+    /// Of the body of the request that is being answered, something may not have been read.
+    pub(crate) unread: AtomicBool,
 }
 
 pub struct Request {
@@ -125,7 +135,10 @@ impl Request {
         let share = self.client.budgets.incoming.share();
         let whole = collect(Limited::new(body, limits.body_bytes), share);
         match tokio::time::timeout(Duration::from_secs(limits.body_secs), whole).await {
-            Ok(Ok(body)) => Ok(body),
+            Ok(Ok(body)) => {
+                self.client.unread.store(false, Relaxed);
+                Ok(body)
+            }
             Ok(Err(Unread::NoRoom)) => {
                 let detail = "Too much is on its way in (limits.incoming_bytes); try again in a moment.";
                 Err(Rejection::unavailable("busy", detail).closing())

@@ -6,6 +6,9 @@ use std::fs;
 /// are few files, a quarter of them.
 const AT_WORK: u64 = 64;
 
+/// A server with next to no files takes its chances: who finds none left has a silent connection closed.
+const LEAST: u64 = 8;
+
 /// Raises the soft limit to the hard one: the first is for programs that cannot bear many, and this one can.
 pub fn raise_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -17,7 +20,7 @@ pub fn raise_limit() {
 pub fn room() -> usize {
     let Ok((most, _)) = rlimit::Resource::NOFILE.get() else { return usize::MAX };
     let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
-    usize::try_from(most.saturating_sub(open + AT_WORK.min(most / 4)).max(1)).unwrap_or(usize::MAX)
+    usize::try_from(most.saturating_sub(open + AT_WORK.min(most / 4)).max(LEAST)).unwrap_or(usize::MAX)
 }
 
 /// A sentence where there are files for fewer connections than the settings allow.

@@ -226,6 +226,30 @@ async fn a_connection_closes_when_the_client_wants_it_to() {
 }
 
 #[tokio::test]
+async fn a_refusal_before_the_body_was_read_says_that_the_connection_ends() {
+    let server = Server::start().await;
+    let body = json!({"message": "x".repeat(200)}).to_string();
+    let head = |path: &str| {
+        let length = body.len();
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
+    };
+    for (path, status) in [("/chat/x", 401), ("/nowhere", 404), ("/healthz", 405)] {
+        for whole in [false, true] {
+            let mut raw = server.reach.raw().await;
+            raw.write(head(path) + if whole { &body } else { "" }).await;
+            let refused = raw.answer().await;
+            refused.refused(status);
+            assert_eq!(refused.header("connection"), Some("close"), "{path}");
+            assert!(raw.rest().await.is_empty());
+        }
+    }
+    let mut raw = server.reach.raw().await;
+    raw.write(head("/users/register") + &body).await;
+    let refused = raw.answer().await;
+    assert_eq!((refused.status, refused.header("connection")), (422, None), "its body was read");
+}
+
+#[tokio::test]
 async fn the_absolute_form_of_a_target_is_understood() {
     let server = Server::start().await;
     let mut raw = server.reach.raw().await;
