@@ -52,6 +52,9 @@ const REFUSAL_SECS: u64 = 2;
 /// hyper wants room for a request's head even where `limits.header_bytes` is tiny.
 const LEAST_READ_BUFFER: usize = 64 * 1024;
 
+/// When there is no file left, who has been silent for so long is closed; whoever has just come is about to say something.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// How long accepting rests when the process has no file left for a connection.
 const REST: Duration = Duration::from_millis(50);
 
@@ -121,7 +124,7 @@ impl Server {
                         if let Some(seldom::Line { held_back }) = seldom::due("no room for a connection") {
                             tracing::error!(%error, held_back, "new connections wait: the system has no room for one");
                         }
-                        server.app.connections.close_oldest();
+                        server.app.connections.close_oldest(SILENT);
                         tokio::time::sleep(REST).await;
                     }
                 }

@@ -19,7 +19,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -166,19 +166,21 @@ impl Connections {
                 "there are files for no more connections (ulimit -n): silent ones are closed"
             );
         }
-        if self.close_one(open, false) {
+        if self.close_one(open, false, BUSY) {
             return Ok(false);
         }
-        if open.all < self.all.places && open.http < self.http.places || self.close_one(open, true) {
+        if open.all < self.all.places && open.http < self.http.places || self.close_one(open, true, BUSY) {
             return Ok(true);
         }
         Err(Refused::Full)
     }
 
-    /// Closes the stranger who has been silent for longest, or else a member. `false`: nobody is silent.
-    pub fn close_oldest(&self) -> bool {
+    /// Closes the stranger who has been silent for longest, or else a member, where that is longer than `least`. `false`: there is
+    /// none.
+    pub fn close_oldest(&self, least: Duration) -> bool {
         let mut open = self.open.lock();
-        self.close_one(&mut open, true)
+        let until = self.now().checked_sub(least.as_millis() as u64);
+        until.is_some_and(|until| self.close_one(&mut open, true, until))
     }
 
     /// How many may be told at once that there is no place for them: each takes a file as well.
@@ -186,11 +188,11 @@ impl Connections {
         (self.all.places / 16).clamp(1, REFUSALS)
     }
 
-    /// `false`: nobody is silent who may be closed.
-    fn close_one(&self, open: &mut Open, members_too: bool) -> bool {
-        let mut silent = self.silent_for_longest(open, false);
+    /// `false`: nobody has been silent since `until` who may be closed.
+    fn close_one(&self, open: &mut Open, members_too: bool, until: u64) -> bool {
+        let mut silent = self.silent_for_longest(open, false, until);
         if silent.is_none() && members_too {
-            silent = self.silent_for_longest(open, true);
+            silent = self.silent_for_longest(open, true, until);
         }
         let Some(guest) = silent else { return false };
         *guest.turn.lock() = None;
@@ -203,9 +205,10 @@ impl Connections {
 
     /// Takes out the stranger (or the member) whose turn it is. Those met before who have been busy get a later turn, and those
     /// who have signed in go to the members.
-    fn silent_for_longest(&self, open: &mut Open, members: bool) -> Option<Arc<Guest>> {
+    fn silent_for_longest(&self, open: &mut Open, members: bool, until: u64) -> Option<Arc<Guest>> {
         for _ in 0..LOOKS.min(open.guests(members).len()) {
-            let (turn, guest) = open.guests(members).pop_first()?;
+            let first = open.guests(members).first_entry().filter(|first| first.key().since <= until)?;
+            let (turn, guest) = first.remove_entry();
             let (silent_since, member) = (guest.silent_since.load(Relaxed), guest.member.load(Relaxed));
             if silent_since == turn.since && member == members {
                 return Some(guest);
@@ -392,8 +395,8 @@ mod tests {
         let (gone, socket, plain) = (place(), place(), place());
         silent_since(&plain, BUSY);
         silent_since(&socket, BUSY);
-        assert!(connections.close_oldest() && is_gone(&gone));
-        assert!(!connections.close_oldest(), "the others are busy");
+        assert!(connections.close_oldest(Duration::ZERO) && is_gone(&gone));
+        assert!(!connections.close_oldest(Duration::ZERO), "the others are busy");
         let socket_place = socket.to_socket(ip("192.0.2.1")).unwrap();
         let count = || {
             let open = connections.open.lock();
