@@ -146,6 +146,9 @@ pub async fn start(config: Config) -> Result<Serving, String> {
     if let Some(warning) = server::backlog_warning(config.server.backlog) {
         tracing::warn!("{warning}");
     }
+    if let Some(sentence) = files::too_few() {
+        return Err(sentence);
+    }
     if let Some(note) = files::note(config.sockets.connections, config.limits.connections_per_address) {
         tracing::info!("{note}");
     }

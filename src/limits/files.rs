@@ -6,8 +6,8 @@ use std::fs;
 /// are few files, a quarter of them.
 const AT_WORK: u64 = 64;
 
-/// A server with next to no files takes its chances: who finds none left has a silent connection closed.
-const LEAST: u64 = 8;
+/// With files for fewer connections nobody is served.
+const LEAST: usize = 8;
 
 /// Raises the soft limit to the hard one: the first is for programs that cannot bear many, and this one can.
 pub fn raise_limit() {
@@ -20,7 +20,18 @@ pub fn raise_limit() {
 pub fn room() -> usize {
     let Ok((most, _)) = rlimit::Resource::NOFILE.get() else { return usize::MAX };
     let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
-    usize::try_from(most.saturating_sub(open + AT_WORK.min(most / 4)).max(LEAST)).unwrap_or(usize::MAX)
+    usize::try_from(most.saturating_sub(open + AT_WORK.min(most / 4)).max(1)).unwrap_or(usize::MAX)
+}
+
+/// A sentence where there are so few files that the server would have none left for its data.
+pub fn too_few() -> Option<String> {
+    let (most, _) = rlimit::Resource::NOFILE.get().ok()?;
+    (room() < LEAST).then(|| {
+        format!(
+            "This process may open only {most} files, which are too few for its data and {LEAST} connections: raise `ulimit -Hn`, \
+             or LimitNOFILE= of systemd, to 64 or more."
+        )
+    })
 }
 
 /// A sentence where there are files for fewer connections than the settings allow.

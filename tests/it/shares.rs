@@ -1,6 +1,8 @@
 //! Who may have how many connections: the share of an address, who has to go when there is no place left, and what is kept for whom.
 
-use crate::harness::{Person, Raw, RawAnswer, Server, Setup, in_time, until};
+use std::process::Command;
+
+use crate::harness::{Person, Ran, Raw, RawAnswer, Server, Setup, in_time, until};
 
 /// An address that nobody else in a test comes from.
 const STRANGER: &str = "127.0.0.66";
@@ -136,6 +138,19 @@ async fn the_soft_limit_of_files_is_raised_to_the_hard_one() {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("a process has limits");
     let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("one is on files");
     assert_eq!(files.split_whitespace().collect::<Vec<_>>()[3..5], ["4096", "4096"]);
+}
+
+#[tokio::test]
+async fn a_process_with_too_few_files_does_not_start_and_says_how_many_it_needs() {
+    let setup = Setup::new();
+    let natter = setup.command_with(&[]);
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "ulimit -n 26; exec \"$0\"", env!("CARGO_BIN_EXE_natter")]).current_dir(setup.dir()).env_clear();
+    shell.envs(natter.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let refused = Ran::of(shell, "").await.failed();
+    assert!(refused.contains("may open only 26 files") && refused.contains("LimitNOFILE"), "{refused}");
+    let server = setup.start_after("ulimit -n 64").await;
+    server.person("ann").await.me().await;
 }
 
 #[tokio::test]
