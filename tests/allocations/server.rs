@@ -76,6 +76,8 @@ pub fn settings() -> Config {
         store: config::Store { settle_secs: NEVER_SECS, unsettled_bytes: UNSETTLED_BYTES, ..Default::default() },
         sockets: config::Sockets { connections_per_user: 4_000, ping_secs: NEVER_SECS, ..Default::default() },
         limits: config::Limits {
+            // All come from one address.
+            logins_per_address: 0,
             posts_per_sec: RATE,
             posts_burst: RATE,
             frames_per_sec: RATE,
