@@ -9,10 +9,13 @@ fn brisk(nodes: usize) -> ClusterSetup {
     Cluster::setup(nodes).set("presence.ttl_secs", "1").set("presence.batch_millis", "50").set("cluster.node_secs", "2")
 }
 
-/// Ann on the first node and bob on the second, with a room.
+/// Ann on the first node and bob on the second, with a room where both have written, and so let themselves be seen.
 async fn ann_and_bob(cluster: &Cluster) -> (Person, Person, String) {
     let (ann, bob) = (cluster[0].person("ann").await, cluster[1].person("bob").await);
     let room = ann.private(&bob).await;
+    for person in [&ann, &bob] {
+        person.post(&room, "here I am").await;
+    }
     (ann, bob, room)
 }
 
@@ -78,6 +81,7 @@ async fn whoever_is_online_on_two_nodes_is_online_until_both_are_left() {
     // Eve's coming is told after bob's going would have been.
     let eve = cluster[1].person("eve").await;
     let with_eve = ann.private(&eve).await;
+    eve.post(&with_eve, "here I am").await;
     anns.follow(&with_eve).await;
     let eves = eve.socket().await;
     presence(&mut anns, &with_eve, "eve", "online").await;
