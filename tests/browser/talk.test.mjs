@@ -23,10 +23,11 @@ test('two people sign up and talk', async ({ page }) => {
   await ann.page.getByTestId('typing').getByText('bob is typing').waitFor()
   await bob.say('Hello, Ann')
   await ann.sees('Hello, Ann')
-  // Only now has bob shown that he wants to be seen.
-  await ann.page.getByTestId('receipt').getByText('Read').waitFor()
   await ann.shows(['Hello, Bob', 'Hello, Ann'])
   await ann.room('bob').getByTestId('preview').getByText('Hello, Ann').waitFor()
+  // Now that bob has written, it is shown what he reads.
+  await ann.say('How are you?')
+  await ann.page.getByTestId('receipt').getByText('Read').waitFor()
 })
 
 test('groups, roles and removal are seen live', async world => {
