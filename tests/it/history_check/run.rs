@@ -213,7 +213,8 @@ impl Finale<'_> {
         let Some(key) = self.api.sign_in(node, &who.as_str().into()).await else { return };
         let body = self.api.look(node, &key, "/chat/my-chats?limit=500").await.unwrap_or_default();
         let page: Value = serde_json::from_str(&body).unwrap_or_default();
-        for chat in page["chats"].as_array().into_iter().flatten() {
+        let chats = page["chats"].as_array().into_iter().flatten();
+        for chat in chats.filter(|chat| chat["state"] != "invited") {
             self.api.recorder.add(Record::Kept {
                 node,
                 who: who.clone(),

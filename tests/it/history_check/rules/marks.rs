@@ -32,7 +32,9 @@ fn told(index: &Index<'_>) -> HashMap<(String, String), Vec<Told>> {
         match &call.ask {
             Ask::Mark { room, .. } => add(room.clone(), &value["read_seq"]),
             _ => {
-                for chat in value["chats"].as_array().into_iter().flatten() {
+                // Who is invited and not in yet is told nothing of the room, and so no mark.
+                let chats = value["chats"].as_array().into_iter().flatten();
+                for chat in chats.filter(|chat| chat["state"] != "invited") {
                     add(text(&chat["chat_id"]), &chat["read_seq"]);
                 }
             }
