@@ -55,6 +55,7 @@ impl App {
             tokens: tokens.clone(),
             limiters: limiters.clone(),
             budgets: budgets.clone(),
+            connections: connections.clone(),
         })?;
         Ok(Arc::new(Self {
             draining: AtomicBool::new(false),

@@ -25,6 +25,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
+pub use super::shares::Share;
 use super::{files, shares::Shares};
 use crate::{
     config::Config,
@@ -124,15 +125,15 @@ impl Connections {
 
     /// A place for a connection that was just accepted.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Refused> {
-        if !self.shares.take(address) {
+        let Some(share) = self.shares.take(address) else {
             self.metrics.bound_hit("limits.connections_per_address");
             return Err(Refused::Share);
-        }
+        };
         let mut open = self.open.lock();
         let in_reserve = match self.make_room(&mut open) {
             Ok(in_reserve) => in_reserve,
             Err(refused) => {
-                self.shares.give_back(address);
+                self.shares.give_back(share);
                 return Err(refused);
             }
         };
@@ -148,7 +149,7 @@ impl Connections {
             task: OnceLock::new(),
         });
         open.strangers.insert(turn, guest.clone());
-        Ok(Place { connections: self.clone(), guest, address, in_reserve, moved: AtomicBool::new(false) })
+        Ok(Place { connections: self.clone(), guest, address, share: Mutex::new(Some(share)), in_reserve })
     }
 
     /// Whether the next place is one of the reserve; another connection may have to go for it.
@@ -221,6 +222,14 @@ impl Connections {
         None
     }
 
+    /// With what [`SocketPlace::fill`] gave.
+    pub fn socket_closed(&self, share: Option<Share>) {
+        if let Some(share) = share {
+            self.open.lock().all -= 1;
+            self.shares.give_back(share);
+        }
+    }
+
     fn now(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
@@ -231,9 +240,9 @@ pub struct Place {
     connections: Arc<Connections>,
     guest: Arc<Guest>,
     address: IpAddr,
+    /// `None`: a [`SocketPlace`] has what this counted for.
+    share: Mutex<Option<Share>>,
     in_reserve: bool,
-    /// A [`SocketPlace`] has what this counted for.
-    moved: AtomicBool,
 }
 
 impl Guest {
@@ -284,19 +293,22 @@ impl Place {
     }
 
     /// The connection becomes a WebSocket of `client`, who may be behind a proxy that this place is of. `None`: the client's
-    /// address has as many connections as it may.
+    /// address has as many connections as it may, or the connection is one already.
     pub fn to_socket(&self, client: IpAddr) -> Option<SocketPlace> {
-        let Self { connections, guest, address, moved, .. } = self;
-        if client != *address && !connections.shares.take(client) {
+        let Self { connections, guest, address, .. } = self;
+        let mut held = self.share.lock();
+        let share = held.take()?;
+        let share = if client == *address {
+            share
+        } else if let Some(of_client) = connections.shares.take(client) {
+            connections.shares.give_back(share);
+            of_client
+        } else {
             connections.metrics.bound_hit("limits.connections_per_address");
+            *held = Some(share);
             return None;
-        }
+        };
         let mut open = connections.open.lock();
-        if moved.swap(true, Relaxed) {
-            // One connection is upgraded once.
-            connections.shares.give_back(client);
-            return None;
-        }
         match guest.turn.lock().take() {
             Some(turn) => {
                 open.forget(turn);
@@ -305,19 +317,13 @@ impl Place {
             // It is being closed; its task ends before anything else happens.
             None => open.all += 1,
         }
-        drop(open);
-        if client != *address {
-            connections.shares.give_back(*address);
-        }
-        Some(SocketPlace { connections: connections.clone(), address: client })
+        Some(SocketPlace { connections: connections.clone(), share: Some(share) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.moved.load(Relaxed) {
-            return;
-        }
+        let Some(share) = self.share.get_mut().take() else { return };
         let mut open = self.connections.open.lock();
         if let Some(turn) = self.guest.turn.lock().take() {
             open.forget(turn);
@@ -325,20 +331,26 @@ impl Drop for Place {
             open.http -= 1;
         }
         drop(open);
-        self.connections.shares.give_back(self.address);
+        self.connections.shares.give_back(share);
     }
 }
 
-/// The place of a WebSocket, given back when it is dropped.
+/// The place of a WebSocket that is on its way, given back when it is dropped.
 pub struct SocketPlace {
     connections: Arc<Connections>,
-    address: IpAddr,
+    share: Option<Share>,
+}
+
+impl SocketPlace {
+    /// The socket is open: whoever it belongs to keeps this one word, and gives it back by [`Connections::socket_closed`].
+    pub fn fill(mut self) -> Option<Share> {
+        self.share.take()
+    }
 }
 
 impl Drop for SocketPlace {
     fn drop(&mut self) {
-        self.connections.open.lock().all -= 1;
-        self.connections.shares.give_back(self.address);
+        self.connections.socket_closed(self.share.take());
     }
 }
 

@@ -11,30 +11,36 @@ pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// What counts as one client's address: an IPv4 address, or the /64 that an IPv6 address is in; or a wider network of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
-    first: IpAddr,
+    first: u64,
     prefix: u8,
 }
 
+/// IPv4 addresses, between networks of IPv6 that nobody has: 0:1::/32.
+const IPV4: u64 = 1 << 32;
+
 impl Network {
     pub fn of(address: IpAddr) -> Self {
-        Self::around(address, 64)
+        let first = match address.to_canonical() {
+            IpAddr::V4(address) => IPV4 | u64::from(address.to_bits()),
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        };
+        Self { first, prefix: 64 }
     }
 
-    /// Its own, and for IPv6 those around it.
-    pub(super) fn all_of(address: IpAddr) -> impl Iterator<Item = Self> {
-        let address = address.to_canonical();
-        let wider = WIDER.iter().filter(move |_| address.is_ipv6());
-        std::iter::once(Self::of(address)).chain(wider.map(move |(prefix, _)| Self::around(address, *prefix)))
+    /// It, and for IPv6 those around it.
+    pub(super) fn and_wider(self) -> impl Iterator<Item = Self> {
+        let wider = WIDER.iter().filter(move |_| self.first >> 32 != IPV4 >> 32);
+        let around = move |prefix: u8| Self { first: self.first & (u64::MAX << (64 - prefix)), prefix };
+        std::iter::once(self).chain(wider.map(move |(prefix, _)| around(*prefix)))
     }
 
-    fn around(address: IpAddr, prefix: u8) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self { first: address.into(), prefix: 32 },
-            IpAddr::V6(address) => {
-                let mask = u128::MAX << (128 - u32::from(prefix));
-                Self { first: Ipv6Addr::from_bits(address.to_bits() & mask).into(), prefix }
-            }
-        }
+    /// In one word.
+    pub(super) fn to_word(self) -> u64 {
+        self.first
+    }
+
+    pub(super) fn from_word(first: u64) -> Self {
+        Self { first, prefix: 64 }
     }
 }
 
@@ -57,7 +63,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_in_wider_ones_and_an_ipv4_address_in_none() {
-        let all = |text: &str| Network::all_of(ip(text)).collect::<Vec<_>>();
+        let all = |text: &str| Network::of(ip(text)).and_wider().collect::<Vec<_>>();
         let (one, near, far) = (all("2001:db8:1:2::1"), all("2001:db8:1:3::1"), all("2001:db8:1:ff00::1"));
         assert_eq!(one.len(), 3);
         assert_eq!((one[0] == near[0], one[1] == near[1], one[2] == near[2]), (false, true, true));

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     chat::{Caller, subscriber::SubscriberId},
-    limits::connections::SocketPlace,
+    limits::connections::{Share, SocketPlace},
     metrics::{CloseCode, Metrics},
     protocol::{self, Frame, Said},
     turn::{self, AtTheEnd},
@@ -57,8 +57,8 @@ pub(crate) struct Connection {
     pub(super) mode: Mode,
     woken: AtomicBool,
     state: Mutex<State>,
-    /// For as long as the socket is open.
-    _counted: SocketPlace,
+    /// Whose connection it counts as.
+    share: Option<Share>,
 }
 
 /// - `phase` only moves forward.
@@ -183,7 +183,7 @@ impl Connection {
             mode,
             woken: AtomicBool::new(false),
             state: Mutex::new(state),
-            _counted: counted,
+            share: counted.fill(),
         })
     }
 
@@ -376,6 +376,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let share = self.share.take();
+        self.shared().connections.socket_closed(share);
         self.shared().give_back_seat();
     }
 }
@@ -418,6 +420,6 @@ mod tests {
     /// What a connection at rest costs beside its socket and its place: every byte here is a megabyte at a million connections.
     #[test]
     fn a_connection_at_rest_is_small() {
-        assert!(size_of::<Connection>() <= 200, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 208, "{}", size_of::<Connection>());
     }
 }

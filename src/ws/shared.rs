@@ -16,7 +16,7 @@ use crate::{
     auth::token::Tokens,
     chat::{Chat, subscriber::SubscriberId},
     config::Config,
-    limits::{Limiters, budget::Budgets},
+    limits::{Limiters, budget::Budgets, connections::Connections},
     metrics::Metrics,
 };
 
@@ -28,6 +28,7 @@ pub struct Needs {
     pub tokens: Arc<Tokens>,
     pub limiters: Arc<Limiters>,
     pub budgets: Arc<Budgets>,
+    pub connections: Arc<Connections>,
 }
 
 pub(super) struct Shared {
