@@ -132,16 +132,16 @@ impl Accounts {
     }
 
     async fn look(&self, store: &dyn Store, bearer: &Bearer, now: Timestamp) -> Result<Caller> {
-        let user = self.look_at_user(store, bearer.user_id).await?.ok_or(ChatError::InvalidToken)?;
-        if !user.lets_in(bearer) {
+        let (user, session) = (bearer.user_id, bearer.session_id);
+        let versions = (self.users.at(&user).version(), self.sessions.at(&session).version());
+        let since = Instant::now();
+        let Some((user, session)) = store.user_and_session(user, session).await? else {
             return Err(ChatError::InvalidToken);
-        }
-        let session =
-            self.look_at_session(store, bearer.session_id, user.look).await?.ok_or(ChatError::InvalidToken)?;
-        if !session.lets_in(bearer, now) {
-            return Err(ChatError::InvalidToken);
-        }
-        Ok(user.caller(bearer))
+        };
+        let user = self.remember_user(versions.0, since, &user);
+        let session = session.map(|session| self.remember_session(versions.1, since, &session, user.look));
+        let good = user.lets_in(bearer) && session.is_some_and(|session| session.lets_in(bearer, now));
+        if good { Ok(user.caller(bearer)) } else { Err(ChatError::InvalidToken) }
     }
 
     /// A user's account, from memory where it is believed.
@@ -181,12 +181,6 @@ impl Accounts {
         Ok(record.map(|record| self.remember_user(version, since, &record)))
     }
 
-    async fn look_at_session(&self, store: &dyn Store, id: SessionId, look: u64) -> Result<Option<KnownSession>> {
-        let (version, since) = (self.sessions.at(&id).version(), Instant::now());
-        let record = store.session(id).await?;
-        Ok(record.map(|record| self.remember_session(version, since, &record, look)))
-    }
-
     /// `version` and `since` are from before the record was read.
     fn remember_user(&self, version: u64, since: Instant, record: &UserRecord) -> KnownUser {
         let (id, account, print) = (record.user_id, Account::from(record), self.prints.hash_one(&record.password_hash));
@@ -214,14 +208,12 @@ impl Accounts {
 
 /// The same look, and nothing of it is remembered.
 async fn look_once(store: &dyn Store, bearer: &Bearer, now: Timestamp) -> Result<Option<Caller>> {
-    let Some(user) = store.user(bearer.user_id).await? else { return Ok(None) };
-    let account = Arc::new(Account::from(&user));
-    if !account.lets_in(bearer) {
+    let Some((user, session)) = store.user_and_session(bearer.user_id, bearer.session_id).await? else {
         return Ok(None);
-    }
-    let session = store.session(bearer.session_id).await?;
-    let good = session.is_some_and(|session| session.user_id == bearer.user_id && now < session.expires_at);
-    Ok(good.then(|| caller(account, bearer)))
+    };
+    let account = Arc::new(Account::from(&user));
+    let stands = session.is_some_and(|session| session.user_id == bearer.user_id && now < session.expires_at);
+    Ok((stands && account.lets_in(bearer)).then(|| caller(account, bearer)))
 }
 
 fn caller(account: Arc<Account>, bearer: &Bearer) -> Caller {

@@ -148,6 +148,9 @@ pub struct SessionRecord {
     pub expires_at: Timestamp,
 }
 
+/// A user with a login, which may have ended.
+pub type UserAndSession = (UserRecord, Option<SessionRecord>);
+
 /// What signed in, or renewed its login, as far as it said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Device {
@@ -370,6 +373,8 @@ pub trait Store: Send + Sync + 'static {
     async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>>;
     /// `None` once it has ended. Expiry is the caller's to compare.
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>>;
+    /// A user, and a login of theirs or of somebody else, which was read no earlier than the user.
+    async fn user_and_session(&self, user: UserId, session: SessionId) -> Result<Option<UserAndSession>>;
     /// Notes when and by what a login was begun or renewed last.
     async fn see_session(&self, session: SessionId, at: Timestamp, device: Device) -> Result<()>;
     /// A user's logins that have not ended, in any order. Expiry is the caller's to compare.

@@ -48,7 +48,8 @@ use self::{
 use super::{
     Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Event, InvitationRecord, LoginRecord,
     MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord,
-    RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged, UserQuery, UserRecord,
+    RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession, UserChange, UserChanged, UserQuery,
+    UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
@@ -171,6 +172,11 @@ impl Store for MongoStore {
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
         sessions::by_id(&self.base, &self.users, session).await
+    }
+
+    async fn user_and_session(&self, user: UserId, session: SessionId) -> Result<Option<UserAndSession>> {
+        let Some(user) = self.users.by_id(user).await? else { return Ok(None) };
+        Ok(Some((user, sessions::by_id(&self.base, &self.users, session).await?)))
     }
 
     async fn see_session(&self, session: SessionId, at: Timestamp, device: Device) -> Result<()> {

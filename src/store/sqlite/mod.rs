@@ -65,8 +65,8 @@ use self::{
 use super::{
     Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, InvitationRecord,
     LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated,
-    RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserChange, UserChanged,
-    UserQuery, UserRecord, shared::Shared,
+    RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession, UserChange,
+    UserChanged, UserQuery, UserRecord, shared::Shared,
 };
 use crate::{
     config,
@@ -322,6 +322,14 @@ impl Store for SqliteStore {
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>> {
         self.read(move |db| sessions::by_id(db, session)).await
+    }
+
+    async fn user_and_session(&self, user: UserId, session: SessionId) -> Result<Option<UserAndSession>> {
+        let both = move |db: &Connection| {
+            let Some(user) = users::by_id(db, user)? else { return Ok(None) };
+            Ok(Some((user, sessions::by_id(db, session)?)))
+        };
+        self.read(both).await
     }
 
     async fn see_session(&self, session: SessionId, at: Timestamp, device: Device) -> Result<()> {

@@ -7,7 +7,7 @@ use natter::{
     store::{
         Device, LoginRecord, Presented, RefreshKey, Renewal, Rotation, SessionRecord, Store, UserChange, UserChanged,
     },
-    types::SessionId,
+    types::{SessionId, UserId},
 };
 
 use super::fixture::{add, at, instead, login, presented, renewal, token};
@@ -17,9 +17,14 @@ pub async fn a_login_is_there_until_it_ends(store: Arc<dyn Store>) {
     let session = login(ann, 0);
     assert_eq!(store.create_session(session.clone(), token(&session, 1), 9).await.unwrap(), []);
     assert_eq!(store.session(session.session_id).await.unwrap(), Some(session.clone()));
+    let both = async |user| store.user_and_session(user, session.session_id).await.unwrap();
+    let user = store.user(ann).await.unwrap().expect("it was added");
+    assert_eq!(both(ann).await, Some((user.clone(), Some(session.clone()))));
+    assert_eq!(both(UserId::fresh()).await, None);
     assert!(store.end_session(session.session_id).await.unwrap());
     assert!(!store.end_session(session.session_id).await.unwrap());
     assert_eq!(store.session(session.session_id).await.unwrap(), None);
+    assert_eq!(both(ann).await, Some((user, None)));
     assert_eq!(store.session_of_refresh(presented(&session, 1)).await.unwrap(), None);
     assert!(!store.end_session(SessionId::fresh()).await.unwrap());
 }
