@@ -162,6 +162,9 @@ impl Request {
 /// Bodies up to so many bytes are not counted, and so are taken when others have used up what may be on its way in.
 const SMALL: usize = 8 * 1024;
 
+/// By how much the room for a larger one grows.
+const STEP: usize = 32 * 1024;
+
 /// Why a body was not read.
 enum Unread {
     NoRoom,
@@ -174,18 +177,26 @@ struct Whole {
     _share: Share,
 }
 
+/// What came is copied to where it stays: a piece may be a small part of one of hyper's buffers, and would keep all of it.
 async fn collect(mut body: Limited<&mut Incoming>, mut share: Share) -> Result<Whole, Unread> {
-    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Unread::Failed)?.into_data() else { continue };
-        bytes += data.len();
+        if whole.is_empty() && body.is_end_stream() && data.len() <= SMALL {
+            return Ok(Whole { bytes: data, _share: share });
+        }
+        let bytes = whole.len() + data.len();
         if bytes > SMALL && !share.hold(bytes) {
             return Err(Unread::NoRoom);
         }
-        pieces.push(data);
+        if bytes > whole.capacity() {
+            // Not doubled: what somebody announces and never sends costs nothing, and what they send no more than it is.
+            let to_come = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+            whole.reserve_exact(data.len() + to_come.min(STEP));
+        }
+        whole.extend_from_slice(&data);
     }
-    let bytes = if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() };
-    Ok(Whole { bytes, _share: share })
+    Ok(Whole { bytes: whole.into(), _share: share })
 }
 
 fn too_large(most: usize, metrics: &Metrics) -> Rejection {

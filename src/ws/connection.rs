@@ -106,9 +106,10 @@ impl State {
         matches!(self.phase, Phase::Dead { .. })
     }
 
-    /// Writes what comes ahead of nothing. `false`: the socket took nothing, and nothing is kept.
-    pub fn write_through(&mut self, wire: &Wire, bytes: &Bytes, metrics: &Metrics) -> bool {
-        let taken = self.outbox.write_through(wire, bytes, metrics);
+    /// Writes what comes ahead of nothing, a burst for the subscription of `slot` or a notice. `false`: the socket took nothing,
+    /// and nothing is kept.
+    pub fn write_through(&mut self, wire: &Wire, bytes: &Bytes, slot: Option<u32>, metrics: &Metrics) -> bool {
+        let taken = self.outbox.write_through(wire, bytes, slot, metrics);
         if taken.is_err() {
             self.die();
         }

@@ -4,7 +4,8 @@
 //!   (`poller.rs`), which drives it (`drive.rs`) when its socket (`wire.rs`) is ready or somebody has work for it.
 //! - `reader.rs` turns bytes into texts, `frames.rs` texts into commands, `commands.rs` carries them out,
 //!   `subscribe.rs` those that follow rooms. `asked.rs` is the shape of those texts, for the documentation.
-//! - `outbox.rs` is the write path: cursors into rooms (`subscriptions.rs`), not queues of messages; `replay.rs` reads what rooms' rings have no more.
+//! - `outbox.rs` is the write path: cursors into rooms (`subscriptions.rs`), not queues of messages, and `piece.rs` what does wait in
+//!   line; `replay.rs` reads what rooms' rings have no more.
 //! - `engine.rs` is all of them, with one timer for what `timer.rs` sees to (pings, expiry, slowness), and the drain; `shared.rs` is
 //!   what they need of the rest of the server, by name.
 
@@ -18,6 +19,7 @@ mod frame_rate;
 mod frames;
 mod one_at_a_time;
 mod outbox;
+mod piece;
 mod places;
 mod poller;
 mod reader;

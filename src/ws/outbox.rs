@@ -10,9 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::{
+    piece::{OfRoom, Piece},
     subscriptions::{Subscription, Subscriptions},
     wire::Wire,
 };
@@ -63,28 +64,11 @@ impl Waiting {
     }
 }
 
-/// What waits in line.
-enum Piece {
-    /// Others have it too.
-    Shared(Bytes),
-    /// Answers, one behind the other.
-    Own(BytesMut),
-}
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Piece::Shared(bytes) => bytes,
-            Piece::Own(bytes) => bytes,
-        }
-    }
-
-    fn advance(&mut self, written: usize) {
-        match self {
-            Piece::Shared(bytes) => bytes.advance(written),
-            Piece::Own(bytes) => bytes.advance(written),
-        }
-    }
+/// A room whose events are in what is to be written, and where they end.
+struct Visited {
+    slot: u32,
+    pull: Pull,
+    end: usize,
 }
 
 /// Where writing stopped.
@@ -137,6 +121,13 @@ impl Outbox {
         waiting.queue.push_back(Piece::Own(answers));
     }
 
+    /// Puts events of a room in line, of which so many bytes are out already.
+    pub fn push_events(&mut self, slot: u32, frames: Bytes, written: usize) {
+        let waiting = self.waiting();
+        waiting.queued_bytes += frames.len() - written;
+        waiting.queue.push_back(Piece::Room(OfRoom::of(slot, frames, written)));
+    }
+
     pub fn push_first(&mut self, frame: Bytes) {
         let waiting = self.waiting();
         waiting.queued_bytes += frame.len();
@@ -179,11 +170,11 @@ impl Outbox {
         self.subscriptions.insert(subscription);
     }
 
+    /// Nothing more of the room is written, but for the end of a frame that was begun.
     pub fn remove(&mut self, slot: u32) -> Option<Subscription> {
         let removed = self.subscriptions.remove(slot)?;
         if let Some(waiting) = &mut self.waiting {
-            waiting.rooms.retain(|waiting| *waiting != slot);
-            waiting.behind_ring.retain(|behind| *behind != slot);
+            waiting.forget(slot);
         }
         Some(removed)
     }
@@ -215,13 +206,23 @@ impl Outbox {
         behind + waiting.queued_bytes
     }
 
-    /// Writes a burst for a subscription that is level with it. `Ok(false)`: the socket took nothing, and nothing is kept.
-    pub fn write_through(&mut self, wire: &Wire, bytes: &Bytes, metrics: &Metrics) -> io::Result<bool> {
+    /// Writes a notice, or a burst for the subscription of `slot` that is level with it. `Ok(false)`: the socket took nothing,
+    /// and nothing is kept.
+    pub fn write_through(
+        &mut self,
+        wire: &Wire,
+        bytes: &Bytes,
+        slot: Option<u32>,
+        metrics: &Metrics,
+    ) -> io::Result<bool> {
         match wire.write(bytes) {
             Ok(written) => {
                 count(metrics, written);
                 if written < bytes.len() {
-                    self.push(bytes.slice(written..));
+                    match slot {
+                        Some(slot) => self.push_events(slot, bytes.clone(), written),
+                        None => self.push(bytes.slice(written..)),
+                    }
                 }
                 self.blocked = written < bytes.len() || !wire.flush()?;
                 Ok(true)
@@ -269,15 +270,21 @@ impl Outbox {
                 break;
             }
             if let Some(s) = self.subscriptions.get(slot) {
-                visited.push((slot, s.room.pull(s.cursor, only_messages, max, scratch)));
+                let pull = s.room.pull(s.cursor, only_messages, max, scratch);
+                visited.push(Visited { slot, pull, end: scratch.len() });
             }
         }
         if !scratch.is_empty() {
             match wire.write(scratch) {
                 Ok(written) => {
                     count(metrics, written);
-                    if written < scratch.len() {
-                        self.push(Bytes::copy_from_slice(&scratch[written..]));
+                    let mut begin = 0;
+                    for &Visited { slot, end, .. } in &visited {
+                        if written < end {
+                            let frames = Bytes::copy_from_slice(&scratch[begin..end]);
+                            self.push_events(slot, frames, written.saturating_sub(begin));
+                        }
+                        begin = end;
                     }
                     self.blocked = written < scratch.len() || !wire.flush()?;
                 }
@@ -301,10 +308,10 @@ impl Outbox {
 
     /// Takes the visited from the front of the line: who is not level yet goes to its end, who is behind the ring to the
     /// other line.
-    fn move_cursors(&mut self, visited: Vec<(u32, Pull)>, metrics: &Metrics) {
+    fn move_cursors(&mut self, visited: Vec<Visited>, metrics: &Metrics) {
         let Some(waiting) = &mut self.waiting else { return };
         waiting.rooms.drain(..visited.len());
-        for (slot, pull) in visited {
+        for Visited { slot, pull, .. } in visited {
             let Some(subscription) = self.subscriptions.get_mut(slot) else { continue };
             match pull {
                 Pull::Moved { cursor, events, level } => {
@@ -338,6 +345,20 @@ fn count(metrics: &Metrics, written: usize) {
 }
 
 impl Waiting {
+    fn forget(&mut self, slot: u32) {
+        self.rooms.retain(|waiting| *waiting != slot);
+        self.behind_ring.retain(|behind| *behind != slot);
+        for piece in &mut self.queue {
+            if let Piece::Room(room) = piece
+                && room.slot == slot
+            {
+                *piece = Piece::Shared(room.end_of_frame());
+            }
+        }
+        self.queue.retain(|piece| !piece.bytes().is_empty());
+        self.queued_bytes = self.queue.iter().map(|piece| piece.bytes().len()).sum();
+    }
+
     /// `false`: the socket is full.
     fn write_queue(&mut self, wire: &Wire, metrics: &Metrics) -> io::Result<bool> {
         let mut pieces = [IoSlice::new(&[]); PIECES];

@@ -65,7 +65,7 @@ fn take_replayed(connection: &Connection, slot: u32, room: &Room, cursor: Seq, e
         }
     }
     if !bytes.is_empty() {
-        outbox.push(Bytes::from(bytes));
+        outbox.push_events(slot, Bytes::from(bytes), 0);
     }
 }
 

@@ -42,7 +42,7 @@ impl Subscriber for Connection {
         }
         let fits = burst.only_messages || !self.only_messages();
         let level = clear && fits && !subscription.held && subscription.cursor + 1 == burst.first;
-        let through = level && state.write_through(&self.wire, &burst.merged, &shared.metrics);
+        let through = level && state.write_through(&self.wire, &burst.merged, Some(slot), &shared.metrics);
         let outbox = &mut state.outbox;
         if through {
             shared.metrics.deliveries.inc_by(burst.last - burst.first + 1);
@@ -99,7 +99,7 @@ impl Subscriber for Connection {
         }
         // Told to many at once, it must not take memory in each of them.
         let level = state.greeted && matches!(state.phase, Phase::Open) && state.outbox.is_clear();
-        let through = level && state.write_through(&self.wire, &frame.shared(), &self.shared().metrics);
+        let through = level && state.write_through(&self.wire, &frame.shared(), None, &self.shared().metrics);
         if !through && !state.is_dead() {
             state.outbox.put(frame.bytes());
         }

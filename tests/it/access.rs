@@ -211,8 +211,11 @@ async fn a_member_removed_in_the_middle_of_a_replay_gets_nothing_of_what_follows
     socket.send(json!({"type": "subscribe", "chats": {room: {"since": 0}}})).await;
     let mut heard = vec![socket.next_event().await];
     scene.ann.remove(&scene.bob, room).await.ok();
+    let written = scene.server.metric("natter_delivered_bytes_total").await;
     scene.ann.post(room, "unheard").await;
     heard.extend(socket.drain().await);
+    let more = scene.server.metric("natter_delivered_bytes_total").await - written;
+    assert!(more < 5_000.0, "{more} bytes are more than the end of a frame and a word of why");
     assert!(heard.iter().all(|frame| frame["content"] != "unheard"));
     let events = heard.iter().filter(|frame| !frame["seq"].is_null()).count() as u64;
     assert!((1..head).contains(&events), "{events} events of {head}: it was in the middle");
