@@ -18,7 +18,7 @@ use crate::{
     audit::{Audit, By, What},
     auth::password::{Asker, Passwords},
     chat::{Chat, ChatError, users::Username},
-    store::{Store, UserChange, UserQuery, UserRecord},
+    store::{DELETED_NAME, Deletion, Store, UserChange, UserQuery, UserRecord},
     transfer::{
         export::{self, Exported},
         progress::Progress,
@@ -59,6 +59,11 @@ pub enum Command {
         username: String,
         password: String,
     },
+    Delete {
+        username: String,
+        erase_messages: bool,
+        free_name: bool,
+    },
     /// An absolute path, as the server's working directory is not the caller's.
     Backup {
         file: PathBuf,
@@ -82,6 +87,7 @@ impl Command {
             Command::Disable { .. } => "admin disable",
             Command::Enable { .. } => "admin enable",
             Command::ResetPassword { .. } => "admin reset-password",
+            Command::Delete { .. } => "admin delete",
             Command::Backup { .. } => "backup",
             Command::Export { .. } => "export",
             Command::Verify => "verify",
@@ -96,7 +102,8 @@ impl Command {
             | Command::Revoke { username }
             | Command::Disable { username }
             | Command::Enable { username }
-            | Command::ResetPassword { username, .. } => Some(username),
+            | Command::ResetPassword { username, .. }
+            | Command::Delete { username, .. } => Some(username),
             Command::ListAdmins | Command::Backup { .. } | Command::Export { .. } | Command::Verify => None,
         }
     }
@@ -113,6 +120,7 @@ impl Command {
             Command::Disable { .. } => (What::Disabled, None),
             Command::Enable { .. } => (What::Enabled, None),
             Command::ResetPassword { .. } => (What::PasswordReset, None),
+            Command::Delete { .. } => (What::Deleted, None),
             Command::Backup { file: to } => (What::Backup, file(to)),
             Command::Export { file: to } => (What::Export, file(to)),
             Command::ListAdmins | Command::Verify => return None,
@@ -220,6 +228,13 @@ async fn perform(operator: &Operator, command: Command, progress: &Progress) -> 
             let user = change(operator, &username, UserChange::Password { hash, keep: None }).await?;
             done(format!("{} has the new password, and every login of theirs has ended", user.username))
         }
+        Command::Delete { username, erase_messages, free_name } => {
+            let wanted = Deletion { erase: erase_messages, free_name, done: false };
+            let user = operator.chat.begin_deletion(&username, wanted).await.map_err(|error| error.to_string())?;
+            operator.chat.end_deletion(user.user_id).await.map_err(|error| error.to_string())?;
+            let name = if user.is_deleted() { username } else { user.username };
+            done(format!("{name} is deleted, and what they said is told as by {DELETED_NAME}"))
+        }
         Command::Backup { file } => {
             if !file.is_absolute() {
                 return Err(format!("{} is not an absolute path", file.display()));
@@ -281,7 +296,7 @@ async fn admins(store: &dyn Store) -> Result<Vec<Admin>, String> {
 }
 
 async fn users_after(store: &dyn Store, after: Option<String>, with_disabled: bool) -> Result<Vec<UserRecord>, String> {
-    let query = UserQuery { prefix: String::new(), after, limit: PAGE, with_disabled, sharing_with: None };
+    let query = UserQuery { prefix: String::new(), after, limit: PAGE, with_disabled, ..Default::default() };
     store.users(query).await.map_err(|error| error.to_string())
 }
 

@@ -20,7 +20,7 @@ use crate::{
         respond::{Rejection, Response, json, message},
     },
     limits::network::Network,
-    store::UserChange,
+    store::{Deletion, UserChange},
     types::{Role, Timestamp, UserId},
 };
 
@@ -58,6 +58,37 @@ pub(super) struct Name {
 pub(super) struct RoleChange {
     username: String,
     role_name: Role,
+}
+
+/// What becomes of a deleted account's messages.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum MessagesAfter {
+    /// They stay, as those of `deleted user`.
+    Keep,
+    /// Their text is erased.
+    Erase,
+}
+
+/// What becomes of a deleted account's name.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum NameAfter {
+    /// Nobody can have it.
+    #[default]
+    Keep,
+    /// Whoever comes next may have it.
+    Free,
+}
+
+/// How an account is deleted.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Deletion)]
+pub(super) struct DeletionOf {
+    messages: MessagesAfter,
+    /// `keep` where it is left out.
+    #[serde(default)]
+    name: NameAfter,
 }
 
 /// A password that an admin chooses for somebody.
@@ -146,6 +177,18 @@ pub async fn reset_password(app: &Arc<App>, admin: Caller, mut request: Request)
     Ok(message("Password reset successfully"))
 }
 
+/// `DELETE /users/{username}`
+pub async fn delete(app: &Arc<App>, admin: Caller, mut request: Request) -> Result<Response, Rejection> {
+    let body: DeletionOf = request.json().await?;
+    let (erase, free_name) = (body.messages == MessagesAfter::Erase, body.name == NameAfter::Free);
+    let user = app.chat.begin_deletion(request.param("username"), Deletion { erase, free_name, done: false }).await?;
+    if !user.is_deleted() {
+        app.audit.note(What::Deleted, by(&request, Some(&admin.username)), Some(&user.username), None);
+    }
+    app.chat.end_deletion(user.user_id).await?;
+    Ok(message("User deleted successfully"))
+}
+
 /// `POST /users/create`: also where sign-up is closed.
 pub async fn create(app: &Arc<App>, admin: Caller, mut request: Request) -> Result<Response, Rejection> {
     let body: Registration = request.json().await?;
@@ -172,6 +215,7 @@ async fn change(
         UserChange::AddRole(role) => (What::RoleAdded, Some(role.name())),
         UserChange::RemoveRole(role) => (What::RoleRemoved, Some(role.name())),
         UserChange::Disable => (What::Disabled, None),
+        UserChange::Delete(_) | UserChange::Deleted => (What::Deleted, None),
         UserChange::Enable => (What::Enabled, None),
         UserChange::EndLogins => (What::AllLoginsEnded, None),
         UserChange::EndOtherLogins { .. } => (What::OtherLoginsEnded, None),

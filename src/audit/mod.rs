@@ -45,6 +45,7 @@ pub enum What {
     RoleRemoved,
     Disabled,
     Enabled,
+    Deleted,
     Backup,
     Export,
 }
@@ -68,6 +69,7 @@ impl What {
             What::RoleRemoved => "role_removed",
             What::Disabled => "disabled",
             What::Enabled => "enabled",
+            What::Deleted => "deleted",
             What::Backup => "backup",
             What::Export => "export",
         }
@@ -92,6 +94,7 @@ impl What {
             | What::RoleRemoved
             | What::Disabled
             | What::Enabled
+            | What::Deleted
             | What::Backup
             | What::Export => false,
         }

@@ -278,6 +278,7 @@ mod tests {
                 created_at: NOW,
                 disabled: false,
                 token_epoch: 3,
+                deletion: None,
             };
             let session = SessionRecord {
                 session_id: SessionId::fresh(),

@@ -54,7 +54,7 @@ impl Patience {
 
 impl Chat {
     /// Runs a change to its end, whoever stops waiting for it.
-    async fn to_its_end<T, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Result<T>
+    pub(super) async fn to_its_end<T, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -178,12 +178,13 @@ impl Chat {
         let ended = match &change {
             UserChange::Password { keep, .. } => Some(Ended::All { keep: *keep }),
             UserChange::EndOtherLogins { keep } => Some(Ended::All { keep: Some(*keep) }),
-            UserChange::Disable | UserChange::EndLogins => Some(Ended::All { keep: None }),
+            UserChange::Disable | UserChange::EndLogins | UserChange::Delete(_) => Some(Ended::All { keep: None }),
             UserChange::DisplayName(_)
             | UserChange::Rehash { .. }
             | UserChange::AddRole(_)
             | UserChange::RemoveRole(_)
-            | UserChange::Enable => None,
+            | UserChange::Enable
+            | UserChange::Deleted => None,
         };
         let changed = self.store.change_user(user, change).await;
         match &changed {

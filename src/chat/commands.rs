@@ -185,15 +185,19 @@ impl Chat {
         self.ask(room, by, Work::Post { content, client_id }).await
     }
 
-    /// Queues work and waits until it is durable or refused.
     pub(super) async fn ask(self: &Arc<Self>, room: &Arc<Room>, by: &Caller, work: Work) -> Result<Posted> {
+        self.ask_as(room, by.actor(), work).await
+    }
+
+    /// Queues work and waits until it is durable or refused.
+    pub(super) async fn ask_as(self: &Arc<Self>, room: &Arc<Room>, by: Actor, work: Work) -> Result<Posted> {
         let (tell, told) = oneshot::channel();
         let reply = Reply::new(move |result| {
             if tell.send(result).is_err() {
                 tracing::debug!("nobody waits for this answer any more");
             }
         });
-        self.submit(room, by.actor(), work, reply);
+        self.submit(room, by, work, reply);
         // The writer keeps to `rooms.post_secs` by itself; this is for a store that does not come back at all.
         let patience = Duration::from_secs(self.config.rooms.post_secs * 2);
         match tokio::time::timeout(patience, told).await {

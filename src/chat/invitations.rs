@@ -5,7 +5,12 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
-use super::{Caller, Chat, ChatError, Result, invited::Invited, room::Room, work::Work};
+use super::{
+    Caller, Chat, ChatError, Result,
+    invited::Invited,
+    room::Room,
+    work::{Actor, Work},
+};
 use crate::{
     config::Invites,
     store::{InvitationRecord, Page, RoomCursor, RoomSummary},
@@ -97,11 +102,19 @@ impl Chat {
     /// Who was made the last owner of a group by somebody else is not kept in it by that: before they leave, the one who has
     /// been there longest of those with the highest role owns it. Who made the group hands it over by themselves.
     pub(super) async fn pass_on(self: &Arc<Self>, room: &Arc<Room>, by: &Caller) -> Result<()> {
-        if room.kind == RoomKind::Private || !room.is_last_owner(by.user_id) || room.member_count() < 2 {
+        if room.kind == RoomKind::Private || !room.is_last_owner(by.user_id) {
             return Ok(());
         }
         let first = Page { after: Some(0), before: None, limit: 1, messages_only: false };
         if self.store.events(room.id, first).await?.first().is_some_and(|first| first.sender == by.user_id) {
+            return Ok(());
+        }
+        self.hand_on(room, &by.actor()).await
+    }
+
+    /// Where somebody is the last owner of a group that others are in, another one owns it too from now on.
+    pub(super) async fn hand_on(self: &Arc<Self>, room: &Arc<Room>, by: &Actor) -> Result<()> {
+        if !room.is_last_owner(by.user) || room.member_count() < 2 {
             return Ok(());
         }
         let mut heir: Option<(RoomRole, UserId, Arc<str>)> = None;
@@ -110,7 +123,7 @@ impl Chat {
             let page = self.store.members(room.id, after, INVITED_PAGE).await?;
             after = page.last().map(|member| member.user_id);
             let last = page.len() < INVITED_PAGE;
-            for member in page.into_iter().filter(|member| member.user_id != by.user_id) {
+            for member in page.into_iter().filter(|member| member.user_id != by.user) {
                 if heir.as_ref().is_none_or(|(role, ..)| member.role < *role) {
                     heir = Some((member.role, member.user_id, Arc::<str>::from(member.username)));
                 }
@@ -120,7 +133,7 @@ impl Chat {
             }
         }
         let Some((_, user, username)) = heir else { return Ok(()) };
-        self.ask(room, by, Work::SetRole { user, username, role: RoomRole::Owner }).await.map(drop)
+        self.ask_as(room, by.clone(), Work::SetRole { user, username, role: RoomRole::Owner }).await.map(drop)
     }
 
     pub(super) async fn load_invited(&self, room: RoomId) -> Result<Invited> {

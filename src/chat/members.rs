@@ -57,6 +57,15 @@ impl Members {
         }
     }
 
+    /// Where their name is known here.
+    pub fn rename(&mut self, user: &UserId, username: &Arc<str>) {
+        if let Known::Named(members) = &mut self.known
+            && let Some(member) = members.get_mut(user)
+        {
+            member.username = username.clone();
+        }
+    }
+
     /// Who they are; `None`: they are many.
     pub fn names(&self) -> Option<Vec<(UserId, Arc<str>)>> {
         match &self.known {

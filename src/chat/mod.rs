@@ -7,7 +7,7 @@
 //! - `attention.rs` is whom people block, what they hide and who sees whom; `pair.rs` what of that a private room knows.
 //! - `commands.rs` is what people do to rooms: open, invite, rename, read.
 //! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
-//! - `users.rs` and `sessions.rs` are users and logins; `account.rs` is a user as everyone here shares them, `accounts.rs` the
+//! - `users.rs` and `sessions.rs` are users and logins, `deletion.rs` is how an account ends; `account.rs` is a user as everyone here shares them, `accounts.rs` the
 //!   cache that makes a valid token cheap to check.
 //! - `invitations.rs` is asking people into groups, and their answers; `invited.rs` what of that a room knows.
 //! - `online.rs` knows who is connected; `presence.rs` tells the others.
@@ -20,6 +20,7 @@ mod attention;
 mod away;
 mod changes;
 pub mod commands;
+mod deletion;
 mod encode;
 mod fan_out;
 mod hand_out;
@@ -235,12 +236,14 @@ impl Chat {
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// Expired logins are forgotten every so many turns.
 const PURGE_TURNS: u64 = 60;
+/// Deletions that were cut off are finished at the start, and every so many turns.
+const DELETION_TURNS: u64 = 6;
 
 /// Lets go of idle rooms, of users nobody asks for and of forgotten logins, and has the logs read again whose last append had no known outcome.
 async fn tidy_up(chat: Weak<Chat>) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
     let mut turn = 0_u64;
-    let mut rereading = tokio::spawn(async {});
+    let (mut rereading, mut deleting) = (tokio::spawn(async {}), tokio::spawn(async {}));
     loop {
         ticks.tick().await;
         let Some(chat) = chat.upgrade() else { return };
@@ -250,6 +253,10 @@ async fn tidy_up(chat: Weak<Chat>) {
         chat.tidy_apart().await;
         if rereading.is_finished() {
             rereading = tokio::spawn(reread_doubtful(chat.clone()));
+        }
+        if turn.is_multiple_of(DELETION_TURNS) && deleting.is_finished() {
+            let chat = chat.clone();
+            deleting = tokio::spawn(async move { chat.end_deletions().await });
         }
         turn += 1;
         if turn.is_multiple_of(PURGE_TURNS)

@@ -11,11 +11,13 @@ pub(super) struct Pair {
     pub wrote: Vec<UserId>,
     /// Of these, those of whom the other has not been told.
     pub new_writers: Vec<UserId>,
+    /// One of them has no account any more.
+    pub deleted: bool,
 }
 
 impl Pair {
-    pub fn new(wrote: Vec<UserId>) -> Self {
-        Self { blocks: Vec::new(), wrote, new_writers: Vec::new() }
+    pub fn new(wrote: Vec<UserId>, deleted: bool) -> Self {
+        Self { blocks: Vec::new(), wrote, new_writers: Vec::new(), deleted }
     }
 
     pub fn note(&mut self, event: &Event) {

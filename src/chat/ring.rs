@@ -56,13 +56,15 @@ pub struct Ring {
     entries: VecDeque<Entry>,
     next: Seq,
     bytes: usize,
+    /// What is up to here goes as soon as it has been handed out.
+    forget: Seq,
     budget: Arc<RingBudget>,
 }
 
 impl Ring {
     /// Empty, before the event after `head`.
     pub fn new(head: Seq, budget: Arc<RingBudget>) -> Self {
-        Self { entries: VecDeque::new(), next: head + 1, bytes: 0, budget }
+        Self { entries: VecDeque::new(), next: head + 1, bytes: 0, forget: 0, budget }
     }
 
     /// Takes the next event. Lets go of the oldest up to `handed_out` where the bounds ask for it.
@@ -76,7 +78,15 @@ impl Ring {
         self.next += 1;
         self.bytes += len;
         self.budget.grew(len);
-        while self.entries.len() > 1 && self.first() <= handed_out && self.over() {
+        while self.entries.len() > 1 && self.first() <= handed_out && (self.over() || self.first() <= self.forget) {
+            self.pop();
+        }
+    }
+
+    /// Lets go of everything up to now, of what has not been handed out once it has: the store tells it another way.
+    pub fn forget(&mut self, handed_out: Seq) {
+        self.forget = self.head();
+        while !self.entries.is_empty() && self.first() <= handed_out {
             self.pop();
         }
     }

@@ -20,6 +20,7 @@ use super::{Chat, ChatError, Result, invited::Invited, members::Members, pair::P
 use crate::{
     config::Config,
     metrics::Metrics,
+    store::DELETED_NAME,
     types::{RoomId, RoomKind, Seq},
 };
 
@@ -185,7 +186,8 @@ impl Chat {
         // Two always know each other.
         let private = record.kind == RoomKind::Private;
         let named_up_to = if private { usize::MAX } else { self.config.presence.names_up_to };
-        let (mut members, mut after, mut wrote) = (Members::new(named_up_to), None, Vec::new());
+        let (mut members, mut after) = (Members::new(named_up_to), None);
+        let (mut wrote, mut deleted) = (Vec::new(), false);
         loop {
             let page = self.store.members(id, after, MEMBERS_PAGE).await?;
             after = page.last().map(|member| member.user_id);
@@ -193,13 +195,18 @@ impl Chat {
             if private {
                 wrote.extend(page.iter().filter(|member| member.wrote).map(|member| member.user_id));
             }
-            page.into_iter().for_each(|member| members.insert(member.user_id, &member.username.into(), member.role));
+            for member in page {
+                if private && member.username == DELETED_NAME {
+                    deleted |= self.store.user(member.user_id).await?.is_some_and(|user| user.is_deleted());
+                }
+                members.insert(member.user_id, &member.username.into(), member.role);
+            }
             if last {
                 break;
             }
         }
         let invited = if private { Invited::default() } else { self.load_invited(id).await? };
-        let pair = private.then(|| Box::new(Pair::new(wrote)));
+        let pair = private.then(|| Box::new(Pair::new(wrote, deleted)));
         let room = Arc::new(Room::new(record, members, invited, pair, self.rooms.budget.clone()));
         if private {
             self.refresh_pair(&room).await?;

@@ -22,6 +22,9 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
         return Err(ChatError::Conflict("A private chat keeps its two members and has no name; make a group instead."));
     }
     match work {
+        Work::Post { .. } if live.pair.as_ref().is_some_and(|pair| pair.deleted) => {
+            Err(ChatError::Conflict("Their account was deleted: nobody would read it."))
+        }
         Work::Post { .. } if let Some(blocks) = blocked(live, by) => Err(ChatError::NotTaken(blocks)),
         Work::Post { .. } if mine.may_post() => Ok(()),
         Work::Post { .. } => Err(ChatError::ReadOnly),

@@ -8,7 +8,7 @@ use super::{Caller, Chat, ChatError, Result};
 use crate::{
     config::Directory,
     names::{self, fold},
-    store::{AuditQuery, AuditRecord, UserChange, UserQuery, UserRecord},
+    store::{AuditQuery, AuditRecord, DELETED_NAME, UserChange, UserQuery, UserRecord},
     types::{Role, Timestamp, UserId},
 };
 
@@ -53,6 +53,9 @@ impl Username {
             let msg = "A username cannot be `.` or `..`, which browsers take for a step in a path.".into();
             return Err(ChatError::Invalid { field: "username", msg });
         }
+        if names::skeleton(&name.folded) == names::skeleton(DELETED_NAME) {
+            return Err(ChatError::UserExists);
+        }
         Ok(name)
     }
 }
@@ -77,12 +80,18 @@ impl Chat {
             created_at: Timestamp::now(),
             disabled: false,
             token_epoch: 0,
+            deletion: None,
         };
         if self.make_user(user.clone()).await? { Ok(user) } else { Err(ChatError::UserExists) }
     }
 
-    /// By any spelling of the name; `None` also for text that cannot be a username.
+    /// By any spelling of the name; `None` also for text that cannot be a username, and for who was deleted.
     pub async fn user_named(&self, username: &str) -> Result<Option<UserRecord>> {
+        Ok(self.account_named(username).await?.filter(|user| !user.is_deleted()))
+    }
+
+    /// The same, also who was deleted and whose name nobody else may have.
+    pub(super) async fn account_named(&self, username: &str) -> Result<Option<UserRecord>> {
         match Username::parse(username) {
             Ok(name) => Ok(self.store.user_by_name(&name.folded).await?),
             Err(_) => Ok(None),
@@ -102,7 +111,7 @@ impl Chat {
         limit: usize,
         with_disabled: bool,
     ) -> Result<Vec<UserRecord>> {
-        let query = UserQuery { prefix: fold(prefix), after, limit, with_disabled, sharing_with: None };
+        let query = UserQuery { prefix: fold(prefix), after, limit, with_disabled, ..Default::default() };
         Ok(self.store.users(query).await?)
     }
 

@@ -17,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Chat, ChatError, room::Room};
+use super::{Chat, room::Room};
 use crate::{
     bus::Hint,
     store::shared::{Changes, Mark, Shared},
@@ -150,7 +150,8 @@ async fn check_changed(chat: Arc<Chat>) {
         .for_each_concurrent(chat.config.cluster.catch_ups, |user| async move {
             let checked = async {
                 chat.check_logins(user).await?;
-                Ok::<_, ChatError>(chat.check_blocks(user).await?)
+                chat.check_blocks(user).await?;
+                chat.check_deleted(user).await
             };
             if let Err(error) = checked.await {
                 tracing::debug!(%error, %user, "a user could not be looked up; it will be tried again");

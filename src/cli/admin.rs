@@ -53,6 +53,16 @@ pub enum AdminCommand {
     Disable { username: String },
     /// Let a disabled account sign in again
     Enable { username: String },
+    /// End an account for good: it leaves its groups, and what it said is told as by `deleted user`
+    Delete {
+        username: String,
+        /// Erase what it said
+        #[arg(long)]
+        erase_messages: bool,
+        /// Let somebody else have its name
+        #[arg(long)]
+        free_name: bool,
+    },
     /// Give an account a new password, which is asked for, and end its logins
     ResetPassword {
         username: String,
@@ -77,6 +87,9 @@ pub fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
         AdminCommand::Revoke { username } => Command::Revoke { username },
         AdminCommand::Disable { username } => Command::Disable { username },
         AdminCommand::Enable { username } => Command::Enable { username },
+        AdminCommand::Delete { username, erase_messages, free_name } => {
+            Command::Delete { username, erase_messages, free_name }
+        }
         AdminCommand::ResetPassword { username, password_stdin } => {
             let password = password(&username, password_stdin)?;
             Command::ResetPassword { username, password }

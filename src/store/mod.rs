@@ -6,6 +6,7 @@
 //! The log of a room is its truth. `head_seq`, `messages`, members, names and read marks are projections of it that a
 //! store keeps beside the log so that reading is cheap, and that it could rebuild.
 
+mod deletion;
 pub mod mongo;
 mod prefix;
 pub mod readiness;
@@ -19,8 +20,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
-pub use self::refresh::{Presented, RefreshHash, RefreshKey, Renewal};
 use self::shared::Shared;
+pub use self::{
+    deletion::{DELETED_NAME, Deletion},
+    refresh::{Presented, RefreshHash, RefreshKey, Renewal},
+};
 use crate::{
     event::{Event, fold::ReadMark},
     types::{Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
@@ -88,6 +92,8 @@ pub struct UserRecord {
     pub disabled: bool,
     /// Part of every access token (`ver`): raising it ends them all.
     pub token_epoch: u64,
+    /// Where their account is being deleted or was.
+    pub deletion: Option<Deletion>,
 }
 
 /// A change of one user, applied as a whole or not at all.
@@ -109,6 +115,7 @@ pub enum UserChange {
     RemoveRole(Role),
     /// Raises the token epoch and ends every login; refused for the last enabled admin.
     Disable,
+    /// Changes nothing of an account that is being deleted or was.
     Enable,
     /// Raises the token epoch and ends every login.
     EndLogins,
@@ -116,6 +123,12 @@ pub enum UserChange {
     EndOtherLogins {
         keep: SessionId,
     },
+    /// Notes that the account is to be deleted, and disables it as [`UserChange::Disable`] does. Again with less or as much
+    /// asked than is noted, it changes nothing.
+    Delete(Deletion),
+    /// Ends a deletion: name, password and roles are gone, with whom they block, who blocks them and what they answered to
+    /// invitations. Changes nothing where no deletion goes on.
+    Deleted,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +148,8 @@ pub struct UserQuery {
     pub after: Option<String>,
     pub limit: usize,
     pub with_disabled: bool,
+    /// Also those who have no name any more.
+    pub with_deleted: bool,
     /// Only those who are in a room with this user, themselves included.
     pub sharing_with: Option<UserId>,
 }
@@ -367,6 +382,8 @@ pub trait Store: Send + Sync + 'static {
     async fn user_by_name(&self, folded: &str) -> Result<Option<UserRecord>>;
     async fn users(&self, query: UserQuery) -> Result<Vec<UserRecord>>;
     async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged>;
+    /// Some of those whose deletion goes on.
+    async fn deletions(&self, limit: usize) -> Result<Vec<UserId>>;
 
     /// Begins a login with its first refresh token; where the user has more than `keep` then, the oldest are ended and
     /// returned.

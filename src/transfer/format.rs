@@ -27,11 +27,11 @@ use super::{Counts, hex};
 use crate::{
     event::{Event, Kind, fold::ReadMark},
     protocol::Frame,
-    store::{RoomRecord, UserRecord},
+    store::{Deletion, RoomRecord, UserRecord},
     types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
-/// Version 2 has invitations, which version 1 does not know; else they are the same.
+/// Version 2 has invitations and deleted accounts, which version 1 does not know; else they are the same.
 pub(super) const VERSION: u64 = 2;
 
 /// Damage is narrowed down to so many lines.
@@ -136,6 +136,8 @@ pub(super) struct UserLine<'a> {
     pub created_at: i64,
     pub disabled: bool,
     pub token_epoch: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deletion: Option<Deletion>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,6 +222,7 @@ impl<'a> UserLine<'a> {
             created_at: user.created_at.0,
             disabled: user.disabled,
             token_epoch: user.token_epoch,
+            deletion: user.deletion,
         }
     }
 
@@ -234,6 +237,7 @@ impl<'a> UserLine<'a> {
             created_at: Timestamp(self.created_at),
             disabled: self.disabled,
             token_epoch: self.token_epoch,
+            deletion: self.deletion,
         }
     }
 }

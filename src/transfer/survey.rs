@@ -294,6 +294,7 @@ impl<'a> Walk<'a> {
                 after: after.clone(),
                 limit: PAGE,
                 with_disabled: true,
+                with_deleted: true,
                 sharing_with: None,
             };
             let page = self.store.users(query).await.map_err(|error| sentence(&error))?;
@@ -325,7 +326,7 @@ impl<'a> Walk<'a> {
             self.wrong(format!("user {:?}: another user has the same name", user.username))?;
         }
         let folded = fold(&user.username);
-        if folded != user.folded {
+        if folded != user.folded && !user.is_deleted() {
             self.wrong(format!(
                 "user {:?}: it is found as {:?} and should be as {folded:?}",
                 user.username, user.folded

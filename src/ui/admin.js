@@ -88,6 +88,7 @@ export class Admin {
         ? { label: 'Enable', drawing: 'check', act: () => change(`${path}/enable`, {}, `${username} may sign in again.`) }
         : { label: 'Disable', drawing: 'close', danger: true, act: ask(`Disable ${username}?`, `${username} is signed out at once and cannot sign in, until somebody enables the account again. Nothing is deleted.`,
           'Disable', () => change(`${path}/disable`, {}, `${username} is disabled.`)) },
+      { label: 'Delete', drawing: 'close', danger: true, act: () => this.#delete(username, path) },
     ]
   }
 
@@ -115,6 +116,21 @@ export class Admin {
       toast(`${username} has the new password.`)
     }, password.element, h('.actions', h('button.primary', { type: 'submit' }, 'Reset password')))
     const close = dialog(`New password for ${username}`, [element], { size: 'small' })
+  }
+
+  /** For good, so it is asked in a dialog of its own. */
+  #delete(username, path) {
+    const free = h('input', { type: 'checkbox' })
+    const { element } = form({}, async () => {
+      await this.model.session.call('DELETE', path, { messages: 'keep', name: free.checked ? 'free' : 'keep' })
+      close()
+      toast(`${username} is deleted.`)
+      await this.#load()
+      this.search.focus()
+    }, h('p', `${username} is signed out at once and leaves every group; where nobody else owns one, who has been there longest does. What ${username} said stays, as that of “deleted user”. This cannot be undone.`),
+    h('label.switch', free, h('span', 'Somebody else may have this name')),
+    h('.actions', h('button.danger', { type: 'submit' }, 'Delete')))
+    const close = dialog(`Delete ${username}?`, [element], { size: 'small' })
   }
 
   /** The row of one person anew, at its place. */

@@ -124,3 +124,26 @@ test('people change their name and password, and stay signed in', async world =>
   await page.reload()
   await client.isLive()
 })
+
+test('an admin deletes an account, which is asked first, and what it said stays as that of nobody', async world => {
+  const { server } = world
+  const [ann, bob] = [await server.account('ann'), await server.account('bob')]
+  const { chat_id } = await ann.call('POST', '/chat/new', { username: 'bob' })
+  await bob.call('POST', `/chat/${chat_id}`, { message: 'his word' })
+  const admin = await Client.of(world, await server.admin('root'))
+  const { page } = admin
+  await admin.choose('Account menu', 'People')
+  await admin.choose('Actions for bob', 'Delete')
+  const asking = page.getByRole('dialog', { name: 'Delete bob?' })
+  await asking.getByText('This cannot be undone').waitFor()
+  await page.keyboard.press('Escape')
+  await page.locator('[data-testid=person][data-username=bob]').waitFor()
+  await admin.choose('Actions for bob', 'Delete')
+  await asking.getByLabel('Somebody else may have this name').check()
+  await asking.getByRole('button', { name: 'Delete' }).click()
+  await page.locator('[data-testid=person][data-username=bob]').waitFor({ state: 'detached' })
+  await server.account('bob')
+  const reader = await Client.of(world, ann)
+  await reader.open('deleted user')
+  await reader.sees('his word')
+})

@@ -18,6 +18,7 @@ mod cors;
 mod counts;
 mod credentials;
 mod cuts;
+mod deletion;
 mod demo;
 mod deploy;
 mod disk;

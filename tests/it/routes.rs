@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 50] = [
+const CONTRACT: [(&str, &str, bool); 51] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
@@ -24,6 +24,7 @@ const CONTRACT: [(&str, &str, bool); 50] = [
     ("GET", "/users/users", true),
     ("POST", "/users/create", true),
     ("POST", "/users/{username}/reset-password", true),
+    ("DELETE", "/users/{username}", true),
     ("GET", "/audit", true),
     ("POST", "/users/add-role", true),
     ("POST", "/users/remove-role", true),

@@ -10,7 +10,7 @@ use super::{
 use crate::api::{
     accounts::Registration,
     audit::Entries,
-    users::{Name, PasswordOf, RoleChange, Users},
+    users::{DeletionOf, Name, PasswordOf, RoleChange, Users},
 };
 
 const TAG: &str = "People";
@@ -170,6 +170,25 @@ pub fn told() -> Vec<Told> {
                 "Give an account a new password",
                 "Password reset successfully",
                 "Its logins and sockets end. Tell the password to its owner, who may change it.",
+            )
+        },
+        Told {
+            method: "DELETE",
+            body: json_body(
+                Schemas::add::<DeletionOf>,
+                vec![("keep", json!({ "messages": "keep" })), ("free", json!({ "messages": "keep", "name": "free" }))],
+            ),
+            faults: vec![NO_SUCH_USER, LAST_ADMIN],
+            ..of_account(
+                "delete_account",
+                "/users/{username}",
+                "Delete an account",
+                "User deleted successfully",
+                "For good. Its logins and sockets end and it leaves its groups; where it was the last owner, the member who has \
+                 been there longest of those with the highest role is owner from then on. Its private chats stay, and nobody can post in them. \
+                 The sender of what it said reads `deleted user` from then on, wherever it is told. Asked again, what was cut off is \
+                 finished; the server also does it by itself. The last admin cannot be deleted. An account that is named like \
+                 a path here (`me`, `users`, `create`) is deleted with `natter admin delete`.",
             )
         },
         Told {

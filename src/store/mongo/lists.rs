@@ -22,7 +22,7 @@ use super::{
     rooms,
 };
 use crate::{
-    store::{Result, RoomCursor, RoomSummary},
+    store::{Result, RoomCursor, RoomSummary, deletion::Nameless},
     types::{RoomId, UserId},
 };
 
@@ -63,6 +63,7 @@ fn first(limit: usize, sort: Document, fields: Document) -> FindOptions {
 
 pub(super) async fn list_of(
     base: &Base,
+    nameless: &Nameless,
     user: UserId,
     after: Option<RoomCursor>,
     limit: usize,
@@ -84,7 +85,7 @@ pub(super) async fn list_of(
     let (rooms, marks, last_messages, people) = tokio::try_join!(
         find_each(base, "rooms", ids, Some(doc! { "opening": false })),
         find_each(base, "marks", marks, None),
-        last_messages(base, &page, &heads),
+        last_messages(base, nameless, &page, &heads),
         first_members(base, &page, names),
     )?;
     let names = usernames(base, people.values().flatten().copied().collect()).await?;
@@ -132,7 +133,12 @@ async fn page_of_heads(
     find_all(base, "heads", filter, first(limit, doc! { "active_at": -1, "_id": -1 }, doc! { "touched": false })).await
 }
 
-async fn last_messages(base: &Base, page: &[RoomId], heads: &[Document]) -> Result<HashMap<RoomId, Bytes>> {
+async fn last_messages(
+    base: &Base,
+    nameless: &Nameless,
+    page: &[RoomId],
+    heads: &[Document],
+) -> Result<HashMap<RoomId, Bytes>> {
     let mut keys = Vec::with_capacity(page.len());
     for (room, head) in page.iter().zip(heads) {
         match count_or_zero(head, "last_message_seq")? {
@@ -140,8 +146,9 @@ async fn last_messages(base: &Base, page: &[RoomId], heads: &[Document]) -> Resu
             seq => keys.push(event_key(*room, seq)),
         }
     }
-    let events = find_each(base, "events", keys, Some(doc! { "room": true, "body": true })).await?;
-    events.iter().map(|event| Ok((room_id(event, "room")?, bytes(event, "body")?))).collect()
+    let events = find_each(base, "events", keys, Some(doc! { "room": true, "sender": true, "body": true })).await?;
+    let told = |event: &Document| Ok(nameless.message(user_id(event, "sender")?, bytes(event, "body")?));
+    events.iter().map(|event| Ok((room_id(event, "room")?, told(event)?))).collect()
 }
 
 /// The first members of each room, in order of joining. Most rooms are small: one query asks for the members of all, as

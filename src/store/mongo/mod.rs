@@ -73,6 +73,8 @@ impl MongoStore {
         let Opened { base, cluster, address } = open::open(config, metrics).await?;
         let base = Arc::new(base);
         let (users, tokens) = (Users::new(base.clone()), Tokens::new(base.clone()));
+        let unread = |error| format!("The users of the database {:?} cannot be read: {error}.", base.db.name());
+        users.note_nameless().await.map_err(unread)?;
         Ok(Arc::new(Self { users, tokens, log: Log::start(base.clone()), base, cluster, address }))
     }
 
@@ -136,6 +138,7 @@ impl Store for MongoStore {
     }
 
     async fn bring_user(&self, user: UserRecord) -> Result<bool> {
+        self.users.nameless.note(&user);
         self.users.bring(&user).await
     }
 
@@ -159,11 +162,16 @@ impl Store for MongoStore {
                 | UserChange::Disable
                 | UserChange::EndLogins
                 | UserChange::EndOtherLogins { .. }
+                | UserChange::Delete(_)
         );
         if ends && let Err(error) = sessions::sweep(&self.base, &self.users, &self.tokens, user).await {
             tracing::debug!(%error, "logins that are over are swept away once they have expired");
         }
         Ok(changed)
+    }
+
+    async fn deletions(&self, limit: usize) -> Result<Vec<UserId>> {
+        self.users.deletions(limit).await
     }
 
     async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>> {
@@ -232,7 +240,7 @@ impl Store for MongoStore {
     }
 
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>> {
-        pages::page(&self.base, room, page).await
+        Ok(self.users.nameless.events(pages::page(&self.base, room, page).await?))
     }
 
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>> {
@@ -246,7 +254,7 @@ impl Store for MongoStore {
         limit: usize,
         usernames: usize,
     ) -> Result<Vec<RoomSummary>> {
-        lists::list_of(&self.base, user, after, limit, usernames).await
+        lists::list_of(&self.base, &self.users.nameless, user, after, limit, usernames).await
     }
 
     async fn room_count_of(&self, user: UserId) -> Result<usize> {

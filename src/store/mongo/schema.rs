@@ -88,6 +88,8 @@ const MIGRATIONS: &[&[Index]] = &[
     &[index("consent", &["user", "state", "at"], Plain), index("consent", &["room", "state"], Plain)],
     // 6: the audit.
     &[index("audit", &["at"], Plain)],
+    // 7: accounts that are being deleted or were.
+    &[index("users", &["deletion"], Plain)],
 ];
 
 const SKELETONS: Index = index("users", &["skeleton"], UniqueWherePresent);

@@ -12,7 +12,7 @@ use std::{future::IntoFuture, sync::Arc};
 use futures_util::TryStreamExt;
 use mongodb::{
     Collection,
-    bson::{Document, doc},
+    bson::{Bson, Document, doc},
     options::ReturnDocument,
 };
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -24,7 +24,11 @@ use super::{
 };
 use crate::{
     names,
-    store::{Result, StoreError, UserChange, UserChanged, UserQuery, UserRecord, prefix::end_of_prefix},
+    store::{
+        DELETED_NAME, Deletion, Result, StoreError, UserChange, UserChanged, UserQuery, UserRecord,
+        deletion::{Nameless, folded_of_nobody},
+        prefix::end_of_prefix,
+    },
     types::{Role, SessionId, UserId},
 };
 
@@ -59,11 +63,18 @@ pub(super) struct Users {
     /// each other; the fence, which writes to many users, waits for all.
     all: RwLock<()>,
     each: [Mutex<()>; STRIPES],
+    /// Noted as their records are read.
+    pub nameless: Nameless,
 }
 
 impl Users {
     pub fn new(base: Arc<Base>) -> Self {
-        Self { base, all: RwLock::default(), each: [const { Mutex::const_new(()) }; STRIPES] }
+        Self {
+            base,
+            all: RwLock::default(),
+            each: [const { Mutex::const_new(()) }; STRIPES],
+            nameless: Nameless::default(),
+        }
     }
 
     fn users(&self) -> Collection<Document> {
@@ -77,7 +88,7 @@ impl Users {
     }
 
     pub async fn create(&self, user: &UserRecord) -> Result<bool> {
-        self.insert(user, Some(names::skeleton(&user.folded))).await
+        self.insert(user, (!user.is_nobody()).then(|| names::skeleton(&user.folded))).await
     }
 
     /// Whose name looks like another's has no skeleton here: the first one guards it.
@@ -100,6 +111,7 @@ impl Users {
             "fence": 0_i64,
             "rev": 0_i64,
         };
+        document.extend(user.deletion.map(|deletion| ("deletion".to_owned(), i64::from(deletion.to_bits()).into())));
         document.extend(skeleton.map(|skeleton| ("skeleton".to_owned(), skeleton.into())));
         if self.base.insert("users", &document).await? {
             return Ok(true);
@@ -109,7 +121,9 @@ impl Users {
     }
 
     pub async fn by_id(&self, user: UserId) -> Result<Option<UserRecord>> {
-        self.base.find("users", &user.to_string()).await?.as_ref().map(record).transpose()
+        let found = self.base.find("users", &user.to_string()).await?.as_ref().map(record).transpose()?;
+        found.iter().for_each(|user| self.nameless.note(user));
+        Ok(found)
     }
 
     pub async fn by_name(&self, folded: &str) -> Result<Option<UserRecord>> {
@@ -133,6 +147,9 @@ impl Users {
         let mut filter = doc! { "folded": range };
         if !query.with_disabled {
             filter.insert("disabled", false);
+        }
+        if !query.with_deleted {
+            filter.insert("deletion", doc! { "$not": { "$gte": i64::from(Deletion::FIRST_DONE) } });
         }
         if let Some(user) = query.sharing_with {
             filter.insert("_id", doc! { "$in": sharing_with(&self.base, user).await? });
@@ -161,7 +178,7 @@ impl Users {
 
     pub async fn change(&self, user: UserId, change: &UserChange) -> Result<UserChanged> {
         match change {
-            UserChange::RemoveRole(Role::Admin) | UserChange::Disable => {
+            UserChange::RemoveRole(Role::Admin) | UserChange::Disable | UserChange::Delete(_) => {
                 let _all = self.all.write().await;
                 self.change_admin(user, change).await
             }
@@ -169,12 +186,19 @@ impl Users {
                 let _turn = self.turn(user).await;
                 self.change_keeping(user, change, *keep).await
             }
-            UserChange::Rehash { from, .. } => {
+            UserChange::Deleted => {
                 let _turn = self.turn(user).await;
-                let unchanged = doc! { "password_hash": from };
+                self.end_deletion(user).await
+            }
+            UserChange::Rehash { .. } | UserChange::Enable => {
+                let _turn = self.turn(user).await;
+                let unchanged = match change {
+                    UserChange::Rehash { from, .. } => doc! { "password_hash": from },
+                    _ => doc! { "deletion": { "$exists": false } },
+                };
                 match done(self.update(&user.to_string(), unchanged, change).await?)? {
                     Some(done) => Ok(done),
-                    // Another password, or already done.
+                    // Another password, an account that is deleted, or already done.
                     None => Ok(self.by_id(user).await?.map_or(UserChanged::NoSuchUser, UserChanged::Done)),
                 }
             }
@@ -190,7 +214,11 @@ impl Users {
     /// Each change is of one revision: a command that we gave up on, and that the server carries out later, finds another
     /// revision and undoes nothing that was done meanwhile. Doing our own change twice changes nothing more.
     async fn update(&self, id: &str, filter: Document, change: &UserChange) -> Result<Option<Document>> {
-        let (users, update) = (self.users(), update(change));
+        self.update_by(id, filter, update(change)).await
+    }
+
+    async fn update_by(&self, id: &str, filter: Document, update: Document) -> Result<Option<Document>> {
+        let users = self.users();
         for _ in 0..TRIES {
             let Some(found) = self.base.find("users", id).await? else { return Ok(None) };
             let rev = count(&found, "rev")?;
@@ -241,9 +269,21 @@ impl Users {
         let (id, enabled_admin) = (user.to_string(), doc! { "roles": Role::Admin.name(), "disabled": false });
         for _ in 0..TRIES {
             let Some(found) = self.by_id(user).await? else { return Ok(UserChanged::NoSuchUser) };
+            let (mut as_found, mut whole) = (doc! {}, change.clone());
+            if let UserChange::Delete(wanted) = change {
+                let all = found.deletion.unwrap_or(*wanted).and(*wanted);
+                if found.deletion == Some(all) {
+                    return Ok(UserChanged::Done(found));
+                }
+                let noted = found.deletion.map(|noted| i64::from(noted.to_bits()));
+                as_found.insert("deletion", noted.map_or(doc! { "$exists": false }.into(), Bson::from));
+                whole = UserChange::Delete(all);
+            }
+            let change = &whole;
             let changed = if found.disabled || !found.roles.contains(&Role::Admin) {
                 // Nobody is lost by this change, unless the user becomes an enabled admin just now.
-                self.update(&id, doc! { "$nor": [enabled_admin.clone()] }, change).await?
+                as_found.insert("$nor", vec![enabled_admin.clone()]);
+                self.update(&id, as_found, change).await?
             } else {
                 let fence = self.raise_fence(&enabled_admin).await?;
                 let mut another = enabled_admin.clone();
@@ -252,13 +292,66 @@ impl Users {
                 if self.base.again(|| async { users.find_one(another.clone()).await }).await?.is_none() {
                     return self.last_or_gone(user).await;
                 }
-                self.update(&id, doc! { "fence": fence }, change).await?
+                as_found.insert("fence", fence);
+                self.update(&id, as_found, change).await?
             };
             if let Some(done) = done(changed)? {
                 return Ok(done);
             }
         }
         Err(StoreError::Busy)
+    }
+
+    /// First what names the user elsewhere, so that a deletion that was cut off is found again by the record.
+    async fn end_deletion(&self, user: UserId) -> Result<UserChanged> {
+        let Some(found) = self.by_id(user).await? else { return Ok(UserChanged::NoSuchUser) };
+        let Some(deletion) = found.deletion.filter(|deletion| !deletion.done) else {
+            return Ok(UserChanged::Done(found));
+        };
+        let noted = doc! { "deletion": i64::from(deletion.to_bits()) };
+        let mut last = update(&UserChange::Deleted);
+        let set = last.get_document_mut("$set").expect("it sets names");
+        set.insert("deletion", i64::from(Deletion { done: true, ..deletion }.to_bits()));
+        if deletion.free_name {
+            set.insert("folded", folded_of_nobody(user));
+            last.insert("$unset", doc! { "skeleton": "" });
+        }
+        let id = user.to_string();
+        for (collection, field) in [("blocks", "user"), ("blocks", "blocked"), ("consent", "user")] {
+            let (theirs, of_user) = (self.base.collection(collection), doc! { field: &id });
+            self.base.again(|| async { theirs.delete_many(of_user.clone()).await }).await?;
+        }
+        let ended = done(self.update_by(&id, noted, last).await?)?;
+        // Somebody else ended it, or more is asked now.
+        let now = match ended {
+            Some(done) => done,
+            None => self.by_id(user).await?.map_or(UserChanged::NoSuchUser, UserChanged::Done),
+        };
+        if let UserChanged::Done(user) = &now {
+            self.nameless.note(user);
+        }
+        Ok(now)
+    }
+
+    /// Of whom a deletion goes on.
+    pub async fn deletions(&self, limit: usize) -> Result<Vec<UserId>> {
+        self.with_deletion(doc! { "$lt": i64::from(Deletion::FIRST_DONE) }, Some(limit)).await
+    }
+
+    /// Remembers who has no name any more.
+    pub async fn note_nameless(&self) -> Result<()> {
+        let all = self.with_deletion(doc! { "$gte": i64::from(Deletion::FIRST_DONE) }, None).await?;
+        self.nameless.extend(all);
+        Ok(())
+    }
+
+    async fn with_deletion(&self, range: Document, limit: Option<usize>) -> Result<Vec<UserId>> {
+        let (users, filter) = (self.users(), doc! { "deletion": range });
+        let op = || async {
+            let found = users.find(filter.clone()).projection(doc! { "_id": 1 });
+            found.limit(limit.map_or(0, |limit| int(limit as u64))).await?.try_collect::<Vec<_>>().await
+        };
+        self.base.again(op).await?.iter().map(|user| user_id(user, "_id")).collect()
     }
 
     /// There is no other enabled admin.
@@ -319,7 +412,16 @@ fn record(user: &Document) -> Result<UserRecord> {
         created_at: time(user, "created_at")?,
         disabled: flag(user, "disabled")?,
         token_epoch: count(user, "token_epoch")?,
+        deletion: deletion(user)?,
     })
+}
+
+fn deletion(user: &Document) -> Result<Option<Deletion>> {
+    if !user.contains_key("deletion") {
+        return Ok(None);
+    }
+    let bits = u8::try_from(count(user, "deletion")?).unwrap_or_default();
+    Ok(Some(Deletion::from_bits(bits)))
 }
 
 /// Logins that are below the floor are over, so raising it ends them all, but one that is named.
@@ -351,6 +453,14 @@ fn update(change: &UserChange) -> Document {
         UserChange::EndOtherLogins { keep } => doc! {
             "$set": { "kept_login": keep.to_string() },
             "$inc": { "logins_floor": 1_i64 },
+        },
+        UserChange::Delete(all) => doc! {
+            "$set": { "disabled": true, "deletion": i64::from(all.to_bits()) },
+            "$inc": { "logins_floor": 1_i64, "token_epoch": 1_i64 },
+            "$unset": { "kept_login": "" },
+        },
+        UserChange::Deleted => doc! {
+            "$set": { "username": DELETED_NAME, "display_name": DELETED_NAME, "password_hash": "", "roles": [] },
         },
     };
     update.entry("$inc".into()).or_insert_with(|| doc! {}.into());

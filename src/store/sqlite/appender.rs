@@ -331,7 +331,7 @@ impl Thread {
     fn no_doubt(&mut self) -> Result<()> {
         let Some(commits) = self.doubtful else { return Ok(()) };
         if self.writer.commits() == commits {
-            self.writer.write_blocking(super::probe, Durability::Full)?;
+            self.writer.write_blocking(super::space::probe, Durability::Full)?;
         }
         self.doubtful = None;
         Ok(())

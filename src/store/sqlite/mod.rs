@@ -66,7 +66,7 @@ use super::{
     Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, InvitationRecord,
     LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated,
     RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession, UserChange,
-    UserChanged, UserQuery, UserRecord, shared::Shared,
+    UserChanged, UserQuery, UserRecord, deletion::Nameless, shared::Shared,
 };
 use crate::{
     config,
@@ -85,6 +85,7 @@ pub struct SqliteStore {
     readers: Readers,
     readings: Arc<Readings>,
     tail: Arc<Tail>,
+    nameless: Arc<Nameless>,
     /// Shared with the blocking thread that waits for them on closing.
     threads: Arc<Threads>,
     /// Taken by the first `close`, which waits for a backup that holds it. `None` once closed.
@@ -135,6 +136,8 @@ impl SqliteStore {
             false => Err(error),
         })?;
         let db = reopen().map_err(|error| OpenError::of(&path, error))?;
+        let nameless = Arc::new(Nameless::default());
+        nameless.extend(users::nameless(&db).map_err(|error| OpenError::of(&path, error))?);
         let writer = Writer::start(db, reopen, space.clone(), config, metrics.clone())
             .map(Arc::new)
             .map_err(OpenError::Thread)?;
@@ -158,7 +161,7 @@ impl SqliteStore {
                 .map_err(OpenError::Thread)?;
         let threads = Arc::new(Threads { writer, appender, settler, watch });
         let readers = Readers::new(path.clone(), readings.clone(), config, metrics);
-        Ok(Self { path, readers, readings, tail, threads, lock: Arc::new(Mutex::new(Some(lock))) })
+        Ok(Self { path, readers, readings, tail, nameless, threads, lock: Arc::new(Mutex::new(Some(lock))) })
     }
 
     /// What makes the data grow: refused while no more than the reserve is free.
@@ -190,16 +193,6 @@ impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.threads.stop();
     }
-}
-
-/// Writes as much as a large message, and says whether the configured size has room for one.
-fn probe(db: &Connection) -> rusqlite::Result<bool> {
-    /// Enough for the largest event and the pages of its indexes.
-    const PAGES: i64 = 32;
-    db.prepare_cached("UPDATE probe SET filling = randomblob(16384)")?.execute([])?;
-    let pragma = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
-    let room = pragma("PRAGMA max_page_count")? - pragma("PRAGMA page_count")? + pragma("PRAGMA freelist_count")?;
-    Ok(room >= PAGES)
 }
 
 #[async_trait]
@@ -250,7 +243,7 @@ impl Store for SqliteStore {
     async fn ready(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.threads.appender.probe(move |result| drop(reply.send(result)));
-        let has_room = self.write(probe).await?;
+        let has_room = self.write(space::probe).await?;
         answer.await.unwrap_or_else(|_| Err(writer::closed()))?;
         if has_room { Ok(()) } else { Err(StoreError::Full("it has reached store.max_bytes".into())) }
     }
@@ -291,6 +284,7 @@ impl Store for SqliteStore {
     }
 
     async fn bring_user(&self, user: UserRecord) -> Result<bool> {
+        self.nameless.note(&user);
         self.write(move |db| users::bring(db, &user)).await
     }
 
@@ -310,10 +304,18 @@ impl Store for SqliteStore {
     async fn change_user(&self, user: UserId, change: UserChange) -> Result<UserChanged> {
         let grows = matches!(change, UserChange::DisplayName(_));
         let op = move |db: &Connection| users::change(db, user, &change);
-        match grows {
+        let changed = match grows {
             true => self.write(op).await,
             false => self.write_in_reserve(op).await,
+        };
+        if let Ok(UserChanged::Done(user)) = &changed {
+            self.nameless.note(user);
         }
+        changed
+    }
+
+    async fn deletions(&self, limit: usize) -> Result<Vec<UserId>> {
+        self.read(move |db| users::deletions(db, limit)).await
     }
 
     async fn create_session(&self, session: SessionRecord, first: RefreshKey, keep: usize) -> Result<Vec<SessionId>> {
@@ -409,9 +411,9 @@ impl Store for SqliteStore {
 
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>> {
         let newer = self.tail.page(room, page);
-        let Some(rest) = log::rest_of(page, &newer) else { return Ok(newer) };
+        let Some(rest) = log::rest_of(page, &newer) else { return Ok(self.nameless.events(newer)) };
         let older = self.read(move |db| log::page(db, room, rest)).await?;
-        Ok(log::as_one(page, older, newer))
+        Ok(self.nameless.events(log::as_one(page, older, newer)))
     }
 
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>> {
@@ -431,7 +433,8 @@ impl Store for SqliteStore {
             true => HashMap::new(),
             false => self.tail.newer(user, &self.room_ids_of(user, None, usize::MAX).await?),
         };
-        self.read(move |db| rooms::list_of(db, user, &newer, after, limit, usernames)).await
+        let nameless = self.nameless.clone();
+        self.read(move |db| rooms::list_of(db, &nameless, user, &newer, after, limit, usernames)).await
     }
 
     async fn room_count_of(&self, user: UserId) -> Result<usize> {

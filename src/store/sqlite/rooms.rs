@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::fold::{Head, ReadMark},
-    store::{MemberRecord, NewRoom, RoomCreated, RoomCursor, RoomRecord, RoomSummary},
+    store::{MemberRecord, NewRoom, RoomCreated, RoomCursor, RoomRecord, RoomSummary, deletion::Nameless},
     types::{RoomId, RoomRole, Seq, Timestamp, UserId},
 };
 
@@ -196,6 +196,7 @@ pub(super) fn ids_of(
 /// Sorts the rooms by their rows and by what is `newer` of them, and looks up the rest only for those on the page.
 pub(super) fn list_of(
     db: &Connection,
+    nameless: &Nameless,
     user: UserId,
     newer: &HashMap<RoomId, Newer>,
     after: Option<RoomCursor>,
@@ -222,7 +223,7 @@ pub(super) fn list_of(
     rooms.truncate(limit);
     let summary = |(room, last_message): (RoomRecord, Seq)| {
         let newer = newer.get(&room.room_id);
-        summary(db, user, room, last_message, newer, usernames)
+        summary(db, nameless, user, room, last_message, newer, usernames)
     };
     rooms.into_iter().map(summary).collect()
 }
@@ -255,6 +256,7 @@ fn row_of(db: &Connection, user: UserId, room: RoomId) -> rusqlite::Result<Optio
 
 fn summary(
     db: &Connection,
+    nameless: &Nameless,
     user: UserId,
     room: RoomRecord,
     last_message: Seq,
@@ -267,14 +269,15 @@ fn summary(
         .query_row([id, user.0.as_bytes()], |row| Ok((room_role(row, 0)?, mark(row, 1)?)))?;
     let read = newer_mark(read, newer.and_then(|newer| newer.mark));
     let last_message = match newer {
-        Some(newer) if newer.head.seq >= room.head_seq => Some(newer.last_message.clone()),
+        Some(newer) if newer.head.seq >= room.head_seq => Some((newer.last_sender, newer.last_message.clone())),
         _ => db
-            .prepare_cached("SELECT body FROM events WHERE room_id = ? AND seq = ?")?
+            .prepare_cached("SELECT sender, body FROM events WHERE room_id = ? AND seq = ?")?
             .query_row(params![id, int(last_message)], |row| {
-                Ok(bytes::Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?))
+                Ok((user_id(row, 0)?, bytes::Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?)))
             })
             .optional()?,
     };
+    let last_message = last_message.map(|(sender, body)| nameless.message(sender, body));
     let usernames = db
         .prepare_cached(
             "SELECT username FROM members JOIN users USING (user_id) WHERE room_id = ?

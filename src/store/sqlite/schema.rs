@@ -196,6 +196,11 @@ const MIGRATIONS: &[&str] = &[
         count      INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     ",
+    // 11: accounts that are being deleted or were.
+    "
+    ALTER TABLE users ADD COLUMN deletion INTEGER;
+    CREATE INDEX users_deletions ON users (deletion) WHERE deletion IS NOT NULL;
+    ",
 ];
 
 /// What a username looks like, once each; none where another had a name that looks the same before. The step goes on with

@@ -221,3 +221,13 @@ impl Space {
         }
     }
 }
+
+/// Writes as much as a large message, and says whether the configured size has room for one.
+pub(super) fn probe(db: &rusqlite::Connection) -> rusqlite::Result<bool> {
+    /// Enough for the largest event and the pages of its indexes.
+    const PAGES: i64 = 32;
+    db.prepare_cached("UPDATE probe SET filling = randomblob(16384)")?.execute([])?;
+    let pragma = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let room = pragma("PRAGMA max_page_count")? - pragma("PRAGMA page_count")? + pragma("PRAGMA freelist_count")?;
+    Ok(room >= PAGES)
+}

@@ -78,6 +78,7 @@ pub(super) struct Newer {
     pub head: Head,
     pub mark: Option<ReadMark>,
     pub last_message: Bytes,
+    pub last_sender: UserId,
 }
 
 impl Tail {
@@ -196,8 +197,10 @@ impl Tail {
         let state = self.state.lock();
         let newer = |room: &RoomId| {
             let tail = state.rooms.get(room)?;
-            let last_message = Bytes::copy_from_slice(tail.events.back()?.body());
-            Some((*room, Newer { head: tail.all.head, mark: tail.all.marks.get(&user).copied(), last_message }))
+            let last = tail.events.back()?;
+            let (last_message, last_sender) = (Bytes::copy_from_slice(last.body()), last.sender);
+            let mark = tail.all.marks.get(&user).copied();
+            Some((*room, Newer { head: tail.all.head, mark, last_message, last_sender }))
         };
         rooms.iter().filter_map(newer).collect()
     }

@@ -8,12 +8,15 @@ use super::{
 };
 use crate::{
     names,
-    store::{UserChange, UserChanged, UserQuery, UserRecord, prefix::end_of_prefix},
+    store::{
+        DELETED_NAME, Deletion, UserChange, UserChanged, UserQuery, UserRecord, deletion::folded_of_nobody,
+        prefix::end_of_prefix,
+    },
     types::{Role, UserId},
 };
 
 const COLUMNS: &str =
-    "user_id, username, folded, display_name, password_hash, roles, created_at, disabled, token_epoch";
+    "user_id, username, folded, display_name, password_hash, roles, created_at, disabled, token_epoch, deletion";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
     Ok(UserRecord {
@@ -26,6 +29,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
         created_at: time(row, 6)?,
         disabled: row.get(7)?,
         token_epoch: count(row, 8)?,
+        deletion: row.get::<_, Option<u8>>(9)?.map(Deletion::from_bits),
     })
 }
 
@@ -34,7 +38,7 @@ fn select<'a>(db: &'a Connection, rest: &str) -> rusqlite::Result<CachedStatemen
 }
 
 pub(super) fn create(db: &Connection, user: &UserRecord) -> rusqlite::Result<bool> {
-    insert(db, user, Some(names::skeleton(&user.folded)))
+    insert(db, user, (!user.is_nobody()).then(|| names::skeleton(&user.folded)))
 }
 
 /// Whose name looks like another's has no skeleton here: the first one guards it.
@@ -43,7 +47,7 @@ pub(super) fn bring(db: &Connection, user: &UserRecord) -> rusqlite::Result<bool
 }
 
 fn insert(db: &Connection, user: &UserRecord, skeleton: Option<String>) -> rusqlite::Result<bool> {
-    let sql = format!("INSERT INTO users ({COLUMNS}, skeleton) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING");
+    let sql = format!("INSERT INTO users ({COLUMNS}, skeleton) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING");
     let made = db.prepare_cached(&sql)?.execute(params![
         user.user_id.0.as_bytes(),
         user.username,
@@ -54,6 +58,7 @@ fn insert(db: &Connection, user: &UserRecord, skeleton: Option<String>) -> rusql
         user.created_at.0,
         user.disabled,
         int(user.token_epoch),
+        user.deletion.map(Deletion::to_bits),
         skeleton,
     ])?;
     Ok(made == 1)
@@ -85,6 +90,7 @@ pub(super) fn list(db: &Connection, query: &UserQuery) -> rusqlite::Result<Vec<U
     select(
         db,
         "WHERE folded >= :from AND folded < :end AND +folded <> :after AND (:with_disabled OR NOT disabled)
+         AND (:with_deleted OR deletion IS NULL OR deletion < :done)
          AND (:with IS NULL OR user_id IN (
             SELECT theirs.user_id FROM members AS mine JOIN members AS theirs USING (room_id) WHERE mine.user_id = :with
             UNION SELECT :with
@@ -97,6 +103,8 @@ pub(super) fn list(db: &Connection, query: &UserQuery) -> rusqlite::Result<Vec<U
             ":end": end,
             ":after": after,
             ":with_disabled": query.with_disabled,
+            ":with_deleted": query.with_deleted,
+            ":done": Deletion::FIRST_DONE,
             ":with": query.sharing_with.as_ref().map(|user| user.0.as_bytes().as_slice()),
             ":limit": int(query.limit as u64),
         },
@@ -136,12 +144,60 @@ pub(super) fn change(db: &Connection, user: UserId, change: &UserChange) -> rusq
             record.disabled = true;
             end_logins(db, &mut record)?;
         }
-        UserChange::Enable => record.disabled = false,
+        UserChange::Enable => record.disabled = record.disabled && record.deletion.is_some(),
         UserChange::EndLogins => end_logins(db, &mut record)?,
         UserChange::EndOtherLogins { keep } => sessions::end_all(db, user, Some(*keep))?,
+        UserChange::Delete(wanted) => {
+            let all = record.deletion.unwrap_or(*wanted).and(*wanted);
+            if record.deletion != Some(all) {
+                if is_last_admin(db, &record)? {
+                    return Ok(UserChanged::LastAdmin);
+                }
+                (record.disabled, record.deletion) = (true, Some(all));
+                end_logins(db, &mut record)?;
+            }
+        }
+        UserChange::Deleted => end_deletion(db, &mut record)?,
     }
     update(db, &record)?;
     Ok(UserChanged::Done(record))
+}
+
+fn end_deletion(db: &Connection, record: &mut UserRecord) -> rusqlite::Result<()> {
+    let Some(deletion) = record.deletion.filter(|deletion| !deletion.done) else { return Ok(()) };
+    record.deletion = Some(Deletion { done: true, ..deletion });
+    (record.username, record.display_name) = (DELETED_NAME.into(), DELETED_NAME.into());
+    (record.password_hash, record.roles) = (String::new(), Vec::new());
+    let id = record.user_id.0.as_bytes();
+    if deletion.free_name {
+        record.folded = folded_of_nobody(record.user_id);
+    }
+    db.prepare_cached(
+        "UPDATE users SET username = ?, folded = ?, skeleton = iif(?, NULL, skeleton) WHERE user_id = ?",
+    )?
+    .execute(params![record.username, record.folded, deletion.free_name, id])?;
+    for theirs in [
+        "DELETE FROM blocks WHERE user_id = ?",
+        "DELETE FROM blocks WHERE blocked_id = ?",
+        "DELETE FROM consent WHERE user_id = ?",
+    ] {
+        db.prepare_cached(theirs)?.execute([id])?;
+    }
+    Ok(())
+}
+
+/// Of whom a deletion goes on.
+pub(super) fn deletions(db: &Connection, limit: usize) -> rusqlite::Result<Vec<UserId>> {
+    db.prepare_cached("SELECT user_id FROM users WHERE deletion < ? LIMIT ?")?
+        .query_map(params![Deletion::FIRST_DONE, int(limit as u64)], |row| user_id(row, 0))?
+        .collect()
+}
+
+/// Who has no name any more.
+pub(super) fn nameless(db: &Connection) -> rusqlite::Result<Vec<UserId>> {
+    db.prepare_cached("SELECT user_id FROM users WHERE deletion >= ?")?
+        .query_map([Deletion::FIRST_DONE], |row| user_id(row, 0))?
+        .collect()
 }
 
 fn end_logins(db: &Connection, record: &mut UserRecord) -> rusqlite::Result<()> {
@@ -162,7 +218,8 @@ fn is_last_admin(db: &Connection, record: &UserRecord) -> rusqlite::Result<bool>
 
 fn update(db: &Connection, record: &UserRecord) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "UPDATE users SET display_name = ?, password_hash = ?, roles = ?, disabled = ?, token_epoch = ? WHERE user_id = ?",
+        "UPDATE users SET display_name = ?, password_hash = ?, roles = ?, disabled = ?, token_epoch = ?, deletion = ?
+         WHERE user_id = ?",
     )?
     .execute(params![
         record.display_name,
@@ -170,6 +227,7 @@ fn update(db: &Connection, record: &UserRecord) -> rusqlite::Result<()> {
         roles_to_bits(&record.roles),
         record.disabled,
         int(record.token_epoch),
+        record.deletion.map(Deletion::to_bits),
         record.user_id.0.as_bytes(),
     ])
     .map(drop)

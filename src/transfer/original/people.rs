@@ -116,6 +116,7 @@ impl People {
             // Asked first, so that it is told of in any case.
             disabled: disabled(record, &place, report)? || shut_out,
             token_epoch: 0,
+            deletion: None,
         };
         Ok(Account { place, name, user })
     }
@@ -197,6 +198,7 @@ impl People {
                 created_at: Timestamp(0),
                 disabled: true,
                 token_epoch: 0,
+                deletion: None,
             };
             self.add(user, name);
         }

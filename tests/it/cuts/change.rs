@@ -34,9 +34,10 @@ pub enum Change {
     EndOthers,
     Create,
     Reset,
+    Delete,
 }
 
-pub const ALL: [Change; 27] = [
+pub const ALL: [Change; 28] = [
     Change::SignIn,
     Change::Refresh,
     Change::Revoke,
@@ -64,6 +65,7 @@ pub const ALL: [Change; 27] = [
     Change::EndOthers,
     Change::Create,
     Change::Reset,
+    Change::Delete,
 ];
 
 /// Ann owns the group `room` with bob in it, and has the private room `pair` with him, where both have said something, and she
@@ -190,6 +192,7 @@ impl Change {
             Change::EndOthers => ("DELETE", "/users/me/logins"),
             Change::Create => ("POST", "/users/create"),
             Change::Reset => ("POST", "/users/{username}/reset-password"),
+            Change::Delete => ("DELETE", "/users/{username}"),
         }
     }
 
@@ -214,6 +217,7 @@ impl Change {
             Change::EndLogin | Change::EndOthers => (Some(&scene.bobs_phone), Value::Null),
             Change::Create => (Some(&scene.root), json!({"username": "dave", "password": PASSWORD})),
             Change::Reset => (Some(&scene.root), json!({"password": "another horse battery"})),
+            Change::Delete => (Some(&scene.root), json!({"messages": "keep"})),
         };
         let asker = match self {
             Change::Disable | Change::Enable | Change::LogOut => Some(&scene.root),
@@ -255,6 +259,7 @@ impl Change {
             Change::AddRole => user().await["roles"].to_string().contains("admin"),
             Change::RemoveRole => !user().await["roles"].to_string().contains("admin"),
             Change::Disable => user().await["disabled"] == true,
+            Change::Delete => ann.history(pair, "").await["messages"][0]["sender"] == "deleted user",
             Change::Enable => user().await["disabled"] == false,
             Change::LogOut => bobs_phone.get("/users/me").await.status == 401,
             Change::NewPrivate => !chats_but(ann, &[room, pair], "private").await.is_empty(),
@@ -283,7 +288,7 @@ impl Change {
             Change::SignIn | Change::Refresh | Change::Revoke | Change::EndLogin | Change::EndOthers => {
                 vec![bob.socket().await]
             }
-            Change::Disable | Change::LogOut | Change::Reset => {
+            Change::Disable | Change::LogOut | Change::Reset | Change::Delete => {
                 vec![bob.socket().await, bobs_phone.one_room(room, None).await]
             }
             Change::NewPrivate => vec![ann.socket().await, carol.socket().await],
@@ -318,7 +323,8 @@ impl Change {
             | Change::LogOut
             | Change::EndLogin
             | Change::EndOthers
-            | Change::Reset => {
+            | Change::Reset
+            | Change::Delete => {
                 for socket in &mut sockets {
                     assert_eq!(socket.closed().await.code, 4401, "{self:?}");
                 }

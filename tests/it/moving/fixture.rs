@@ -75,6 +75,7 @@ pub fn user(name: &str) -> UserRecord {
         created_at: Timestamp(1_700_000_000_000),
         disabled: false,
         token_epoch: 0,
+        deletion: None,
     }
 }
 

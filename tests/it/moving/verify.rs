@@ -95,7 +95,7 @@ async fn each_kind_of_damage_is_found_and_placed() {
         ("UPDATE members SET role = 2 WHERE room_id = {a}", "is kept as member, and the log says owner"),
         ("DELETE FROM members WHERE room_id = {a}", "is a member by the log, and is not kept as one"),
         (
-            "INSERT INTO users SELECT randomblob(16), 'bob', 'bob', 'bob', '!', 2, 0, 0, 0, NULL;
+            "INSERT INTO users SELECT randomblob(16), 'bob', 'bob', 'bob', '!', 2, 0, 0, 0, NULL, NULL;
              INSERT INTO members (room_id, user_id, role, joined_seq, read_seq, read_ordinal)
                  SELECT {a}, user_id, 2, 2, 2, 0 FROM users WHERE folded = 'bob'",
             "is kept as a member, and the log says otherwise",

@@ -26,6 +26,7 @@ pub fn person(name: &str) -> UserRecord {
         created_at: at(0),
         disabled: false,
         token_epoch: 0,
+        deletion: None,
     }
 }
 

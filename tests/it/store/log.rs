@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use natter::{
     event::Event,
     protocol::Frame,
-    store::{Appended, Page, Stopped, Store, StoreError},
+    store::{Appended, DELETED_NAME, Deletion, Page, Stopped, Store, StoreError, UserChange},
     types::{RoomId, Seq, UserId},
 };
 
 use super::fixture::{
-    add, add_group, ann_alone, append_all, assert_sound, at, joined, login, message, message_with_id, person, post,
-    private, renamed, token, whole_log,
+    add, add_group, ann_alone, append_all, assert_sound, at, gone, joined, login, message, message_with_id, person,
+    post, private, renamed, token, whole_log,
 };
 
 const LATEST: Page = Page { after: None, before: None, limit: 500, messages_only: false };
@@ -292,4 +292,32 @@ pub async fn a_closed_store_refuses_and_closing_twice_is_fine(store: Arc<dyn Sto
     refused(store.events(room, LATEST).await);
     refused(store.set_read(room, ann, 1).await);
     refused(store.rooms_of(ann, None, 9, 9).await);
+}
+
+pub async fn who_was_deleted_is_named_in_nothing_that_is_read(store: Arc<dyn Store>) {
+    let (ann, bob) = (add(&store, "ann").await, add(&store, "bob").await);
+    let room = add_group(&store, &[ann, bob]).await;
+    let saying = |event: Event, body: &str| Event { frame: Frame::of(body.as_bytes()), ..event };
+    let bodies = [
+        r#"{"type":"message","seq":4,"sender":"bob","content":"bob"}"#,
+        r#"{"type":"message","seq":5,"sender":"ann","content":"bob"}"#,
+        r#"{"type":"member","seq":6,"by":"ann","username":"bob","change":"removed"}"#,
+        r#"{"type":"message","seq":7,"sender":"bob","content":"late"}"#,
+    ];
+    let events = [message(4, 1, bob), message(5, 2, ann), gone(6, 2, ann, bob), message(7, 3, bob)];
+    let events: Vec<Event> = events.into_iter().zip(bodies).map(|(event, body)| saying(event, body)).collect();
+    append_all(&store, room, events[..2].to_vec()).await;
+    append_all(&store, room, events[2..].to_vec()).await;
+    let deletion = Deletion { erase: false, free_name: true, done: false };
+    for change in [UserChange::Delete(deletion), UserChange::Deleted] {
+        store.change_user(bob, change).await.unwrap();
+    }
+    let nobody = |body: &str| body.replace(r#""sender":"bob""#, &format!(r#""sender":"{DELETED_NAME}""#));
+    let told: Vec<String> = bodies.iter().map(|body| nobody(body)).collect();
+    let read = whole_log(&store, room).await;
+    let read: Vec<String> = read[3..].iter().map(|event| String::from_utf8_lossy(event.body()).into_owned()).collect();
+    assert_eq!([&read[0], &read[1], &read[3]], [&told[0], &told[1], &told[3]]);
+    assert_eq!(read[2], bodies[2].replace("bob", DELETED_NAME));
+    let listed = store.rooms_of(ann, None, 1, 9).await.unwrap();
+    assert_eq!(listed[0].last_message.as_deref(), Some(told[3].as_bytes()));
 }

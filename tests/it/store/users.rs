@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use natter::{
-    store::{Store, UserChange, UserChanged, UserQuery, UserRecord},
+    store::{DELETED_NAME, Deletion, Store, UserChange, UserChanged, UserQuery, UserRecord},
     types::{Role, UserId},
 };
 
@@ -112,8 +112,7 @@ pub async fn a_prefix_means_itself_also_with_wildcards_in_it(store: Arc<dyn Stor
         prefix: prefix.into(),
         after: after.map(Into::into),
         limit: 50,
-        with_disabled: false,
-        sharing_with: None,
+        ..Default::default()
     };
     assert_eq!(names(&store, with("a%", None)).await, ["a%b", "a%c"]);
     assert_eq!(names(&store, with("a%", Some("a%b"))).await, ["a%c"]);
@@ -238,4 +237,69 @@ pub async fn ending_logins_raises_the_epoch_each_time(store: Arc<dyn Store>) {
     assert_eq!(changed(&store, ann, UserChange::EndLogins).await.token_epoch, 1);
     assert_eq!(store.session(session.session_id).await.unwrap(), None);
     assert_eq!(changed(&store, ann, UserChange::EndLogins).await.token_epoch, 2);
+}
+
+const KEEP: Deletion = Deletion { erase: false, free_name: false, done: false };
+const FREE: Deletion = Deletion { free_name: true, ..KEEP };
+
+pub async fn a_deleted_user_has_no_name_password_role_or_login_and_cannot_be_enabled(store: Arc<dyn Store>) {
+    let (ann, cid) = (add(&store, "ann").await, add(&store, "cid").await);
+    let session = login(ann, 0);
+    store.create_session(session.clone(), token(&session, 0), 9).await.unwrap();
+    for (who, whom) in [(ann, cid), (cid, ann)] {
+        store.set_block(who, whom, true, 10).await.unwrap();
+    }
+    changed(&store, ann, UserChange::Deleted).await;
+    assert!(store.session(session.session_id).await.unwrap().is_some(), "nothing was begun");
+    let begun = changed(&store, ann, UserChange::Delete(KEEP)).await;
+    assert_eq!((begun.deletion, begun.disabled, begun.token_epoch), (Some(KEEP), true, 1));
+    assert_eq!(begun.username, "ann");
+    assert_eq!(store.session(session.session_id).await.unwrap(), None);
+    assert_eq!(changed(&store, ann, UserChange::Delete(KEEP)).await, begun, "again changes nothing");
+    assert_eq!(store.deletions(10).await.unwrap(), [ann]);
+    for _ in 0..2 {
+        let ended = changed(&store, ann, UserChange::Deleted).await;
+        assert_eq!(ended.deletion, Some(Deletion { done: true, ..KEEP }));
+        assert_eq!((&*ended.username, &*ended.display_name), (DELETED_NAME, DELETED_NAME));
+        assert!(ended.password_hash.is_empty() && ended.roles.is_empty());
+    }
+    assert!(store.deletions(10).await.unwrap().is_empty());
+    assert!(changed(&store, ann, UserChange::Enable).await.disabled);
+    assert!(store.apart_from(cid).await.unwrap().is_empty());
+    let all = |with_deleted| UserQuery { limit: 9, with_disabled: true, with_deleted, ..Default::default() };
+    assert_eq!(names(&store, all(false)).await, ["cid"]);
+    assert_eq!(names(&store, all(true)).await, [DELETED_NAME, "cid"]);
+}
+
+pub async fn a_freed_name_is_somebody_elses_and_a_kept_one_nobodys(store: Arc<dyn Store>) {
+    let ann = add(&store, "ann").await;
+    changed(&store, ann, UserChange::Delete(KEEP)).await;
+    changed(&store, ann, UserChange::Deleted).await;
+    assert_eq!(store.user_by_name("ann").await.unwrap().map(|user| user.user_id), Some(ann));
+    for name in ["ann", "аnn"] {
+        assert!(!store.create_user(person(name)).await.unwrap(), "{name}");
+    }
+    let begun = changed(&store, ann, UserChange::Delete(FREE)).await;
+    assert_eq!(begun.deletion, Some(FREE), "more is asked than was done");
+    changed(&store, ann, UserChange::Deleted).await;
+    assert_eq!(store.user_by_name("ann").await.unwrap(), None);
+    let other = add(&store, "ann").await;
+    assert_ne!(other, ann);
+    changed(&store, other, UserChange::Delete(FREE)).await;
+    changed(&store, other, UserChange::Deleted).await;
+    assert!(store.create_user(person("аnn")).await.unwrap());
+    // As an export brings them.
+    let mut brought = person("dee");
+    brought.deletion = Some(Deletion { done: true, ..FREE });
+    (brought.username, brought.folded) = (DELETED_NAME.into(), format!(" {}", brought.user_id));
+    assert!(store.bring_user(brought.clone()).await.unwrap());
+    assert_eq!(store.user(brought.user_id).await.unwrap(), Some(brought));
+}
+
+pub async fn the_last_enabled_admin_is_not_deleted(store: Arc<dyn Store>) {
+    let (root, other) = (add_admin(&store, "root").await, add_admin(&store, "other").await);
+    changed(&store, other, UserChange::Delete(KEEP)).await;
+    assert_eq!(store.change_user(root, UserChange::Delete(KEEP)).await.unwrap(), UserChanged::LastAdmin);
+    changed(&store, other, UserChange::Deleted).await;
+    assert_eq!(store.change_user(root, UserChange::Delete(KEEP)).await.unwrap(), UserChanged::LastAdmin);
 }
