@@ -20,8 +20,6 @@ use super::{
 };
 use crate::{chat::Caller, limits::connections::SocketPlace, protocol::Said, types::Timestamp};
 
-/// How often a drain looks for connections that it has not seen.
-const LATECOMERS_EVERY: Duration = Duration::from_millis(100);
 /// Connections that the timer looks at before other tasks may run.
 const STEP: usize = 1_024;
 
@@ -53,7 +51,15 @@ impl Engine {
     ) -> io::Result<Arc<Connection>> {
         let poller = &self.pollers[self.next.fetch_add(1, Relaxed) % self.pollers.len()];
         let due = self.shared.now() + 1;
-        poller.settle(wire, due, |place, wire| Connection::new(seat, poller.clone(), place, caller, mode, wire))
+        let opened =
+            poller.settle(wire, due, |place, wire| Connection::new(seat, poller.clone(), place, caller, mode, wire));
+        // Its handshake was under way when the drain began, which has not seen it perhaps.
+        if self.shared.draining.load(Relaxed)
+            && let Ok(connection) = &opened
+        {
+            connection.drain();
+        }
+        opened
     }
 
     /// The timer: every second it looks at those who are due.
@@ -82,6 +88,8 @@ impl Engine {
     /// come back all at once, and returns when the last has gone or the time is up.
     pub async fn drain(&self, within: Duration) {
         let deadline = tokio::time::Instant::now() + within;
+        // Before the list is made: whoever comes into it later sees this, by the lock of the places.
+        self.shared.draining.store(true, Relaxed);
         let connections = self.connections();
         let draining = Said::Draining;
         for connection in &connections {
@@ -98,16 +106,13 @@ impl Engine {
                 tokio::time::sleep_until(next).await;
             }
         }
-        while tokio::time::Instant::now() < deadline {
+        loop {
             let gone = self.shared.all_gone.notified();
             if self.shared.open() == 0 {
                 return;
             }
-            // Those whose handshake was under way, a moment ago.
-            self.connections().iter().for_each(|connection| connection.drain());
-            let look_again = (tokio::time::Instant::now() + LATECOMERS_EVERY).min(deadline);
-            if tokio::time::timeout_at(look_again, gone).await.is_ok() {
-                return;
+            if tokio::time::timeout_at(deadline, gone).await.is_err() {
+                break;
             }
         }
         tracing::warn!(open = self.shared.open(), "sockets did not close in time");

@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     ids: AtomicU64,
     open: AtomicUsize,
     pub all_gone: Notify,
+    /// Whoever comes now goes at once.
+    pub draining: AtomicBool,
 }
 
 /// A seat among the connections that may be open, for one to come; given back when it is dropped.
@@ -77,6 +79,7 @@ impl Shared {
             ids: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             all_gone: Notify::new(),
+            draining: AtomicBool::new(false),
             needs,
         }
     }
