@@ -2,6 +2,7 @@
 
 mod access;
 mod bus_faults;
+mod consent;
 mod cuts;
 mod notices;
 mod order;
