@@ -10,6 +10,7 @@ use crate::{
     auth::{password::Passwords, token::Tokens},
     chat::Chat,
     config::Config,
+    http::request_log::RequestLog,
     limits::{Limiters, budget::Budgets, connections::Connections},
     metrics::Metrics,
     store::readiness::Readiness,
@@ -28,6 +29,7 @@ pub struct App {
     pub connections: Arc<Connections>,
     pub sockets: Arc<Engine>,
     pub readiness: Readiness,
+    pub request_log: RequestLog,
     /// Set when the server is asked to stop: new work is refused with 503, and `/readyz` says no.
     pub draining: AtomicBool,
     /// The log has said that some proxy is not listed.
@@ -60,6 +62,7 @@ impl App {
         Ok(Arc::new(Self {
             draining: AtomicBool::new(false),
             readiness: Readiness::default(),
+            request_log: RequestLog::new(&config.log),
             told_of_proxies: AtomicBool::new(false),
             config,
             metrics,

@@ -18,6 +18,7 @@ use crate::{
     audit::{Audit, By, What},
     auth::password::{Asker, Passwords},
     chat::{Chat, ChatError, users::Username},
+    names,
     store::{DELETED_NAME, Deletion, Store, UserChange, UserQuery, UserRecord},
     transfer::{
         export::{self, Exported},
@@ -43,6 +44,12 @@ pub enum Command {
         password: String,
     },
     ListAdmins,
+    /// At most so many whose folded names begin with `prefix` and come after `after`.
+    ListUsers {
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    },
     Grant {
         username: String,
     },
@@ -82,6 +89,7 @@ impl Command {
             Command::CreateAdmin { .. } => "admin create",
             Command::CreateUser { .. } => "admin create-user",
             Command::ListAdmins => "admin list",
+            Command::ListUsers { .. } => "user list",
             Command::Grant { .. } => "admin grant",
             Command::Revoke { .. } => "admin revoke",
             Command::Disable { .. } => "admin disable",
@@ -104,7 +112,11 @@ impl Command {
             | Command::Enable { username }
             | Command::ResetPassword { username, .. }
             | Command::Delete { username, .. } => Some(username),
-            Command::ListAdmins | Command::Backup { .. } | Command::Export { .. } | Command::Verify => None,
+            Command::ListAdmins
+            | Command::ListUsers { .. }
+            | Command::Backup { .. }
+            | Command::Export { .. }
+            | Command::Verify => None,
         }
     }
 
@@ -123,7 +135,7 @@ impl Command {
             Command::Delete { .. } => (What::Deleted, None),
             Command::Backup { file: to } => (What::Backup, file(to)),
             Command::Export { file: to } => (What::Export, file(to)),
-            Command::ListAdmins | Command::Verify => return None,
+            Command::ListAdmins | Command::ListUsers { .. } | Command::Verify => return None,
         })
     }
 }
@@ -134,6 +146,11 @@ pub enum Reply {
     /// It is done, in a sentence.
     Done(String),
     Admins(Vec<Admin>),
+    /// Accounts of any role, and whether there are more behind them.
+    Users {
+        users: Vec<Admin>,
+        more: bool,
+    },
     /// What a look at everything found: a line for each problem, how many there are in all, and what there is.
     Looked {
         problems: Vec<String>,
@@ -153,12 +170,18 @@ pub struct Admin {
 /// What the command line prints.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let admins = match self {
-            Reply::Done(sentence) => return f.write_str(sentence),
+        match self {
+            Reply::Done(sentence) => f.write_str(sentence),
             Reply::Admins(admins) if admins.is_empty() => {
-                return f.write_str("no admin yet: natter admin create --username NAME");
+                f.write_str("no admin yet: natter admin create --username NAME")
             }
-            Reply::Admins(admins) => admins,
+            Reply::Users { users, .. } if users.is_empty() => f.write_str("nobody"),
+            Reply::Users { users, more } => {
+                table(f, users)?;
+                let last = users.last().filter(|_| *more);
+                last.map_or(Ok(()), |last| write!(f, "\n… and more: --after {}", last.username))
+            }
+            Reply::Admins(admins) => table(f, admins),
             Reply::Looked { problems, found, summary } => {
                 for problem in problems {
                     writeln!(f, "{problem}")?;
@@ -166,17 +189,20 @@ impl fmt::Display for Reply {
                 if *found > problems.len() as u64 {
                     writeln!(f, "… and {} more", found - problems.len() as u64)?;
                 }
-                return f.write_str(summary);
+                f.write_str(summary)
             }
-        };
-        let width = admins.iter().map(|admin| admin.username.chars().count()).max().unwrap_or(0).max("username".len());
-        write!(f, "{:width$}  {:24}  display name", "username", "created")?;
-        for admin in admins {
-            let mark = if admin.disabled { "  (disabled)" } else { "" };
-            write!(f, "\n{:width$}  {:24}  {}{mark}", admin.username, admin.created_at, admin.display_name)?;
         }
-        Ok(())
     }
+}
+
+fn table(f: &mut fmt::Formatter<'_>, users: &[Admin]) -> fmt::Result {
+    let width = users.iter().map(|user| user.username.chars().count()).max().unwrap_or(0).max("username".len());
+    write!(f, "{:width$}  {:24}  display name", "username", "created")?;
+    for user in users {
+        let mark = if user.disabled { "  (disabled)" } else { "" };
+        write!(f, "\n{:width$}  {:24}  {}{mark}", user.username, user.created_at, user.display_name)?;
+    }
+    Ok(())
 }
 
 /// What [`operate`] works with; a server has all of it, and the command line puts it together.
@@ -206,6 +232,7 @@ async fn perform(operator: &Operator, command: Command, progress: &Progress) -> 
             create(operator, &username, password, &[Role::BasicUser], "may sign in").await
         }
         Command::ListAdmins => Ok(Reply::Admins(admins(operator.store.as_ref()).await?)),
+        Command::ListUsers { prefix, after, limit } => list_users(operator.store.as_ref(), &prefix, after, limit).await,
         Command::Grant { username } => {
             let user = change(operator, &username, UserChange::AddRole(Role::Admin)).await?;
             let note = if user.disabled { "; the account is disabled: natter admin enable" } else { "" };
@@ -282,17 +309,31 @@ async fn admins(store: &dyn Store) -> Result<Vec<Admin>, String> {
     loop {
         let page = users_after(store, after, true).await?;
         let more = (page.len() == PAGE).then(|| page.last().map(|last| last.folded.clone())).flatten();
-        admins.extend(page.into_iter().filter(|user| user.roles.contains(&Role::Admin)).map(|user| Admin {
-            username: user.username,
-            display_name: user.display_name,
-            created_at: Timestamp::to_string(&user.created_at),
-            disabled: user.disabled,
-        }));
+        admins.extend(page.into_iter().filter(|user| user.roles.contains(&Role::Admin)).map(listed));
         match more {
             Some(last) => after = Some(last),
             None => return Ok(admins),
         }
     }
+}
+
+fn listed(user: UserRecord) -> Admin {
+    Admin {
+        username: user.username,
+        display_name: user.display_name,
+        created_at: Timestamp::to_string(&user.created_at),
+        disabled: user.disabled,
+    }
+}
+
+async fn list_users(store: &dyn Store, prefix: &str, after: Option<String>, limit: usize) -> Result<Reply, String> {
+    let after = after.map(|name| names::fold(&name));
+    let query =
+        UserQuery { prefix: names::fold(prefix), after, limit: limit + 1, with_disabled: true, ..Default::default() };
+    let mut users = store.users(query).await.map_err(|error| error.to_string())?;
+    let more = users.len() > limit;
+    users.truncate(limit);
+    Ok(Reply::Users { users: users.into_iter().map(listed).collect(), more })
 }
 
 async fn users_after(store: &dyn Store, after: Option<String>, with_disabled: bool) -> Result<Vec<UserRecord>, String> {

@@ -268,8 +268,12 @@ impl Metrics {
         r.register("failed_logins", "Sign-ins refused", self.failed_logins.clone());
         r.register("users_online", "Users with at least one socket", self.users_online.clone());
         r.register("nodes", "Nodes that serve the same data, this one included", self.nodes.clone());
-        r.register("bus_up", "1 while the bus can be reached", self.bus_up.clone());
-        r.register("bus_trusted", "1 while every living node is heard on the bus", self.bus_trusted.clone());
+        r.register("bus_up", "1 while the bus can be reached, or where there is none", self.bus_up.clone());
+        r.register(
+            "bus_trusted",
+            "1 while every living node is heard on the bus, or where there is none",
+            self.bus_trusted.clone(),
+        );
         r.register("hints_sent", "Hints given to the bus", self.hints_sent.clone());
         r.register("hints_heard", "Hints of other nodes", self.hints_heard.clone());
         r.register("hints_lost", "Hints that did not arrive, or were not sent", self.hints_lost.clone());
@@ -279,7 +283,11 @@ impl Metrics {
             "Operations tried again because the store did not answer",
             self.store_retries.clone(),
         );
-        r.register("store_up", "1 while the store answers", self.store_up.clone());
+        r.register(
+            "store_up",
+            "1 while the store answers (MongoDB) and takes what is written (SQLite)",
+            self.store_up.clone(),
+        );
         r.register("bound_hits", "Times a configured bound was hit", self.bounds.clone());
     }
 }

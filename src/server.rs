@@ -9,6 +9,7 @@ mod drain;
 mod metrics;
 mod tidy;
 pub mod tls;
+pub mod waiting;
 
 use std::{
     convert::Infallible,
@@ -22,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{HeaderMap, Method, StatusCode, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -38,11 +39,14 @@ use crate::{
     http::{
         pipeline,
         request::Client,
+        request_id::RequestId,
+        request_log::Ended,
         silence::{self, Patience, Silence},
         socket::HttpSocket,
         stream::Stream,
     },
     limits::connections::{Place, Refused},
+    metrics::Metrics,
     seldom,
 };
 use tls::Tls;
@@ -88,15 +92,21 @@ pub fn listen(address: SocketAddr, backlog: u32, limits: &Limits) -> io::Result<
     TcpListener::from_std(socket.into())
 }
 
-/// A sentence when the kernel keeps a shorter queue than `server.backlog` asks for.
-pub fn backlog_warning(backlog: u32) -> Option<String> {
+/// A sentence when the kernel keeps a shorter queue than `server.backlog` asks for, and so many `sockets` as somebody has asked for
+/// do not fit into it when they all come back at once.
+pub fn backlog_warning(backlog: u32, sockets: usize) -> Option<String> {
     let somaxconn: u32 = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()?;
-    (somaxconn < backlog).then(|| {
+    (somaxconn < backlog && sockets > somaxconn as usize).then(|| {
         format!(
-            "the kernel queues {somaxconn} new connections and server.backlog is {backlog}: when many clients reconnect at \
-             once, some wait longer; `sysctl net.core.somaxconn={backlog}` changes that"
+            "the kernel queues {somaxconn} new connections, and sockets.connections is {sockets}: when they all come back at \
+             once, some wait longer; `sysctl net.core.somaxconn={backlog}` makes the queue as long as server.backlog"
         )
     })
+}
+
+/// Serves `/metrics` on a listener of its own, until the process ends.
+pub fn accept_metrics(metrics: Arc<Metrics>, listener: TcpListener, limits: &Limits) {
+    tokio::spawn(metrics::serve(metrics, listener, limits.header_secs));
 }
 
 impl Server {
@@ -132,11 +142,6 @@ impl Server {
         });
     }
 
-    /// Serves `/metrics` on a listener of its own, until the process ends.
-    pub fn accept_metrics(&self, listener: TcpListener) {
-        tokio::spawn(metrics::serve(self.app.metrics.clone(), listener, self.app.config.limits.header_secs));
-    }
-
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let refusal = match self.app.connections.take(peer.ip().to_canonical()) {
             Ok(place) => {
@@ -151,11 +156,22 @@ impl Server {
             Err(Refused::Full) => NO_ROOM,
         };
         if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+            let id = RequestId::of(&HeaderMap::new());
+            self.app.request_log.write(&Ended {
+                id: &id,
+                method: &Method::GET,
+                route: "none",
+                address: Some(peer.ip().to_canonical()),
+                status: refusal.status.as_u16(),
+                code: Some(refusal.code),
+                cause: None,
+                elapsed: Duration::ZERO,
+            });
             // A client that waits for a TLS handshake would not understand a word.
             let told = if self.tls.is_some() { None } else { Some(stream) };
             self.open.spawn(async move {
                 if let Some(stream) = told {
-                    refuse(stream, refusal).await;
+                    refuse(stream, refusal, &id).await;
                 }
                 drop(permit);
             });
@@ -220,7 +236,7 @@ impl Server {
         let Some(tls) = &self.tls else { return Some(Either::Left(stream)) };
         let handshake = async {
             if tls::is_plain(&stream).await? {
-                refuse(stream, NOT_HTTP).await;
+                refuse(stream, NOT_HTTP, &RequestId::of(&HeaderMap::new())).await;
                 return Ok(None);
             }
             tls.accept(stream).await.map(Some)
@@ -260,37 +276,36 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// What a client is told that never comes to a request.
 struct Refusal {
-    status: &'static str,
+    status: StatusCode,
     code: &'static str,
     detail: &'static str,
     headers: &'static str,
 }
 
 const NO_ROOM: Refusal = Refusal {
-    status: "503 Service Unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
     code: "busy",
     detail: "The server has all the connections it takes; try again in a moment.",
     headers: "retry-after: 1\r\n",
 };
 
 const OVER_ITS_SHARE: Refusal = Refusal {
-    status: "429 Too Many Requests",
+    status: StatusCode::TOO_MANY_REQUESTS,
     code: "too_many_connections",
     detail: "Your address has as many connections open as it may (limits.connections_per_address); close one.",
     headers: "retry-after: 1\r\n",
 };
 
 const NOT_HTTP: Refusal = Refusal {
-    status: "400 Bad Request",
+    status: StatusCode::BAD_REQUEST,
     code: "https_required",
     detail: "This port speaks HTTPS: begin the address with https:// or wss://.",
     headers: "",
 };
 
 /// What the client sent is read (and thrown away), because closing a socket with unread bytes would take the answer back.
-async fn refuse(mut stream: TcpStream, refusal: Refusal) {
+async fn refuse(mut stream: TcpStream, refusal: Refusal, id: &RequestId) {
     let Refusal { status, code, detail, headers } = refusal;
-    let id = uuid::Uuid::now_v7();
     let body = format!(r#"{{"detail":"{detail}","code":"{code}","request_id":"{id}"}}"#);
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{headers}connection: close\r\n\

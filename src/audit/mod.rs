@@ -121,6 +121,11 @@ enum Note {
     Flush(oneshot::Sender<()>),
 }
 
+/// Whether `log.audit` can be written to, as far as that is seen without doing so. The error is a sentence.
+pub fn check(to: &str) -> Result<(), String> {
+    sink::check(to)
+}
+
 /// Where it is told what happened. Cheap to share; what is told is written by a task that ends with it.
 pub struct Audit {
     notes: mpsc::Sender<Note>,

@@ -60,6 +60,24 @@ fn lines(entries: &[AuditRecord]) -> Vec<u8> {
     lines
 }
 
+/// Makes nothing.
+pub(super) fn check(to: &str) -> Result<(), String> {
+    if matches!(to, "" | "stderr") {
+        return Ok(());
+    }
+    let path = Path::new(to);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let looked = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::read_dir(folder).map(|_| ()),
+        opened => opened.map(|_| ()),
+    };
+    looked.map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    format!("log.audit: {} cannot be written ({error}); name another file, or none", path.display())
+}
+
 impl Sink {
     /// `to` is `log.audit`. The error is a sentence.
     pub fn open(to: &str, most: u64) -> Result<Self, String> {
@@ -68,9 +86,7 @@ impl Sink {
             "stderr" => Ok(Self::Stderr),
             path => {
                 let path = PathBuf::from(path);
-                let file = open(&path).map_err(|error| {
-                    format!("log.audit: {} cannot be written ({error}); name another file, or none", path.display())
-                })?;
+                let file = open(&path).map_err(|error| unwritable(&path, &error))?;
                 Ok(Self::File(Arc::new(Mutex::new(Kept { path, most, file }))))
             }
         }

@@ -1,8 +1,10 @@
-//! `natter admin …` and `natter backup`: through the running server where there is one, on the store itself where not.
+//! `natter admin …`, `natter user …` and `natter backup`: through the running server where there is one, on the store itself
+//! where not.
 
 use std::{
-    io::{self, BufRead},
-    path::Path,
+    fs::File,
+    io::{self, BufRead, IsTerminal, Write},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -34,6 +36,9 @@ pub enum AdminCommand {
         /// Read the password from standard input, one line
         #[arg(long)]
         password_stdin: bool,
+        /// Make a database where there is none
+        #[arg(long)]
+        new: bool,
     },
     /// Make a new account that is no admin, also where sign-up is closed; the password is asked for
     CreateUser {
@@ -74,9 +79,12 @@ pub enum AdminCommand {
 
 pub fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
     let command = match command {
-        AdminCommand::Create { username, password_stdin } => {
+        AdminCommand::Create { username, password_stdin, new } => {
+            if !new {
+                data::must_exist(&config.store)?;
+            }
             let password = password(&username, password_stdin)?;
-            return perform(config, Command::CreateAdmin { username, password }, Missing::IsMade);
+            return perform(config, Command::CreateAdmin { username, password });
         }
         AdminCommand::CreateUser { username, password_stdin } => {
             let password = password(&username, password_stdin)?;
@@ -95,26 +103,114 @@ pub fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
             Command::ResetPassword { username, password }
         }
     };
-    perform(config, command, Missing::IsRefused)
+    on_what_is(config, command)
+}
+
+#[derive(Subcommand)]
+pub enum UserCommand {
+    /// Make a new account, also where sign-up is closed; the password is asked for
+    Create {
+        #[arg(value_name = "NAME")]
+        username: String,
+        /// Read the password from standard input, one line
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// End an account for good: it leaves its groups, and what it said is told as by `deleted user`
+    Delete {
+        #[arg(value_name = "NAME")]
+        username: String,
+        /// Erase what it said
+        #[arg(long)]
+        erase_messages: bool,
+        /// Let somebody else have its name
+        #[arg(long)]
+        free_name: bool,
+    },
+    /// List accounts by name, a page at a time
+    List {
+        /// Only those whose names begin so
+        #[arg(long, default_value = "", hide_default_value = true)]
+        prefix: String,
+        /// Go on behind this name
+        #[arg(long, value_name = "NAME")]
+        after: Option<String>,
+        /// How many at most
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        limit: u16,
+    },
+}
+
+pub fn user(config: &Config, command: UserCommand) -> Result<(), String> {
+    let command = match command {
+        UserCommand::Create { username, password_stdin } => {
+            data::must_exist(&config.store)?;
+            let password = password(&username, password_stdin)?;
+            Command::CreateUser { username, password }
+        }
+        UserCommand::Delete { username, erase_messages, free_name } => {
+            Command::Delete { username, erase_messages, free_name }
+        }
+        UserCommand::List { prefix, after, limit } => Command::ListUsers { prefix, after, limit: limit.into() },
+    };
+    on_what_is(config, command)
 }
 
 pub fn backup(config: &Config, file: &Path) -> Result<(), String> {
-    let file = std::path::absolute(file).map_err(|error| format!("{}: not a usable path ({error})", file.display()))?;
-    perform(config, Command::Backup { file }, Missing::IsRefused)
-}
-
-/// What to do where there is no database: only the first admin is a reason to make one.
-#[derive(PartialEq)]
-enum Missing {
-    IsMade,
-    IsRefused,
-}
-
-fn perform(config: &Config, command: Command, missing: Missing) -> Result<(), String> {
-    if missing == Missing::IsRefused {
-        data::must_exist(&config.store)?;
+    if file == Path::new("-") {
+        return backup_to_stdout(config);
     }
-    println!("{}", reply(config, command)?);
+    let file = std::path::absolute(file).map_err(|error| format!("{}: not a usable path ({error})", file.display()))?;
+    on_what_is(config, Command::Backup { file })
+}
+
+/// A copy is made beside the data first, where its room and its rights are known, so that a slow reader holds nothing up; it goes when
+/// it has been read.
+fn backup_to_stdout(config: &Config) -> Result<(), String> {
+    if io::stdout().is_terminal() {
+        return Err("a backup is no text; send it somewhere: natter backup - > FILE".into());
+    }
+    data::must_exist(&config.store)?;
+    let beside = match data::is_mongo(&config.store) {
+        true => PathBuf::from("-"),
+        false => data::database(&config.store)?,
+    };
+    let copy = Temporary(beside.with_extension(format!("backup-{}", uuid::Uuid::now_v7())));
+    reply(config, Command::Backup { file: copy.0.clone() })?;
+    let sent = File::open(&copy.0).and_then(|mut file| {
+        let mut out = io::stdout().lock();
+        io::copy(&mut file, &mut out)?;
+        out.flush()
+    });
+    sent.map_err(|error| format!("the backup could not be written to standard output ({error})"))
+}
+
+/// A file that goes with its value.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            eprintln!("natter: {} is left over ({error}); remove it", self.0.display());
+        }
+    }
+}
+
+/// For commands that are about data that is there: none is made.
+fn on_what_is(config: &Config, command: Command) -> Result<(), String> {
+    data::must_exist(&config.store)?;
+    perform(config, command)
+}
+
+/// Who makes an account is told in which data, so that nobody takes another database for the server's.
+fn perform(config: &Config, command: Command) -> Result<(), String> {
+    let data = match &command {
+        Command::CreateAdmin { .. } | Command::CreateUser { .. } => format!(", in {}", data::shown(&config.store)),
+        _ => String::new(),
+    };
+    println!("{}{data}", reply(config, command)?);
     Ok(())
 }
 
@@ -138,7 +234,7 @@ pub fn reply(config: &Config, command: Command) -> Result<Reply, String> {
                 unreachable => format!("{by}, and {unreachable}; stop it and try again"),
             })
         }
-        Err(Closed::Because(sentence)) => Err(sentence),
+        Err(Closed::Away(sentence) | Closed::Because(sentence)) => Err(sentence),
     }
 }
 

@@ -6,18 +6,18 @@ use std::{
 };
 
 use natter::{
-    config::{self, Config},
+    config::{self, Config, mask},
     metrics::Metrics,
     store::{
         Store,
-        mongo::MongoStore,
+        mongo::{self, MongoStore},
         sqlite::{self, OpenError, SqliteStore},
     },
     transfer::import,
 };
 
 /// The database file, absolute, so that nothing depends on the working directory later.
-fn database(config: &config::Store) -> Result<PathBuf, String> {
+pub fn database(config: &config::Store) -> Result<PathBuf, String> {
     let path = sqlite::path_of(&config.url)?;
     std::path::absolute(&path).map_err(|error| format!("{}: not a usable path ({error})", path.display()))
 }
@@ -30,7 +30,19 @@ pub fn must_exist(config: &config::Store) -> Result<(), String> {
     let database = database(config)?;
     match database.exists() {
         true => Ok(()),
-        false => Err(format!("there is no database at {}; is `store.url` right?", database.display())),
+        false => Err(format!(
+            "there is no database at {}; is `store.url` right, or is this another folder than the server's? A start of the server \
+             makes one, and so does `natter admin create --new`",
+            database.display()
+        )),
+    }
+}
+
+/// Where the data is, for people: without the login of a MongoDB.
+pub fn shown(config: &config::Store) -> String {
+    match database(config) {
+        Ok(database) if !is_mongo(config) => database.display().to_string(),
+        _ => format!("{} (database {})", mask::urls(&config.url), config.db_name),
     }
 }
 
@@ -46,6 +58,8 @@ pub enum Closed {
         folder: PathBuf,
         by: String,
     },
+    /// It is somewhere else, and does not answer now.
+    Away(String),
     Because(String),
 }
 
@@ -53,7 +67,7 @@ impl From<Closed> for String {
     fn from(closed: Closed) -> Self {
         match closed {
             Closed::Owned { by, .. } => by,
-            Closed::Because(sentence) => sentence,
+            Closed::Away(sentence) | Closed::Because(sentence) => sentence,
         }
     }
 }
@@ -79,7 +93,10 @@ pub enum Place {
 
 pub async fn open_store(config: &Config, metrics: Arc<Metrics>) -> Result<Opened, Closed> {
     if is_mongo(&config.store) {
-        let store = MongoStore::connect(&config.store, metrics).await.map_err(Closed::Because)?;
+        let store = MongoStore::connect(&config.store, metrics).await.map_err(|error| match error {
+            mongo::OpenError::Away(sentence) => Closed::Away(sentence),
+            mongo::OpenError::Refused(sentence) => Closed::Because(sentence),
+        })?;
         return Ok(Opened { store: store.clone(), place: Place::Shared(store) });
     }
     let database = database(&config.store).map_err(Closed::Because)?;

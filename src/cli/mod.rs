@@ -2,6 +2,7 @@
 //! 2 when the command itself cannot be understood.
 
 mod admin;
+mod checked;
 mod data;
 mod demo;
 mod health;
@@ -13,10 +14,15 @@ mod transfer;
 use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
-use natter::config::{
-    load::{self, Inputs, Loaded},
-    mask, show,
-    sources::Flag,
+use natter::{
+    config::{
+        LogFormat, fit,
+        load::{self, Inputs, Loaded},
+        mask, show,
+        sources::Flag,
+    },
+    limits::files,
+    logging,
 };
 
 /// A real-time chat server in one binary.
@@ -51,16 +57,25 @@ enum Command {
     Serve,
     /// Run a server with people who talk, to look at; its data is in a temporary folder, which goes with it
     Demo,
-    /// Print the settings in force, secrets masked, and where each comes from
-    CheckConfig,
+    /// Print the settings in force, secrets masked, and where each comes from; refuse what `serve` would refuse
+    CheckConfig {
+        /// Print nothing but warnings and what is wrong
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Make and unmake admins, disable accounts, set passwords; the server may be running
     Admin {
         #[command(subcommand)]
         command: admin::AdminCommand,
     },
+    /// Make, list and delete accounts; the server may be running
+    User {
+        #[command(subcommand)]
+        command: admin::UserCommand,
+    },
     /// Copy everything into FILE, which must not exist; the server may be running
     Backup {
-        /// Where to, readable by its owner alone
+        /// Where to, readable by its owner alone; - is standard output
         file: PathBuf,
     },
     /// Bring back what a backup holds; the server must be stopped
@@ -96,15 +111,17 @@ enum Command {
 
 pub fn run() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
-    let done = load::load(&inputs(cli.settings)).map_err(|problems| problems.0).and_then(|loaded| {
+    let command = cli.command.unwrap_or(Command::Serve);
+    let inputs = inputs(cli.settings);
+    // Who reads the log of a server as JSON reads why it did not start so, too.
+    let format = if matches!(command, Command::Serve) { load::log_format(&inputs) } else { LogFormat::Text };
+    let done = load::load(&inputs).map_err(|problems| problems.0).and_then(|loaded| {
         let one = |sentence: String| vec![sentence];
-        match cli.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::serve(loaded).map_err(one),
+        match command {
+            Command::Serve => serve::serve(loaded),
             Command::Demo => demo::demo(loaded).map_err(one),
-            Command::CheckConfig => {
-                print!("{}", checked(&loaded).map_err(one)?);
-                Ok(())
-            }
+            Command::CheckConfig { quiet } => check_config(loaded, quiet),
+            Command::User { command } => admin::user(&loaded.config, command).map_err(one),
             Command::Admin { command } => admin::run(&loaded.config, command).map_err(one),
             Command::Backup { file } => admin::backup(&loaded.config, &file).map_err(one),
             Command::Restore { file, force } => data::restore(&loaded.config, &file, force).map_err(one),
@@ -117,9 +134,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentences) => {
-            for sentence in sentences {
-                eprintln!("natter: {sentence}");
-            }
+            logging::tell(&sentences, format);
             ExitCode::FAILURE
         }
     }
@@ -135,10 +150,24 @@ fn refuse(error: &clap::Error) -> ! {
     error.exit()
 }
 
-fn checked(loaded: &Loaded) -> Result<String, String> {
-    let weak = secret::check(&loaded.config.auth)?;
+/// What `serve` begins with, and the settings where all is well.
+fn check_config(loaded: Loaded, quiet: bool) -> Result<(), Vec<String>> {
+    files::raise_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| vec![format!("the system gives no threads ({error})")])?;
+    runtime.block_on(checked::settings(&loaded.config))?;
+    let weak = secret::check(&loaded.config.auth).map_err(|sentence| vec![sentence])?;
     let warnings = loaded.warnings.iter().chain(&weak);
-    Ok(warnings.map(|warning| format!("# warning: {warning}\n")).collect::<String>() + &show::toml(loaded))
+    if quiet {
+        warnings.for_each(|warning| eprintln!("natter: warning: {warning}"));
+        return Ok(());
+    }
+    let mut text: String = warnings.map(|warning| format!("# warning: {warning}\n")).collect();
+    if let Some(note) = fit::fit(&mut loaded.config.clone(), files::room(), &|key| loaded.origins.contains_key(key)) {
+        text += &format!("# at the start here, {note}\n");
+    }
+    print!("{text}{}", show::toml(&loaded));
+    Ok(())
 }
 
 fn inputs(settings: Settings) -> Inputs {

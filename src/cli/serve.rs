@@ -6,7 +6,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use natter::{
@@ -23,7 +23,7 @@ use natter::{
     limits::files,
     logging,
     metrics::Metrics,
-    server::{self, Server, tls::Tls},
+    server::{self, Server, tls::Tls, waiting},
     store::Store,
     transfer::import,
 };
@@ -34,25 +34,38 @@ use tokio::{
 };
 
 use super::{
-    data::{self, Opened, Place},
+    checked,
+    data::{self, Closed, Opened, Place},
     secret,
 };
 
 /// The few threads that read the store and hash passwords stay: each new one would begin with caches of its own.
 const KEEP_THREADS: Duration = Duration::from_secs(3600);
 
-pub fn serve(loaded: Loaded) -> Result<(), String> {
+pub fn serve(loaded: Loaded) -> Result<(), Vec<String>> {
     let Loaded { mut config, origins, warnings } = loaded;
-    logging::start(&config.log)?;
+    let one = |sentence| vec![sentence];
+    logging::start(&config.log).map_err(one)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     files::raise_limit();
-    if let Some(note) = fit::fit(&mut config, &|key| origins.contains_key(key)) {
+    let is_set = |key: &str| origins.contains_key(key);
+    if let Some(note) = fit::fit(&mut config, files::room(), &is_set) {
         tracing::info!("{note}");
     }
-    let runtime = runtime(&config.server)?;
-    let done = runtime.block_on(run(config));
+    // Otherwise it fits already.
+    let sockets = if is_set("sockets.connections") { config.sockets.connections } else { 0 };
+    if let Some(note) = files::note(sockets, config.limits.connections_per_address) {
+        tracing::info!("{note}");
+    }
+    let sockets = sockets.min(files::room());
+    if let Some(warning) = server::backlog_warning(config.server.backlog, sockets) {
+        tracing::warn!("{warning}");
+    }
+    let runtime = runtime(&config.server).map_err(one)?;
+    let checked = runtime.block_on(checked::settings(&config));
+    let done = checked.and_then(|()| runtime.block_on(run(config)).map_err(one));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     done
@@ -73,7 +86,15 @@ pub fn runtime(config: &config::Server) -> Result<Runtime, String> {
 
 async fn run(config: Config) -> Result<(), String> {
     let mut signals = Signals::listen()?;
-    let serving = start(config).await?;
+    let prepared = Prepared::new(config)?;
+    let opened = tokio::select! {
+        opened = prepared.open() => opened?,
+        signal = signals.end() => {
+            tracing::info!(signal, "stopped before the store was there");
+            return Ok(());
+        }
+    };
+    let serving = prepared.start(opened).await?;
     print(&serving.told);
 
     let first = loop {
@@ -84,12 +105,7 @@ async fn run(config: Config) -> Result<(), String> {
     };
     tracing::info!(signal = first, "stopping; a second signal stops at once");
     tokio::spawn(async move {
-        let second = loop {
-            match signals.next().await {
-                "SIGHUP" => {}
-                last => break last,
-            }
-        };
+        let second = signals.end().await;
         tracing::warn!(signal = second, "stopped at once");
         std::process::exit(if second == "SIGINT" { 130 } else { 143 });
     });
@@ -126,63 +142,112 @@ impl Serving {
     }
 }
 
+/// How long until a store that is away is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 pub async fn start(config: Config) -> Result<Serving, String> {
-    let config = Arc::new(config);
-    let metrics = Arc::new(Metrics::default());
+    let prepared = Prepared::new(config)?;
+    let opened = prepared.open().await?;
+    prepared.start(opened).await
+}
 
-    // The store first: it holds the lock on the folder that everything else is in.
-    let Opened { store, place } = data::open_whole_store(&config, metrics.clone()).await?;
-    let key = secret::signing_key(&config.auth, &place).await?;
-    if let Some(warning) = key.warning {
-        tracing::warn!("{warning}");
-    }
-    let bus = bus(&config, &place, metrics.clone()).await?;
-    let tls = Tls::of(&config.server)?.map(Arc::new);
-    let listener = listen(&config, "server.bind", config.server.bind)?;
-    let metrics_listener = match config.server.metrics_bind {
-        Some(address) => Some(listen(&config, "server.metrics_bind", address)?),
-        None => None,
-    };
-    if let Some(warning) = server::backlog_warning(config.server.backlog) {
-        tracing::warn!("{warning}");
-    }
-    if let Some(sentence) = files::too_few() {
-        return Err(sentence);
-    }
-    if let Some(note) = files::note(config.sockets.connections, config.limits.connections_per_address) {
-        tracing::info!("{note}");
+/// Everything that a start can fail for without having touched the data.
+struct Prepared {
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
+    listener: TcpListener,
+    metrics_address: Option<SocketAddr>,
+}
+
+impl Prepared {
+    fn new(config: Config) -> Result<Self, String> {
+        if let Some(sentence) = files::too_few() {
+            return Err(sentence);
+        }
+        let (config, metrics) = (Arc::new(config), Arc::new(Metrics::default()));
+        let tls = Tls::of(&config.server)?.map(Arc::new);
+        let listener = listen(&config, "server.bind", config.server.bind)?;
+        let metrics_listener = match config.server.metrics_bind {
+            Some(address) => Some(listen(&config, "server.metrics_bind", address)?),
+            None => None,
+        };
+        let metrics_address = metrics_listener.as_ref().map(address_of).transpose()?;
+        if let Some(listener) = metrics_listener {
+            server::accept_metrics(metrics.clone(), listener, &config.limits);
+        }
+        Ok(Self { config, metrics, tls, listener, metrics_address })
     }
 
-    let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
-    if let Some(shared) = store.shared() {
-        // Seen first, looked second: of a server that starts and an import that begins, one sees the other.
-        let within = Duration::from_secs(config.cluster.node_secs);
-        shared.meet(chat.node(), within).await.map_err(|error| error.to_string())?;
-        import::refuse_unfinished(store.as_ref()).await?;
+    /// Waits for a store that is away for `store.wait_secs`, and answers whoever asks meanwhile.
+    async fn open(&self) -> Result<Opened, String> {
+        let Self { config, metrics, tls, listener, .. } = self;
+        if !data::is_mongo(&config.store) {
+            return Ok(data::open_whole_store(config, metrics.clone()).await?);
+        }
+        waiting::answer_until(listener, tls.as_ref(), config, metrics, async {
+            let began = Instant::now();
+            let mut told = false;
+            loop {
+                let sentence = match data::open_whole_store(config, metrics.clone()).await {
+                    Err(Closed::Away(sentence)) => sentence,
+                    opened => return Ok(opened?),
+                };
+                let most = config.store.wait_secs;
+                if most > 0 && began.elapsed() >= Duration::from_secs(most) {
+                    return Err(sentence);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    let address = address_of(listener)?;
+                    tracing::warn!(
+                        "{sentence} natter waits for it (store.wait_secs); at {address} it answers 503 until it is there."
+                    );
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        })
+        .await
     }
-    let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
-    let audit = Audit::start(&config, metrics.clone(), store.clone())?;
-    let app =
-        App::start(config, metrics, chat.clone(), passwords.clone(), audit.clone(), &key.bytes).map_err(|error| {
+
+    async fn start(self, opened: Opened) -> Result<Serving, String> {
+        let Self { config, metrics, tls, listener, metrics_address } = self;
+        let Opened { store, place } = opened;
+        let key = secret::signing_key(&config.auth, &place).await?;
+        if let Some(warning) = key.warning {
+            tracing::warn!("{warning}");
+        }
+        let bus = bus(&config, &place, metrics.clone()).await?;
+
+        let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
+        // Alone, until the store names others.
+        metrics.nodes.set(1);
+        if let Some(shared) = store.shared() {
+            // Seen first, looked second: of a server that starts and an import that begins, one sees the other.
+            let within = Duration::from_secs(config.cluster.node_secs);
+            shared.meet(chat.node(), within).await.map_err(|error| error.to_string())?;
+            import::refuse_unfinished(store.as_ref()).await?;
+        }
+        let passwords = Arc::new(Passwords::new(&config.auth, metrics.clone()));
+        let audit = Audit::start(&config, metrics.clone(), store.clone())?;
+        let app = App::start(config, metrics, chat.clone(), passwords.clone(), audit.clone(), &key.bytes);
+        let app = app.map_err(|error| {
             format!("The sockets cannot be looked after: {error}. Check the limit on open files (ulimit -n).")
         })?;
-    let operator = Arc::new(Operator { chat, store: store.clone(), passwords, audit });
-    // Where the store is shared, the command line works on it directly.
-    let control = match &place {
-        Place::Folder(folder) => {
-            socket::listen(folder, operator.clone()).inspect_err(|sentence| tracing::warn!("{sentence}")).ok()
-        }
-        Place::Shared(_) => None,
-    };
+        let operator = Arc::new(Operator { chat, store: store.clone(), passwords, audit });
+        // Where the store is shared, the command line works on it directly.
+        let control = match &place {
+            Place::Folder(folder) => {
+                socket::listen(folder, operator.clone()).inspect_err(|sentence| tracing::warn!("{sentence}")).ok()
+            }
+            Place::Shared(_) => None,
+        };
 
-    let told = tell(&listener, tls.is_some(), metrics_listener.as_ref(), &place, store.as_ref()).await?;
-    let address = address_of(&listener)?;
-    let server = Arc::new(Server::new(app, tls.clone()));
-    server.accept(listener);
-    if let Some(listener) = metrics_listener {
-        server.accept_metrics(listener);
+        let told = tell(&listener, tls.is_some(), metrics_address, &place, store.as_ref()).await?;
+        let address = address_of(&listener)?;
+        let server = Arc::new(Server::new(app, tls.clone()));
+        server.accept(listener);
+        Ok(Serving { address, operator, told, server, tls, control })
     }
-    Ok(Serving { address, operator, told, server, tls, control })
 }
 
 async fn bus(config: &Config, place: &Place, metrics: Arc<Metrics>) -> Result<Arc<dyn Bus>, String> {
@@ -190,7 +255,12 @@ async fn bus(config: &Config, place: &Place, metrics: Arc<Metrics>) -> Result<Ar
         Place::Shared(store) if !config.bus.url.is_empty() => {
             Ok(NatsBus::connect(config, store.cluster(), metrics).await?)
         }
-        Place::Shared(_) | Place::Folder(_) => Ok(Arc::new(LocalBus::default())),
+        Place::Shared(_) | Place::Folder(_) => {
+            // Nothing is missing where there is nobody else to be heard.
+            metrics.bus_up.set(1);
+            metrics.bus_trusted.set(1);
+            Ok(Arc::new(LocalBus::default()))
+        }
     }
 }
 
@@ -209,14 +279,14 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, String> {
 async fn tell(
     listener: &TcpListener,
     secure: bool,
-    metrics: Option<&TcpListener>,
+    metrics: Option<SocketAddr>,
     place: &Place,
     store: &dyn Store,
 ) -> Result<String, String> {
     let mut told = format!("natter {}\n", env!("CARGO_PKG_VERSION"));
     told += &format!("listening on http{}://{}\n", if secure { "s" } else { "" }, address_of(listener)?);
     if let Some(metrics) = metrics {
-        told += &format!("metrics on http://{}/metrics\n", address_of(metrics)?);
+        told += &format!("metrics on http://{metrics}/metrics\n");
     }
     told += &match place {
         Place::Folder(folder) => {
@@ -258,6 +328,16 @@ impl Signals {
             hangup: listen(SignalKind::hangup())?,
             _file_too_large: listen(SignalKind::from_raw(FILE_TOO_LARGE))?,
         })
+    }
+
+    /// The next that ends the process.
+    pub async fn end(&mut self) -> &'static str {
+        loop {
+            match self.next().await {
+                "SIGHUP" => {}
+                last => return last,
+            }
+        }
     }
 
     pub async fn next(&mut self) -> &'static str {

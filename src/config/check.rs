@@ -19,6 +19,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "audit.days",
     "store.max_bytes",
     "store.reserve",
+    "store.wait_secs",
     "presence.ttl_secs",
     "presence.names_up_to",
     "presence.typing_millis",
@@ -130,7 +131,7 @@ pub fn wanted(key: &str, default: &Value, choices: Option<&[&str]>, kind: &Kind)
         return format!("one of {}", quoted.join(", "));
     }
     match (key, default) {
-        ("server.bind", _) => "an address and port such as `127.0.0.1:8000`".into(),
+        ("server.bind", _) => "an address and port such as `127.0.0.1:8000`, or `localhost:8000`".into(),
         ("server.metrics_bind", _) => "an address and port such as `127.0.0.1:9100`, or empty".into(),
         ("server.trusted_proxies", _) => "a list of networks such as `[\"10.0.0.0/8\", \"192.0.2.7/32\"]`".into(),
         ("server.hosts", _) => "a list of names such as `[\"chat.example.org\"]`".into(),
@@ -150,8 +151,12 @@ pub fn wanted(key: &str, default: &Value, choices: Option<&[&str]>, kind: &Kind)
     }
 }
 
-/// The valid key that looks most like `key`: a whole key misspelt, or the right name in no or another section.
-pub fn nearest<'a>(key: &str, keys: impl Iterator<Item = &'a str>) -> &'a str {
+/// How alike two keys are at least, for one to be meant by the other: 1 is the same.
+const NEAR: f64 = 0.6;
+
+/// The valid key that looks most like `key`: a whole key misspelt, or the right name in no or another section. `None` where
+/// nothing is near.
+pub fn nearest<'a>(key: &str, keys: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = |key: &'a str| key.rsplit('.').next().unwrap_or(key);
     let own = key.rsplit('.').next().unwrap_or(key);
     let score = |known: &'a str| {
@@ -159,7 +164,8 @@ pub fn nearest<'a>(key: &str, keys: impl Iterator<Item = &'a str>) -> &'a str {
         let part = strsim::normalized_damerau_levenshtein(own, name(known));
         whole.max(0.9 * part + 0.1 * whole)
     };
-    keys.max_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or_default()
+    let (score, nearest) = keys.map(|known| (score(known), known)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (score >= NEAR).then_some(nearest)
 }
 
 fn range(key: &str) -> (u64, u64) {
@@ -314,11 +320,14 @@ mod tests {
     #[test]
     fn the_nearest_key_is_the_one_that_was_meant() {
         let keys = flatten(&Config::default());
-        let nearest = |key: &str| super::nearest(key, keys.keys().map(String::as_str)).to_owned();
+        let nearest = |key: &str| super::nearest(key, keys.keys().map(String::as_str)).unwrap_or_default().to_owned();
         assert_eq!(nearest("server.bnid"), "server.bind");
         assert_eq!(nearest("bind"), "server.bind");
         assert_eq!(nearest("sever.bind"), "server.bind");
         assert_eq!(nearest("auth.secretkey"), "auth.secret_key");
         assert_eq!(nearest("limits.connections_per_user"), "sockets.connections_per_user");
+        for far in ["server.frobnicate", "redis.url_of_the_cache", "x", "theme.color", "smtp.relay"] {
+            assert_eq!(nearest(far), "", "{far}");
+        }
     }
 }

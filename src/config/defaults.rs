@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    Algorithm, Audit, Auth, Bus, Cluster, Directory, Invites, Limits, Log, LogFormat, Presence, Rates, Rooms, Server,
-    Signup, Sockets, Store, Switch,
+    Algorithm, Audit, Auth, Bus, Cluster, Directory, Invites, Limits, Log, LogFormat, LogRequests, Presence, Rates,
+    Rooms, Server, Signup, Sockets, Store, Switch,
 };
 
 impl Default for Server {
@@ -72,6 +72,7 @@ impl Default for Store {
             known_rooms: 100_000,
             answer_millis: 5_000,
             retry_millis: 5_000,
+            wait_secs: 0,
         }
     }
 }
@@ -229,6 +230,13 @@ impl Default for Audit {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".into(), audit: String::new() }
+        Self {
+            format: LogFormat::Text,
+            level: "info".into(),
+            audit: String::new(),
+            requests: LogRequests::Errors,
+            slow_millis: 1_000,
+            requests_per_sec: 50,
+        }
     }
 }

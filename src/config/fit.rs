@@ -1,4 +1,5 @@
-//! Bounds of memory that nobody has set follow the machine: on a small one they are smaller than what config.toml shows.
+//! Bounds that nobody has set follow the memory and the files of the machine: on a small one they are smaller than what
+//! config.toml shows.
 //!
 //! `limits.memory_mib` is what all of them together are a part of. Where it is 0 it is a quarter of the machine's memory, or all that
 //! the process may have, where that is less: a container's limit, or one on its address space.
@@ -14,19 +15,23 @@ const ANSWERS: u64 = 8;
 const INCOMING: u64 = 8;
 const RINGS: u64 = 4;
 const UNSETTLED: u64 = 8;
+const SOCKETS: u64 = 2;
+/// A connection, in natter and in the kernel.
+const SOCKET: u64 = 8 * 1024;
 /// A user and their login, or a verified token, in memory.
 const CACHED: u64 = 512;
 
 /// Makes bounds smaller that `is_set` says nobody has chosen. Returns what an operator should know of it.
-pub fn fit(config: &mut Config, is_set: &dyn Fn(&str) -> bool) -> Option<String> {
+/// There are `files` for connections.
+pub fn fit(config: &mut Config, files: usize, is_set: &dyn Fn(&str) -> bool) -> Option<String> {
     let memory = match config.limits.memory_mib {
         0 => memory_here()?,
         mib => mib.saturating_mul(MIB),
     };
-    fit_to(config, memory, is_set)
+    fit_to(config, memory, files, is_set)
 }
 
-fn fit_to(config: &mut Config, memory: u64, is_set: &dyn Fn(&str) -> bool) -> Option<String> {
+fn fit_to(config: &mut Config, memory: u64, files: usize, is_set: &dyn Fn(&str) -> bool) -> Option<String> {
     let mut changed = Vec::new();
     let mut at_most = |key: &str, value: &mut usize, most: u64| {
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
@@ -35,7 +40,10 @@ fn fit_to(config: &mut Config, memory: u64, is_set: &dyn Fn(&str) -> bool) -> Op
             changed.push(format!("{key} is {most}"));
         }
     };
-    let Config { auth, store, rooms, limits, .. } = config;
+    let Config { auth, store, rooms, sockets, limits, .. } = config;
+    at_most("sockets.connections", &mut sockets.connections, (memory / SOCKETS / SOCKET).min(files as u64));
+    at_most("limits.http_connections", &mut limits.http_connections, files as u64);
+    at_most("limits.connections_per_address", &mut limits.connections_per_address, files as u64 / 2);
     at_most("limits.answer_bytes", &mut limits.answer_bytes, memory / ANSWERS);
     at_most("limits.incoming_bytes", &mut limits.incoming_bytes, memory / INCOMING);
     at_most("rooms.rings_bytes", &mut rooms.rings_bytes, memory / RINGS);
@@ -44,7 +52,11 @@ fn fit_to(config: &mut Config, memory: u64, is_set: &dyn Fn(&str) -> bool) -> Op
     at_most("auth.cached_users", &mut auth.cached_users, memory / ANSWERS / CACHED);
     at_most("auth.cached_tokens", &mut auth.cached_tokens, memory / ANSWERS / CACHED);
     (!changed.is_empty()).then(|| {
-        format!("{} MiB of memory are to be enough (limits.memory_mib), so {}", memory / MIB, changed.join(", "))
+        let memory = memory / MIB;
+        format!(
+            "the limits fit {memory} MiB of memory (limits.memory_mib) and files for {files} connections (ulimit -Hn): {}",
+            changed.join(", ")
+        )
     })
 }
 
@@ -86,11 +98,15 @@ mod tests {
     #[test]
     fn what_nobody_has_set_follows_the_memory_and_what_is_set_stays() {
         let mut config = Config::default();
-        assert_eq!(fit_to(&mut config, 64 * 1024 * MIB, &|_| false), None);
-        let told = fit_to(&mut config, 256 * MIB, &|key| key == "rooms.rings_bytes").expect("it is told");
+        assert_eq!(fit_to(&mut config, 64 * 1024 * MIB, 2_000_000, &|_| false), None);
+        let told = fit_to(&mut config, 256 * MIB, 100_000, &|key| key == "rooms.rings_bytes").expect("it is told");
         assert_eq!(config.limits.answer_bytes, 32 * 1024 * 1024);
         assert_eq!(config.rooms.rings_bytes, Config::default().rooms.rings_bytes);
-        assert!(told.starts_with("256 MiB of memory") && told.contains("limits.answer_bytes is 33554432"), "{told}");
+        assert!(told.contains("256 MiB of memory") && told.contains("limits.answer_bytes is 33554432"), "{told}");
+        assert!(told.contains("sockets.connections is 16384") && !told.contains("http_connections"), "{told}");
+        let told = fit_to(&mut Config::default(), 64 * 1024 * MIB, 1_000, &|_| false).expect("it is told");
+        assert!(told.contains("sockets.connections is 1000, limits.http_connections is 1000"), "{told}");
+        assert!(told.contains("limits.connections_per_address is 500") && told.lines().count() == 1, "{told}");
     }
 
     #[test]

@@ -3,7 +3,12 @@
 //! Everything that is wrong is told at once, each as a sentence that names the source, the key and what would be right.
 //! A secret is never part of a sentence. The result remembers where each value came from.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use figment::{
     Figment, Metadata, Profile, Provider,
@@ -13,7 +18,7 @@ use figment::{
 };
 
 use super::{
-    Config, agree, check, flatten, secrets,
+    Config, LogFormat, agree, check, flatten, secrets,
     sources::{self, Flag, Given, Origin, Said},
 };
 
@@ -22,7 +27,7 @@ use super::{
 pub struct Inputs {
     /// `--config`: must exist. Without it, `config.toml` in `folder` is read where it exists.
     pub file: Option<PathBuf>,
-    /// The working directory: where `config.toml` and `.env` are.
+    /// The working directory: where `config.toml` is, unless another is named. `.env` is beside it.
     pub folder: PathBuf,
     pub environment: Vec<(OsString, OsString)>,
     /// Later ones win.
@@ -103,6 +108,25 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
     Ok(Loaded { config, origins, warnings })
 }
 
+/// Whether two paths are one folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |folder: &Path| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        folder.canonicalize().ok()
+    };
+    real(one) == real(other)
+}
+
+/// Which form the log is to have, as far as the settings can be understood: to tell what is wrong with them in that form.
+pub fn log_format(inputs: &Inputs) -> LogFormat {
+    let given = read(inputs, &mut Vec::new(), &mut Vec::new());
+    let said = given.iter().rev().filter(|given| given.key == "log.format").map(|given| match &given.said {
+        Said::Text(text) => text.as_str(),
+        Said::Value(value) => value.as_str().unwrap_or_default(),
+    });
+    if said.take(1).any(|format| format == "json") { LogFormat::Json } else { LogFormat::Text }
+}
+
 /// What every source gives, from weakest to strongest.
 fn read(inputs: &Inputs, problems: &mut Vec<String>, warnings: &mut Vec<String>) -> Vec<Given> {
     let mut given = Vec::new();
@@ -112,10 +136,20 @@ fn read(inputs: &Inputs, problems: &mut Vec<String>, warnings: &mut Vec<String>)
         None if inputs.folder.join(&usual).exists() => Some(inputs.folder.join(&usual)),
         None => None,
     };
+    // Beside the settings, wherever natter was started.
+    let beside = file.as_deref().and_then(Path::parent).map_or(inputs.folder.clone(), PathBuf::from);
+    let here = inputs.folder.join(".env");
+    if here.exists() && !is_same(&beside, &inputs.folder) {
+        let read = beside.join(".env");
+        let instead = if read.exists() { format!("{} is", read.display()) } else { "put it there".into() };
+        warnings.push(format!(
+            "the .env of the folder that natter was started in is not read, since config.toml is in another: {instead}"
+        ));
+    }
     let one = |result: Result<Vec<Given>, String>| result.map_err(|problem| vec![problem]);
     let sources = [
         file.map_or(Ok(Vec::new()), |file| one(sources::file(&file))),
-        sources::dotenv(&inputs.folder).map(|dotenv| {
+        sources::dotenv(&beside).map(|dotenv| {
             warnings.extend(dotenv.warnings);
             dotenv.given
         }),
@@ -176,7 +210,9 @@ impl Schema {
         if self.is_section(key) {
             return format!("`{key}` is a section, not a setting; write its keys as `{key}.<key>`");
         }
-        let nearest = check::nearest(key, self.keys.keys().map(String::as_str));
+        let Some(nearest) = check::nearest(key, self.keys.keys().map(String::as_str)) else {
+            return format!("there is no setting `{key}`, nor one like it; config.toml lists them all");
+        };
         match &given.origin {
             Origin::Dotenv { .. } | Origin::Environment(_) => {
                 let variable = sources::variable_of(nearest);

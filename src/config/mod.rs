@@ -4,11 +4,12 @@
 //! - `sources.rs` reads each of them, `.env` with `dotenv.rs`; `links.rs` knows what others write into the environment.
 //! - `check.rs` says what is wrong with a value, `agree.rs` what is wrong with two together, as sentences.
 //! - `defaults.rs` has the values where nobody sets one; `fit.rs` makes those of memory smaller on a small machine.
-//! - `hosts.rs` compares names of hosts.
+//! - `hosts.rs` compares names of hosts, `address.rs` reads addresses to listen on.
 //! - `show.rs` writes the result down for `natter check-config`, without what `mask.rs` finds secret in URLs.
 //!
 //! `config.toml` at the top of the repository documents the same keys for operators; a test holds the two together.
 
+pub mod address;
 mod agree;
 pub mod check;
 mod defaults;
@@ -48,12 +49,13 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
+    #[serde(with = "address")]
     pub bind: SocketAddr,
     /// A file of PEM certificates, the server's own first, and one of its key: then `bind` speaks HTTPS. Empty: it speaks HTTP.
     pub tls_cert: String,
     pub tls_key: String,
     /// `/metrics` moves here when set; written as an empty text where it is not.
-    #[serde(with = "optional_address")]
+    #[serde(with = "address::optional")]
     pub metrics_bind: Option<SocketAddr>,
     /// Names that a request's Host may be. Empty: names of this machine alone where `bind` is a loopback address, and any elsewhere.
     pub hosts: Vec<String>,
@@ -175,6 +177,8 @@ pub struct Store {
     /// MongoDB: when an operation has failed, outcome unknown; for how long what may be repeated is tried again.
     pub answer_millis: u64,
     pub retry_millis: u64,
+    /// MongoDB: how long a start waits for it; 0 is for ever.
+    pub wait_secs: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -386,6 +390,21 @@ pub struct Log {
     pub level: String,
     /// Where sign-ins and what admins do are written, as JSON lines: a file, `stderr`, or nowhere where it is empty.
     pub audit: String,
+    /// Which requests have a line of their own. Those that the server could not serve and slow ones always have.
+    pub requests: LogRequests,
+    /// A request that takes longer is slow.
+    pub slow_millis: u64,
+    /// Lines in a second, of refusals and of what always has one, each by itself; past it they are counted.
+    pub requests_per_sec: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogRequests {
+    Off,
+    /// Those that were refused (4xx).
+    Errors,
+    All,
 }
 
 /// What is kept of sign-ins and of what admins do.
@@ -422,23 +441,4 @@ pub(super) fn flatten(config: &Config) -> BTreeMap<String, Value> {
         keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
     };
     sections.into_iter().flat_map(keys).collect()
-}
-
-/// An address that may be missing, as text: TOML and the environment have no word for nothing but the empty text.
-mod optional_address {
-    use std::net::SocketAddr;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(address: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
-        match address {
-            Some(address) => to.collect_str(address),
-            None => to.serialize_str(""),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-        let text = String::deserialize(from)?;
-        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
-    }
 }

@@ -34,8 +34,9 @@ pub const IN_FILE: &str = "_file";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     File(PathBuf),
-    /// A name in `.env`, and its line.
+    /// A name in a `.env`, and its line.
     Dotenv {
+        file: PathBuf,
         name: String,
         line: usize,
     },
@@ -55,7 +56,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::File(path) => write!(f, "{}", path.display()),
-            Origin::Dotenv { name, line } => write!(f, ".env, line {line}, {name}"),
+            Origin::Dotenv { file, name, line } => write!(f, "{}, line {line}, {name}", file.display()),
             Origin::Environment(name) => write!(f, "environment variable {name}"),
             Origin::Credential(name) => write!(f, "credential {name}"),
             Origin::SecretFile { by, path } => write!(f, "{by} ({})", path.display()),
@@ -142,25 +143,27 @@ pub struct Variables {
 /// sentence for each thing that is wrong.
 pub fn dotenv(folder: &Path) -> Result<Variables, Vec<String>> {
     let one = |problem: String| vec![problem];
-    let bytes = match fs::read(folder.join(".env")) {
+    let file = folder.join(".env");
+    let shown = file.display();
+    let bytes = match fs::read(&file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Variables::default()),
-        Err(error) => return Err(one(format!(".env: the file cannot be read ({error})"))),
+        Err(error) => return Err(one(format!("{shown}: the file cannot be read ({error})"))),
     };
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(one(".env: the file is UTF-16; save it as UTF-8".into()));
+        return Err(one(format!("{shown}: the file is UTF-16; save it as UTF-8")));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        one(format!(".env, line {line}: this is not UTF-8 text"))
+        one(format!("{shown}, line {line}: this is not UTF-8 text"))
     })?;
-    let pairs = dotenv::read(text).map_err(|fault| one(format!(".env, line {}: {}", fault.line, fault.what)))?;
+    let pairs = dotenv::read(text).map_err(|fault| one(format!("{shown}, line {}: {}", fault.line, fault.what)))?;
 
     let (mut read, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for pair in pairs {
         let Some(key) = key_of(&pair.name) else { continue };
-        let origin = Origin::Dotenv { name: pair.name.clone(), line: pair.line };
+        let origin = Origin::Dotenv { file: file.clone(), name: pair.name.clone(), line: pair.line };
         match pair.value {
             Err(what) => problems.push(format!("{origin}: {what}")),
             Ok(_) if pair.cut && check::is_secret(&key) => problems.push(format!(

@@ -1,11 +1,13 @@
-//! JSON bodies: read into a type, or refused in words that never repeat what was sent.
+//! JSON bodies: read into a type, or refused in words that never repeat a value that was sent.
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
 
 use super::respond::{Rejection, field_error};
 use crate::json_depth;
+
+mod known_fields;
 
 /// Reads a JSON object. 422 says which field is wrong, or at which byte the text stops being JSON.
 pub fn object<T: DeserializeOwned>(body: &[u8], depth: usize) -> Result<T, Rejection> {
@@ -25,7 +27,49 @@ pub fn object<T: DeserializeOwned>(body: &[u8], depth: usize) -> Result<T, Rejec
         explain(body, &path, &error.into_inner())
     })?;
     text.end().map_err(|error| malformed(body, &error))?;
+    misspelt::<T>(body)?;
     Ok(value)
+}
+
+/// Unknown fields are passed over, but for one that looks like a known one that is not there: whoever writes `clientid` would lose
+/// what `client_id` is for, and hear of it too late.
+fn misspelt<T: DeserializeOwned>(body: &[u8]) -> Result<(), Rejection> {
+    let known = known_fields::of::<T>();
+    let Ok(Names(given)) = serde_json::from_slice(body) else { return Ok(()) };
+    let unknown = given.iter().filter(|name| !known.contains(&name.as_str()));
+    let missing = || known.iter().filter(|name| !given.iter().any(|given| given == *name));
+    let near = |name: &String| missing().find(|known| looks_like(name, known)).map(|known| (name.clone(), *known));
+    let fields: Vec<Value> = unknown
+        .filter_map(near)
+        // The name that was sent is no value, and no secret: it is one that is nearly ours.
+        .map(|(name, known)| {
+            field_error(
+                "extra_forbidden",
+                json!(["body", name]),
+                format!("There is no such field; the nearest is '{known}'"),
+            )
+        })
+        .collect();
+    if fields.is_empty() { Ok(()) } else { Err(Rejection::invalid_fields(fields)) }
+}
+
+/// The same letters in another writing (`clientId`), or one of them wrong.
+fn looks_like(given: &str, known: &str) -> bool {
+    let plain =
+        |name: &str| name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let (given, known) = (plain(given), plain(known));
+    // Of short names too many are one letter apart.
+    given == known || (known.len() >= 4 && strsim::damerau_levenshtein(&given, &known) <= 1)
+}
+
+/// The names of an object's fields.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let fields = std::collections::BTreeMap::<String, serde::de::IgnoredAny>::deserialize(from)?;
+        Ok(Self(fields.into_keys().collect()))
+    }
 }
 
 fn check_depth(body: &[u8], most: usize) -> Result<(), Rejection> {
@@ -124,6 +168,28 @@ mod tests {
     fn an_object_is_read_and_unknown_fields_are_ignored() {
         let body: Body = object(br#" {"username":"ann","later":{"a":[1]},"seq":null} "#, 4).unwrap();
         assert_eq!(body, Body { username: "ann".into(), seq: None, names: None, inner: None, role: None });
+    }
+
+    #[test]
+    fn an_unknown_field_that_looks_like_a_known_one_is_told() {
+        for near in ["Seq", "s_eq", "user-name", "userName", "namse", "rols", "iner"] {
+            let body = if near.to_lowercase().starts_with("user") {
+                format!(r#"{{"username":"a","seq":1,"{near}":1}}"#)
+            } else {
+                format!(r#"{{"username":"a","{near}":1}}"#)
+            };
+            let told = object::<Body>(body.as_bytes(), 4);
+            if near.to_lowercase().starts_with("user") {
+                assert!(told.is_ok(), "{near}: what it looks like is there");
+                continue;
+            }
+            let detail = told.unwrap_err().detail;
+            assert_eq!(detail[0]["type"], "extra_forbidden", "{near}");
+            assert_eq!(detail[0]["loc"], json!(["body", near]), "{near}");
+        }
+        for far in ["sequence", "later", "n", "title", "id", ""] {
+            assert!(object::<Body>(format!(r#"{{"username":"a","{far}":1}}"#).as_bytes(), 4).is_ok(), "{far}");
+        }
     }
 
     #[test]

@@ -28,15 +28,15 @@ use super::{
     head, host,
     request::{Client, Request},
     request_id::{RequestId, X_REQUEST_ID},
+    request_log::Ended,
     respond::{self, Rejection, Response},
-    routes::{self, Found, Handler, PathEntry, Route},
+    routes::{self, Found, Handler, Route},
 };
 use crate::{
     app::App,
     chat::Caller,
     limits::{Who, network::Network},
     metrics::{Answer, Metrics},
-    seldom::{self, Line},
 };
 
 /// What a request counts as whose client did not wait for the answer. Never sent to anybody.
@@ -55,7 +55,10 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
         route: path.map_or("none", |path| path.path),
         id: RequestId::of(inner.headers()),
         started: Instant::now(),
+        address: None,
         status: None,
+        code: None,
+        cause: None,
     };
     let cors = Cors::of(&app.config.server.allowed_origins, inner.method(), inner.headers());
 
@@ -68,12 +71,13 @@ pub async fn answer(app: &Arc<App>, inner: hyper::Request<Incoming>, client: &Ar
         client: client.clone(),
         id: asked.id.clone(),
     };
+    asked.address = Some(request.peer);
     let work = run(app, request, found);
     let answered = guard(&app.metrics, &asked.id, app.config.limits.request_secs, work).await;
     let mut response = match answered.and_then(|response| answers::count(response, &app.budgets.answers)) {
         Ok(response) => response,
         Err(rejection) => {
-            log_cause(&rejection, &asked.id, path);
+            (asked.code, asked.cause) = (Some(rejection.code), rejection.cause.clone());
             // What is left of its body stands before the next request, and the connection ends with this one: a client that keeps
             // its connections must know.
             let unread = client.unread.load(Ordering::Relaxed);
@@ -239,19 +243,6 @@ fn drop_body(response: &mut Response) {
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
 }
 
-fn log_cause(rejection: &Rejection, id: &RequestId, path: Option<&PathEntry>) {
-    let Some(cause) = &rejection.cause else { return };
-    let route = path.map_or("none", |path| path.path);
-    if rejection.status.is_server_error() {
-        if let Some(Line { held_back }) = seldom::due(rejection.code) {
-            let code = rejection.code;
-            tracing::warn!(request_id = %id, route, code, cause, held_back, "a request could not be served");
-        }
-    } else {
-        tracing::debug!(request_id = %id, route, code = rejection.code, cause, "a request was refused");
-    }
-}
-
 /// A request under way. When it ends it is counted and logged: with its answer, or without one because the client has
 /// gone and the HTTP library has dropped the rest of it.
 struct Asked<'a> {
@@ -260,19 +251,22 @@ struct Asked<'a> {
     route: &'static str,
     id: RequestId,
     started: Instant,
+    address: Option<IpAddr>,
     status: Option<StatusCode>,
+    code: Option<&'static str>,
+    cause: Option<String>,
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let Self { app, method, route, id, started, status } = self;
-        let (answered, elapsed) = (status.is_some(), started.elapsed());
+        let Self { app, method, route, id, started, address, status, code, cause } = self;
+        let elapsed = started.elapsed();
         let status = status.map_or(CLIENT_GONE, |status| status.as_u16());
         let labels = Answer { route, method: known(method), status };
         app.metrics.requests.get_or_create(&labels).inc();
         app.metrics.request_seconds.observe(elapsed.as_secs_f64());
-        let what = if answered { "answered" } else { "the client left before it was answered" };
-        tracing::debug!(request_id = %id, %method, route, status, micros = elapsed.as_micros() as u64, "{what}");
+        let (address, code, cause) = (*address, *code, cause.as_deref());
+        app.request_log.write(&Ended { id, method, route, address, status, code, cause, elapsed });
     }
 }
 

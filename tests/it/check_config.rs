@@ -100,3 +100,50 @@ fn a_variable_that_is_not_text_is_named() {
     assert_eq!(out.status.code(), Some(1));
     assert_eq!(text(&out.stderr), "natter: environment variable SECRET_KEY: the value is not UTF-8 text\n");
 }
+
+#[test]
+fn check_config_refuses_what_serve_refuses_and_in_the_same_words() {
+    let mongo = ("DB_URL", OsString::from("mongodb://127.0.0.1:1"));
+    for (environment, told) in [
+        (vec![("DB_URL", "mongodb://127.0.0.1:1/?w=1".into())], "Leave that option out"),
+        (vec![("DB_URL", "mongodb://127.0.0.1:1/?tls=perhaps".into())], "store.url cannot be used"),
+        (vec![mongo.clone(), ("DB_NAME", "admin".into())], "belongs to MongoDB itself"),
+        (vec![mongo.clone(), ("NATTER_BUS__URL", "nats://a/chat".into())], "server 1 has something after the port"),
+        (
+            vec![mongo, ("NATTER_BUS__URL", "nats://a".into()), ("NATTER_BUS__CREDENTIALS", "nowhere.creds".into())],
+            "nowhere.creds cannot be read",
+        ),
+        (vec![("DB_URL", "sqlite:data/".into())], "names no store"),
+        (vec![("SECRET_KEY", "short".into())], "openssl rand"),
+        (
+            vec![("NATTER_SERVER__TLS_CERT", "c.pem".into()), ("NATTER_SERVER__TLS_KEY", "k.pem".into())],
+            "c.pem cannot be read",
+        ),
+        (vec![("NATTER_LOG__AUDIT", "/nowhere/audit.log".into())], "log.audit"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |arguments: &[&str]| natter(folder.path(), arguments, &environment);
+        let outputs = [run(&["check-config"]), run(&["check-config", "--quiet"]), run(&["serve"])];
+        for out in &outputs {
+            assert_eq!(out.status.code(), Some(1), "{told}");
+            let own =
+                text(&out.stderr).lines().filter(|line| line.starts_with("natter: ")).collect::<Vec<_>>().join("\n");
+            assert!(own.contains(told), "{told}: {own}");
+            assert_eq!(text(&out.stdout), "");
+        }
+        assert_eq!(text(&outputs[0].stderr), text(&outputs[1].stderr));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{told}: nothing is left behind");
+    }
+}
+
+#[test]
+fn check_config_says_nothing_in_a_unit_but_what_somebody_should_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let quiet = |environment: &[(&str, OsString)]| natter(folder.path(), &["check-config", "--quiet"], environment);
+    let out = quiet(&[]);
+    assert!(out.status.success());
+    assert_eq!((text(&out.stdout).as_str(), text(&out.stderr).as_str()), ("", ""));
+    let out = quiet(&[("NATTER_SERVER__BIND", "0.0.0.0:8000".into())]);
+    assert!(out.status.success() && text(&out.stdout).is_empty());
+    assert!(text(&out.stderr).starts_with("natter: warning: `server.bind`"), "{}", text(&out.stderr));
+}

@@ -259,7 +259,7 @@ fn everything_that_is_wrong_is_told_at_once() {
             ".env, line 1, NATTER_SERVER__BNID: there is no setting `server.bnid`; the nearest is `server.bind` (NATTER_SERVER__BIND)",
             "environment variable NATTER_AUTH__SIGNUP: `auth.signup` must be one of `open`, `closed`, not `perhaps`",
             "environment variable NATTER_SERVER: `server` is a section, not a setting; write its keys as `server.<key>`",
-            "flag --bind: `server.bind` must be an address and port such as `127.0.0.1:8000`",
+            "flag --bind: `server.bind` must be an address and port such as `127.0.0.1:8000`, or `localhost:8000`",
             "flag --set: `presence.enabled` must be `true` or `false`, not `1`",
         ]
     );
@@ -365,6 +365,7 @@ fn other_value(key: &str, default: &Value) -> BoxedStrategy<Value> {
         ("auth.directory", _) => text("open|rooms|closed"),
         ("limits.rates" | "server.metrics" | "server.docs", _) => text("on|off"),
         ("log.format", _) => text("text|json"),
+        ("log.requests", _) => text("off|errors|all"),
         ("log.level", _) => text("(natter=)?(error|warn|info|debug|trace)"),
         ("store.url", _) => text("sqlite:[a-z0-9/]{1,20}\\.db"),
         // One without the other is refused.
@@ -433,10 +434,16 @@ proptest! {
         prop_assume!(!all_keys().contains(&key));
         let problems = way.give(Place::new(), &key, &Value::from(1)).problems();
         prop_assert_eq!(problems.len(), 1);
-        let begin = format!("{}: there is no setting `{key}`; the nearest is `", way.name(&key));
-        prop_assert!(problems[0].starts_with(&begin), "{} / {}", problems[0], begin);
-        let nearest = problems[0][begin.len()..].split('`').next().unwrap();
-        prop_assert!(all_keys().iter().any(|key| key == nearest), "{nearest}");
+        let begin = format!("{}: there is no setting `{key}`", way.name(&key));
+        let rest = problems[0].strip_prefix(&begin);
+        prop_assert!(rest.is_some(), "{} / {}", problems[0], begin);
+        match rest.unwrap().strip_prefix("; the nearest is `") {
+            Some(nearest) => {
+                let nearest = nearest.split('`').next().unwrap();
+                prop_assert!(all_keys().iter().any(|key| key == nearest), "{nearest}");
+            }
+            None => prop_assert_eq!(rest.unwrap(), ", nor one like it; config.toml lists them all"),
+        }
     }
 
     #[test]

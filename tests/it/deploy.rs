@@ -16,7 +16,7 @@ use natter::{
 };
 use serde_yaml_ng::{Deserializer, Value};
 
-use crate::harness::Ran;
+use crate::harness::{Authority, Ran};
 
 const COMPOSE: &str = "compose.yaml";
 const COMPOSE_ONE: &str = "compose.one.yaml";
@@ -333,9 +333,16 @@ async fn one_natter_by_itself_speaks_https_on_the_port_that_is_published() {
     assert!(seconds(&service["stop_grace_period"]) >= config.server.drain_secs + 5);
     assert_eq!(service["healthcheck"]["test"][2], "health");
     assert_eq!(unit_setting("Service", "ExecReload"), "/bin/kill -HUP $MAINPID");
+    // The files are looked at, too; here they are somewhere else.
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let identity = Authority::new().identity();
     let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
     command.arg("check-config").current_dir(folder.path()).env_clear().envs(&environment);
+    for (name, pem) in [("CERT", identity.certificate), ("KEY", identity.key)] {
+        let file = folder.path().join(name);
+        fs::write(&file, pem).expect("the test's own folder is writable");
+        command.env(format!("NATTER_SERVER__TLS_{name}"), file);
+    }
     Ran::of(command, "").await.ok();
 }
 
@@ -353,10 +360,24 @@ async fn the_unit_runs_commands_that_are_there() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config_file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config.toml");
     let commands = ["ExecStartPre", "ExecStart"].map(|key| unit_setting("Service", key));
-    for (line, last) in commands.iter().zip(["check-config", "serve"]) {
-        let arguments: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(arguments, ["/usr/local/bin/natter", "--config", "/etc/natter/config.toml", last]);
+    for (line, last) in commands.iter().zip(["check-config --quiet", "serve"]) {
+        assert_eq!(line, &format!("/usr/local/bin/natter --config /etc/natter/config.toml {last}"));
     }
+    // What README says for the first admin has the same data as the unit.
+    let readme = text("README.md");
+    let command = readme.lines().find(|line| line.contains("systemd-run")).expect("the command for the first admin");
+    for key in ["EnvironmentFile", "WorkingDirectory"] {
+        let given = format!("-p {key}={}", unit_setting("Service", key));
+        assert!(command.contains(&given), "{given} is not in {command}");
+    }
+    let own = command.split_once("/usr/local/bin/natter ").expect("natter's own words").1;
+    let own = own.replace("/etc/natter/config.toml", config_file.to_str().expect("text"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
+    command.args(own.split_whitespace()).arg("--password-stdin").current_dir(folder.path()).env_clear();
+    command.env("DB_URL", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100");
+    let refused = Ran::of(command, "a-password-of-hers\n").await.failed();
+    assert!(refused.contains("MongoDB at 127.0.0.1:1 cannot be reached"), "{refused}");
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0, "no other database is made");
     let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
     command.arg("--config").arg(config_file).arg("check-config").current_dir(folder.path()).env_clear();
     Ran::of(command, "").await.ok();

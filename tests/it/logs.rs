@@ -106,3 +106,79 @@ async fn a_log_that_cannot_be_written_harms_nobody() {
     server.cli(&["admin", "list"]).await.ok();
     assert!(server.stop().await.success());
 }
+
+/// The lines about the request of this id.
+fn lines_about(server: &Server, id: &str) -> Vec<Value> {
+    let log = server.log();
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    entries.filter(|entry| entry["request_id"] == id).collect()
+}
+
+#[tokio::test]
+async fn a_refusal_is_found_by_its_id_as_far_as_the_settings_say() {
+    for (wanted, refused, served) in [("errors", 1, 0), ("all", 1, 1), ("off", 0, 0)] {
+        let settings = [("log.format", "json"), ("log.requests", wanted)];
+        let server = Server::with(&settings[..if wanted == "errors" { 1 } else { 2 }]).await;
+        let ann = server.person("ann").await;
+        let refusal = ann.get("/chat/01a203f3-ee11-703e-85a5-ea5bab8e7b13").await.refused(404);
+        let id = refusal["request_id"].as_str().expect("an id");
+        let with_id = |request: reqwest::RequestBuilder| request.header("x-request-id", "served-1");
+        server.reach.request(Method::GET, "/healthz", with_id).await.ok();
+        // What came before it is written, too.
+        server.stop().await;
+        let lines = lines_about(&server, id);
+        assert_eq!(lines.len(), refused, "{wanted}: {}", server.log());
+        for line in lines {
+            assert_eq!(
+                (&line["status"], &line["code"], &line["level"]),
+                (&json!(404), &json!("chat_not_found"), &json!("INFO"))
+            );
+            assert_eq!((&line["route"], &line["address"]), (&json!("/chat/{chat_id}"), &json!("127.0.0.1")));
+        }
+        assert_eq!(lines_about(&server, "served-1").len(), served, "{wanted}: {}", server.log());
+    }
+}
+
+#[tokio::test]
+async fn slow_requests_have_a_line_whatever_is_set_and_refusals_have_so_many_in_a_second() {
+    let settings =
+        [("log.format", "json"), ("log.requests", "off"), ("log.slow_millis", "1"), ("auth.bcrypt_cost", "10")];
+    let server = Server::with(&settings).await;
+    server.person("ann").await;
+    server.stop().await;
+    assert!(
+        server.log().contains("a request was slow") && server.log().contains("/users/register"),
+        "{}",
+        server.log()
+    );
+
+    let server = Server::with(&[("log.requests_per_sec", "2")]).await;
+    for _ in 0..40 {
+        server.reach.get("/nowhere").await.refused(404);
+    }
+    crate::harness::until("a line that tells of the others", async || {
+        server.reach.get("/nowhere").await.refused(404);
+        server.log().contains("held_back")
+    })
+    .await;
+    server.stop().await;
+    let lines = server.log().lines().filter(|line| line.contains("a request was refused")).count();
+    assert!((2..20).contains(&lines), "{lines} lines");
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_says_so_as_json_where_that_is_set() {
+    let json = || Setup::new().set("log.format", "json");
+    for setup in [
+        json().set("limits.nothing_like_it", "1"),
+        json().set("SECRET_KEY", "short"),
+        json().set("store.url", "sqlite:/proc/nowhere/natter.db"),
+        Setup::new().write("config.toml", "[log]\nformat = 'json'\n[smtp]\nrelay = 'x'\n"),
+        Setup::new().args(&["--set", "log.format=json", "--set", "server.bind=nowhere"]),
+    ] {
+        let told = setup.run().await.failed();
+        let lines: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert!(!lines.is_empty() && lines.len() == told.lines().count(), "{told}");
+        assert!(lines.iter().any(|line| line["level"] == "ERROR" && line["message"].is_string()), "{told}");
+    }
+}

@@ -236,3 +236,21 @@ async fn read_marks_and_messages_outlive_kill_9() {
     assert_eq!(bob.chat(&room).await, before);
     assert_eq!(bob.log(&room).await, log);
 }
+
+#[tokio::test]
+async fn a_field_that_is_nearly_one_of_ours_is_told_before_anything_is_said() {
+    let server = Server::start().await;
+    let (ann, bob) = server.two_people().await;
+    let room = ann.private(&bob).await;
+    let path = format!("/chat/{room}");
+    for near in ["clientid", "clientId", "client-id", "client_ids"] {
+        let refused = ann.post_json(&path, &json!({"message": "once", near: "c1"})).await.refused(422);
+        assert_eq!(refused["detail"][0]["loc"], json!(["body", near]));
+        assert!(refused["detail"][0]["msg"].as_str().unwrap().contains("client_id"), "{refused}");
+    }
+    assert_eq!(ann.history(&room, "").await["messages"], json!([]));
+    for other in ["chat_id", "nonce", "id", "extra"] {
+        ann.post_json(&path, &json!({"message": "said", other: "x"})).await.ok();
+    }
+    ann.post_json(&path, &json!({"message": "said", "client_id": "c2", "clientId": "c2"})).await.ok();
+}

@@ -1,6 +1,8 @@
 //! The command line of an operator, with the server running and without.
 
-use crate::harness::{PASSWORD, Server};
+use std::process::Command;
+
+use crate::harness::{PASSWORD, Ran, Server};
 
 const CREATE: [&str; 5] = ["admin", "create", "--username", "root", "--password-stdin"];
 
@@ -123,4 +125,55 @@ async fn the_control_socket_of_a_killed_server_is_not_in_the_way() {
     server.kill().await;
     server.cli(&["admin", "grant", "ann"]).await.ok();
     assert!(server.cli(&["admin", "list"]).await.ok().contains("ann"));
+}
+
+#[tokio::test]
+async fn an_admin_is_made_in_a_new_database_only_where_one_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let natter = async |args: &[&str], input: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
+        command.args(args).current_dir(folder.path()).env_clear().env("NATTER_AUTH__BCRYPT_COST", "4");
+        Ran::of(command, input).await
+    };
+    for args in [&CREATE[..], &["user", "create", "ann", "--password-stdin"], &["user", "list"], &["backup", "-"]] {
+        let refused = natter(args, PASSWORD).await.failed();
+        assert!(refused.contains("there is no database at") && refused.contains("--new"), "{args:?}: {refused}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "{args:?}");
+    }
+    let made = natter(&[&CREATE[..], &["--new"]].concat(), PASSWORD).await;
+    let database = folder.path().canonicalize().expect("a folder").join("data/natter.db");
+    assert_eq!(made.ok(), format!("root is an admin and may sign in, in {}\n", database.display()));
+    assert!(natter(&["admin", "list"], "").await.ok().contains("root"));
+}
+
+#[tokio::test]
+async fn accounts_are_made_and_listed_while_the_server_runs_and_while_it_does_not() {
+    for running in [true, false] {
+        let mut server = Server::with(&[("auth.signup", "closed")]).await;
+        if !running {
+            server.stop().await;
+        }
+        for name in ["Ann", "bob", "bea"] {
+            let made = server.cli_reading(&["user", "create", name, "--password-stdin"], PASSWORD).await.ok();
+            assert!(made.starts_with(&format!("{name} may sign in, in ")), "{made}");
+        }
+        let again = server.cli_reading(&["user", "create", "ann", "--password-stdin"], PASSWORD).await.failed();
+        assert!(again.contains("exists already"), "{again}");
+        let names = async |args: &[&str]| {
+            let text = server.cli(&[&["user", "list"], args].concat()).await.ok();
+            let names = text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap_or_default().to_owned());
+            (names.collect::<Vec<_>>(), text)
+        };
+        assert_eq!(names(&[]).await.0, ["Ann", "bea", "bob"]);
+        assert_eq!(names(&["--prefix", "B"]).await.0, ["bea", "bob"]);
+        assert_eq!(names(&["--after", "ANN", "--limit", "2"]).await.0, ["bea", "bob"]);
+        let (some, text) = names(&["--limit", "2"]).await;
+        assert!(some[..2] == ["Ann", "bea"] && text.ends_with("… and more: --after bea\n"), "{text}");
+        if !running {
+            server.restart().await;
+        }
+        server.sign_in("ann").await.me().await;
+        server.cli(&["user", "delete", "bob"]).await.ok();
+        server.reach.sign_in("bob", PASSWORD).await.refused(401);
+    }
 }

@@ -54,7 +54,9 @@ async fn run_shell_blocks(server: &Server, blocks: &[&Block]) {
     let printed: Vec<&str> = printed.split(&format!("{RULE}\n")).collect();
     for (block, printed) in blocks.iter().zip(printed) {
         if let Some(promised) = &block.output {
-            assert_eq!(essence(printed), essence(promised), "{}", block.text);
+            // The folder of whoever reads it.
+            let printed = printed.replace(&server.dir().display().to_string(), "/home/you/natter");
+            assert_eq!(essence(&printed), essence(promised), "{}", block.text);
         }
     }
 }

@@ -175,3 +175,30 @@ async fn metrics_and_documentation_can_be_switched_off() {
     let both = Setup::new().set("server.metrics", "off").set("server.metrics_bind", "127.0.0.1:0");
     assert!(both.run().await.failed().contains("server.metrics_bind"));
 }
+
+#[tokio::test]
+async fn a_healthy_server_says_that_it_is_on_every_store() {
+    let server = Server::start().await;
+    crate::harness::until("what the start itself writes", async || {
+        server.metric("natter_store_write_queue").await == 0.0
+    })
+    .await;
+    let metrics = server.metrics().await;
+    for (name, value) in [
+        ("natter_store_up", 1.0),
+        ("natter_nodes", 1.0),
+        ("natter_bus_up", 1.0),
+        ("natter_bus_trusted", 1.0),
+        ("natter_store_errors_total", 0.0),
+        ("natter_handler_panics_total", 0.0),
+        ("natter_pending_posts", 0.0),
+        ("natter_users_online", 0.0),
+    ] {
+        assert_eq!(metrics.get(name), Some(&value), "{name}");
+    }
+    assert_eq!(
+        server.reach.get("/readyz").await.ok(),
+        serde_json::json!({"status": "ready"}),
+        "there is no bus to tell of"
+    );
+}

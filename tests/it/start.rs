@@ -248,3 +248,81 @@ async fn no_arguments_and_serve_are_the_same() {
     let server = setup.start().await;
     server.reach.register("ann", PASSWORD).await.ok();
 }
+
+#[tokio::test]
+async fn localhost_is_an_address_to_listen_on() {
+    let server = Server::with(&[("server.bind", "localhost:0"), ("server.metrics_bind", "localhost:0")]).await;
+    assert!(server.reach.addr.ip().is_loopback(), "{}", server.reach.addr);
+    server.reach.get("/healthz").await.ok();
+    server.process().line("metrics on http://127.0.0.1:").await;
+    for wrong in ["localhost", "localhost:", "localhost:x", "localhost.example:80"] {
+        let refused = Setup::new().set("server.bind", wrong).run().await.failed();
+        assert!(refused.contains("server.bind") && refused.contains("localhost:8000"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_leaves_nothing_behind() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = listener.local_addr().expect("its address").to_string();
+    for (key, value) in [
+        ("server.bind", taken.as_str()),
+        ("server.metrics_bind", taken.as_str()),
+        ("SECRET_KEY", "short"),
+        ("log.audit", "/nowhere/audit.log"),
+        ("limits.page_max", "1"),
+    ] {
+        let setup = Setup::new().set(key, value);
+        let told = setup.run().await.failed();
+        assert!(!setup.dir().join("data").exists(), "{key}: {told}");
+    }
+    let setup = Setup::new().set("server.tls_cert", "cert.pem").set("server.tls_key", "key.pem");
+    assert!(setup.run().await.failed().contains("cert.pem"));
+    assert!(!setup.dir().join("data").exists());
+}
+
+#[tokio::test]
+async fn the_queue_of_the_kernel_is_warned_of_only_where_so_many_sockets_are_asked_for() {
+    let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a Linux");
+    let somaxconn: usize = somaxconn.trim().parse().expect("a number");
+    let server = Server::start().await;
+    server.stop().await;
+    assert!(!server.log().contains("the kernel queues"), "{}", server.log());
+    let more = (somaxconn + 1).to_string();
+    let server = Server::with(&[("sockets.connections", &more), ("server.backlog", "2000000000")]).await;
+    let matters = rlimit_of(server.pid()) > somaxconn + 100;
+    server.stop().await;
+    assert_eq!(server.log().contains("the kernel queues"), matters, "{}", server.log());
+}
+
+/// Files that this process may open.
+fn rlimit_of(pid: u32) -> usize {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("a running process");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("its limit");
+    line.split_whitespace().nth(4).and_then(|word| word.parse().ok()).expect("a number")
+}
+
+#[tokio::test]
+async fn limits_that_nobody_has_set_fit_the_machine_and_the_start_says_so_in_one_line() {
+    let told = |server: &Server| {
+        let log = server.log();
+        let lines: Vec<String> = log.lines().filter(|line| line.contains("the limits fit")).map(String::from).collect();
+        lines
+    };
+    let server = Setup::new().set("limits.memory_mib", "64").start_after("ulimit -n 1000").await;
+    let lines = told(&server);
+    assert_eq!(lines.len(), 1, "{}", server.log());
+    for said in ["64 MiB", "sockets.connections is 9", "limits.http_connections is 9", "rooms.rings_bytes is 16777216"]
+    {
+        assert!(lines[0].contains(said), "{said}: {}", lines[0]);
+    }
+    assert!(!server.log().contains("fewer than sockets.connections"), "{}", server.log());
+    let set = Setup::new()
+        .set("limits.memory_mib", "64")
+        .set("sockets.connections", "5000")
+        .set("rooms.rings_bytes", "20000000");
+    let server = set.start_after("ulimit -n 1000").await;
+    let line = told(&server).concat();
+    assert!(!line.contains("sockets.connections") && !line.contains("rings_bytes"), "what is set stays: {line}");
+    server.process().logged("fewer than sockets.connections (5000)").await;
+}

@@ -43,10 +43,13 @@ const OF_A_PROBE: &[Fault] =
 const UNLESS_A_PROBE: &[Fault] = &[
     fault(429, "rate_limited", "Too many requests (limits.requests_per_sec): wait 1 s and try again."),
     fault(503, "draining", "The server is stopping; try again in a moment."),
+    // Of any route, while a start waits for the store.
+    AWAY,
 ];
+const AWAY: Fault = fault(503, "store_unavailable", "The server cannot reach its data; try again in a moment.");
 /// Whatever needs the store.
 pub const STORE: &[Fault] = &[
-    fault(503, "store_unavailable", "The server cannot reach its data; try again in a moment."),
+    AWAY,
     fault(503, "store_full", "The server's disk is full; try again once its operator has made room."),
     fault(503, "store_damaged", "The server's data is damaged; its operator must restore it."),
     fault(503, "store_busy", "The server is busy; try again in a moment."),

@@ -8,7 +8,7 @@ use super::{
     schemas::{Schemas, Shape},
     told::{Answer, EPOCH, Fault, JSON, Parameter, Told, fault, ok},
 };
-use crate::api::service::Health;
+use crate::api::service::{Health, Ready};
 
 const SOCKETS: &str = "Sockets";
 const SERVICE: &str = "Service";
@@ -133,20 +133,13 @@ fn about_service() -> Vec<Told> {
             path: "/readyz",
             id: "ready",
             summary: "Is it ready for requests?",
-            about: "200 only while the store answers (and the other nodes can be heard, where there are some) and the server does \
-                    not stop.",
+            about: "200 only while the store answers and the server does not stop. `bus` says, where there is one, whether the other \
+                    nodes are heard; while they are not, everything goes on somewhat later.",
             tag: SERVICE,
             parameters: vec![],
             body: None,
-            answers: ok("It is ready.", Schemas::add::<Health>, json!({ "status": "ready" })),
-            faults: [
-                STORE,
-                &[
-                    fault(503, "draining", "The server is stopping."),
-                    fault(503, "bus_unavailable", "The other nodes cannot be reached."),
-                ],
-            ]
-            .concat(),
+            answers: ok("It is ready.", Schemas::add::<Ready>, json!({ "status": "ready", "bus": "up" })),
+            faults: [STORE, &[fault(503, "draining", "The server is stopping.")]].concat(),
         },
         Told {
             method: "GET",

@@ -29,7 +29,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{address::Address, speak::Speaker, state::State, wire::Parts};
 use super::{Bus, Heard, Hint, Listener};
-use crate::{config::Config, metrics::Metrics, types::NodeId};
+use crate::{
+    config::{self, Config},
+    metrics::Metrics,
+    types::NodeId,
+};
 
 /// How long [`Bus::close`] waits: the goodbye, and a listener that is just hearing something.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -50,6 +54,11 @@ pub struct NatsBus {
 }
 
 impl NatsBus {
+    /// What can be found wrong with the settings without the servers.
+    pub async fn check(config: &config::Bus) -> Result<(), String> {
+        address::read(config, String::new()).await.map(|_| ())
+    }
+
     /// Does not wait for the servers: they may come later. It connects once somebody listens. `cluster` names the database,
     /// so that natters of two databases that share a NATS do not hear each other; it is not empty. Fails, with a sentence,
     /// on settings that no server could make right.

@@ -45,10 +45,14 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// Of a database that has just answered.
+    /// Of a database that has not answered yet.
     pub fn new(db: Database, config: config::Store, metrics: Arc<Metrics>) -> Self {
-        metrics.store_up.set(1);
-        Self { db, config, metrics, closed: AtomicBool::new(false), up: AtomicBool::new(true) }
+        Self { db, config, metrics, closed: AtomicBool::new(false), up: AtomicBool::new(false) }
+    }
+
+    /// Whether the last operation had an answer.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
     }
 
     /// Majority reads, so that nothing is shown that a failover could take back; writes are majority and journaled.
@@ -163,7 +167,7 @@ impl Base {
         self.metrics.store_up.set(i64::from(up));
         match error {
             Some(error) => tracing::warn!(error = sentence(error), "the database cannot be reached"),
-            None => tracing::info!("the database answers again"),
+            None => tracing::info!("the database answers"),
         }
     }
 }

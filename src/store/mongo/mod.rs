@@ -58,6 +58,8 @@ use crate::{
     types::{NodeId, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
+pub use self::open::OpenError;
+
 pub struct MongoStore {
     base: Arc<Base>,
     users: Users,
@@ -69,13 +71,21 @@ pub struct MongoStore {
 
 impl MongoStore {
     /// Connects, and brings the database's indexes and schema up to date. The error is a sentence for the operator.
-    pub async fn connect(config: &config::Store, metrics: Arc<Metrics>) -> Result<Arc<Self>, String> {
+    pub async fn connect(config: &config::Store, metrics: Arc<Metrics>) -> Result<Arc<Self>, OpenError> {
         let Opened { base, cluster, address } = open::open(config, metrics).await?;
         let base = Arc::new(base);
         let (users, tokens) = (Users::new(base.clone()), Tokens::new(base.clone()));
         let unread = |error| format!("The users of the database {:?} cannot be read: {error}.", base.db.name());
         users.note_nameless().await.map_err(unread)?;
         Ok(Arc::new(Self { users, tokens, log: Log::start(base.clone()), base, cluster, address }))
+    }
+
+    /// What can be found wrong with the settings without the servers; those of a `mongodb+srv` URL may be found later.
+    pub async fn check(config: &config::Store) -> Result<(), String> {
+        match open::check(config).await {
+            Ok(()) | Err(OpenError::Away(_)) => Ok(()),
+            Err(OpenError::Refused(sentence)) => Err(sentence),
+        }
     }
 
     /// Names the database, whichever way it is reached: the same for every node.

@@ -49,8 +49,31 @@ pub(super) struct Opened {
     pub address: String,
 }
 
+/// Why there is no store, as a sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It may come later.
+    #[error("{0}")]
+    Away(String),
+    /// It will not, until somebody changes something.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<String> for OpenError {
+    fn from(sentence: String) -> Self {
+        Self::Refused(sentence)
+    }
+}
+
+/// What can be found wrong without the servers.
+pub(super) async fn check(config: &config::Store) -> Result<(), OpenError> {
+    options(&config.url).await?;
+    Ok(name_is_possible(&config.db_name)?)
+}
+
 /// Connects, refuses what is not natter's, and brings the schema up to date. Gives the name of the data with it.
-pub(super) async fn open(config: &config::Store, metrics: Arc<Metrics>) -> Result<Opened, String> {
+pub(super) async fn open(config: &config::Store, metrics: Arc<Metrics>) -> Result<Opened, OpenError> {
     let options = options(&config.url).await?;
     name_is_possible(&config.db_name)?;
     let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
@@ -67,20 +90,29 @@ pub(super) async fn open(config: &config::Store, metrics: Arc<Metrics>) -> Resul
         );
         base.config.insert_events = FERRETDB_EVENTS;
     }
-    let from = look(&base).await?;
-    let cluster = schema::bring_up(&base, from).await?;
+    // It may go away in the middle of it.
+    let gone =
+        |base: &Base, sentence| if base.is_up() { OpenError::Refused(sentence) } else { OpenError::Away(sentence) };
+    let from = look(&base).await.map_err(|sentence| gone(&base, sentence))?;
+    let cluster = schema::bring_up(&base, from).await.map_err(|sentence| gone(&base, sentence))?;
     tracing::info!(hosts, database = config.db_name, "using MongoDB");
     Ok(Opened { base, cluster, address: format!("mongodb://{hosts}/{}", config.db_name) })
 }
 
 /// The URL's options, with our defaults where it has none, once nothing in it asks for less than natter promises.
-async fn options(url: &str) -> Result<ClientOptions, String> {
+async fn options(url: &str) -> Result<ClientOptions, OpenError> {
     let parsed = tokio::time::timeout(RESOLVE, async { ClientOptions::parse(url).await }).await;
     let mut options = match parsed {
         Ok(Ok(options)) => options,
-        Ok(Err(error)) => return Err(unusable(url, &error)),
+        Ok(Err(error)) if matches!(&*error.kind, ErrorKind::DnsResolve { .. }) => {
+            return Err(OpenError::Away(unusable(url, &error)));
+        }
+        Ok(Err(error)) => return Err(unusable(url, &error).into()),
         Err(_) => {
-            return Err(format!("The servers of store.url were not found within {} s: check DNS.", RESOLVE.as_secs()));
+            let secs = RESOLVE.as_secs();
+            return Err(OpenError::Away(format!(
+                "The servers of store.url were not found within {secs} s: check DNS."
+            )));
         }
     };
     refuse_weaker(&options)?;
@@ -196,17 +228,17 @@ fn unusable(url: &str, error: &Error) -> String {
     format!("store.url cannot be used: {why}. {advice}.")
 }
 
-fn away(hosts: &str, error: &Error) -> String {
+fn away(hosts: &str, error: &Error) -> OpenError {
     let why = sentence(error);
     let why = why.trim_end_matches('.');
     match &*error.kind {
-        ErrorKind::Authentication { .. } => format!(
+        ErrorKind::Authentication { .. } => OpenError::Refused(format!(
             "MongoDB at {hosts} refuses the user or the password of DB_URL (store.url): {why}. The options authSource and \
              authMechanism may have to be given as well."
-        ),
-        _ => format!(
+        )),
+        _ => OpenError::Away(format!(
             "MongoDB at {hosts} cannot be reached: {why}. Check that it runs, that it has a primary, and DB_URL (store.url)."
-        ),
+        )),
     }
 }
 
@@ -238,7 +270,7 @@ mod tests {
             ("readConcernLevel=available", "readConcernLevel"),
             ("readPreference=secondaryPreferred", "readPreference"),
         ] {
-            let told = options(&format!("mongodb://db.example.org/?{option}")).await.expect_err(option);
+            let told = options(&format!("mongodb://db.example.org/?{option}")).await.expect_err(option).to_string();
             assert!(told.contains(&format!("sets {named}")) && told.contains("Leave that option out"), "{told}");
         }
         let strong =
@@ -260,7 +292,7 @@ mod tests {
             "mongodb://host/?secret",
             "mongodb://",
         ] {
-            let told = options(url).await.expect_err(url);
+            let told = options(url).await.expect_err(url).to_string();
             assert!(told.starts_with("store.url cannot be used: ") && told.contains("mongodb://["), "{told}");
             assert!(!told.contains("sec") && !told.contains("ret@"), "{told}");
         }

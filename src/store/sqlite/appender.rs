@@ -322,6 +322,11 @@ impl Thread {
         };
         self.metrics.commit_ops.observe(replies.len() as f64);
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        if replies.iter().any(|(_, result)| result.is_ok()) {
+            self.metrics.store_up.set(1);
+        } else if replies.iter().any(|(_, result)| matches!(result, Err(StoreError::Unavailable(_)))) {
+            self.metrics.store_up.set(0);
+        }
         self.metrics.store_errors.inc_by(replies.iter().filter(|(_, result)| result.is_err()).count() as u64);
         self.completions.call(replies);
     }

@@ -160,6 +160,7 @@ impl SqliteStore {
             Watch::start(path.clone(), space, writer.clone(), readings.clone(), config.wal_bytes, metrics.clone())
                 .map_err(OpenError::Thread)?;
         let threads = Arc::new(Threads { writer, appender, settler, watch });
+        metrics.store_up.set(1);
         let readers = Readers::new(path.clone(), readings.clone(), config, metrics);
         Ok(Self { path, readers, readings, tail, nameless, threads, lock: Arc::new(Mutex::new(Some(lock))) })
     }

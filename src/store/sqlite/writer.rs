@@ -266,6 +266,7 @@ impl Thread {
             _ => {}
         }
         self.failing = committed.is_err();
+        self.metrics.store_up.set(committed.is_ok().into());
     }
 
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<()> {

@@ -39,7 +39,7 @@ impl Scene {
     async fn without_bus(&self) {
         self.cluster.bus_down().await;
         for node in self.cluster.nodes() {
-            node.is_unready("bus_unavailable").await;
+            node.is_off_the_bus().await;
         }
     }
 

@@ -28,7 +28,7 @@ async fn messages_reach_other_nodes_while_nats_is_dead_and_nobody_restarts_anyth
     for round in 0..2 {
         cluster.bus_down().await;
         for node in cluster.nodes() {
-            node.is_unready("bus_unavailable").await;
+            node.is_off_the_bus().await;
             metric_is(node, "natter_bus_up", 0.0).await;
             metric_is(node, "natter_bus_trusted", 0.0).await;
             node.reach.get("/healthz").await.ok();
@@ -69,7 +69,7 @@ async fn hints_that_were_lost_are_counted() {
     let before = all("natter_hints_lost_total").await;
     cluster.bus_down().await;
     for node in cluster.nodes() {
-        node.is_unready("bus_unavailable").await;
+        node.is_off_the_bus().await;
     }
     for n in 0..20 {
         ann.post(&room, &format!("unheard {n}")).await;

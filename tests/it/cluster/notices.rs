@@ -113,7 +113,7 @@ async fn who_is_online_is_known_again_after_the_bus_was_away() {
     let bobs = bob.socket().await;
     cluster.bus_down().await;
     for node in cluster.nodes() {
-        node.is_unready("bus_unavailable").await;
+        node.is_off_the_bus().await;
     }
     bobs.close().await;
     let eve = cluster[1].person("eve").await;

@@ -1,8 +1,14 @@
 //! Starting, commands, and nodes that come and go: with a bus and without.
 
+use std::sync::Arc;
+
 use crate::{
     cluster::{hears, log_everywhere},
-    harness::{Cluster, Node, Setup, until},
+    harness::{
+        Cluster, Node, PASSWORD, Process, Proxy, Reach, Setup,
+        services::{Database, server_of, through},
+        until,
+    },
 };
 
 async fn knows(node: &Node, nodes: f64) {
@@ -80,8 +86,50 @@ async fn sqlite_with_a_bus_is_refused_with_a_sentence() {
 #[tokio::test]
 async fn a_database_that_is_not_there_is_named_and_no_password_is() {
     let url = "mongodb://ann:hunter2@127.0.0.1:1/?serverSelectionTimeoutMS=500";
-    let refused = Setup::new().set("DB_URL", url).set("store.answer_millis", "500").run().await.failed();
+    let setup = Setup::new().set("DB_URL", url).set("store.answer_millis", "500").set("store.wait_secs", "1");
+    let refused = setup.run().await.failed();
     assert!(refused.contains("127.0.0.1") && !refused.contains("hunter2"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_node_waits_for_a_database_that_is_away_at_the_start_and_lives_meanwhile() {
+    let database = Arc::new(Database::fresh());
+    let proxy = Proxy::start(server_of(database.url())).await;
+    proxy.cut().await;
+    let url = format!("{}&serverSelectionTimeoutMS=300", through(database.url(), proxy.addr()));
+    let setup = Setup::on(&database).set("DB_URL", &url).set("server.metrics_bind", "127.0.0.1:0");
+    let process = Process::spawn(setup.command_with(&[]));
+    process.logged("natter waits for it (store.wait_secs)").await;
+    let log = process.stderr();
+    let told = log.lines().find(|line| line.contains("store.wait_secs")).expect("what was just waited for");
+    let addr = told.split_once("; at ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let addr = addr.and_then(|addr| addr.parse().ok());
+    let reach = Reach::new(addr.expect("the address is told, as port 0 is not known before"));
+    assert_eq!(reach.get("/healthz").await.ok()["status"], "ok");
+    for path in ["/readyz", "/users/me", "/"] {
+        let answer = reach.get(path).await;
+        assert!(answer.header("retry-after").is_some() && answer.header("x-request-id").is_some(), "{path}");
+        assert_eq!(answer.refused(503)["code"], "store_unavailable", "{path}");
+    }
+    proxy.heal();
+    process.line("listening on http://").await;
+    until("readiness", async || reach.get("/readyz").await.status == 200).await;
+    reach.register("ann", PASSWORD).await.ok();
+    assert_eq!(log.matches("store.wait_secs").count(), 1, "it is told once: {log}");
+
+    proxy.cut().await;
+    let waiting = Process::spawn(setup.command_with(&[]));
+    waiting.logged("natter waits for it").await;
+    waiting.signal("TERM");
+    assert_eq!(waiting.ended().await.code(), Some(0), "{}", waiting.stderr());
+}
+
+#[tokio::test]
+async fn a_database_that_will_never_be_right_is_not_waited_for() {
+    for (url, told) in [("mongodb://127.0.0.1:1/?w=1", "Leave that option out"), ("mongodb://a:b:c", "store.url")] {
+        let refused = Setup::new().set("DB_URL", url).run().await.failed();
+        assert!(refused.contains(told), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

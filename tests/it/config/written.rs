@@ -59,7 +59,7 @@ fn a_value_of_dotenv_that_other_readers_would_change_is_warned_of() {
     let loaded = place.load().unwrap();
     assert_eq!(loaded.config.store.db_name, "${CHAT}");
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
-    assert!(loaded.warnings[0].starts_with(".env, line 2, DB_NAME: natter puts no variables"), "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("/.env, line 2, DB_NAME: natter puts no variables"), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -200,4 +200,38 @@ fn settings_that_contradict_each_other_are_refused_with_both_named() {
         let problems = Place::new().flag("--set", setting, "0").problems();
         assert!(problems[0].ends_with("not 0"), "{problems:?}");
     }
+}
+
+#[test]
+fn dotenv_is_read_beside_the_settings_and_another_is_told() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("natter.toml"), "").unwrap();
+    let mut place = Place::new().file(".env", "DB_NAME=here\n");
+    assert_eq!(place.config().store.db_name, "here", "without a file, where one would be");
+    place.inputs.file = Some(elsewhere.path().join("natter.toml"));
+    let loaded = place.load().unwrap();
+    assert_eq!(loaded.config.store.db_name, "natter");
+    assert!(
+        loaded.warnings.iter().any(|told| told.contains("is not read") && told.contains("put it there")),
+        "{:?}",
+        loaded.warnings
+    );
+
+    fs::write(elsewhere.path().join(".env"), "DB_NAME=beside\nNATTER_BNID=1\n").unwrap();
+    let told = place.load().unwrap_err().to_string();
+    assert!(told.starts_with(&format!("{}, line 2, NATTER_BNID", elsewhere.path().join(".env").display())), "{told}");
+    fs::write(elsewhere.path().join(".env"), "DB_NAME=beside\n").unwrap();
+    let loaded = place.load().unwrap();
+    assert_eq!(loaded.config.store.db_name, "beside");
+    let read = elsewhere.path().join(".env").display().to_string();
+    assert!(
+        loaded.warnings.iter().any(|told| told.contains("is not read") && told.contains(&read)),
+        "{:?}",
+        loaded.warnings
+    );
+
+    let mut place = Place::new().file(".env", "DB_NAME=here\n").file("other.toml", "");
+    place.inputs.file = Some("other.toml".into());
+    let loaded = place.load().unwrap();
+    assert_eq!((loaded.config.store.db_name.as_str(), loaded.warnings), ("here", vec![]));
 }

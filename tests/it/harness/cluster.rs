@@ -150,6 +150,17 @@ impl Node {
         .await;
     }
 
+    /// Waits until it says that it does not hear the others, and that it is ready all the same.
+    pub async fn is_off_the_bus(&self) {
+        until("the bus to be away", async || {
+            let answer = self.reach.get("/readyz").await;
+            assert_eq!(answer.status, 200, "a bus that is away takes no node out of service: {}", answer.text());
+            answer.ok()["bus"] == "away"
+        })
+        .await;
+        assert_eq!(self.metric("natter_bus_up").await, 0.0);
+    }
+
     /// Waits until it says that it is not ready, and why: the code of the answer.
     pub async fn is_unready(&self, code: &str) {
         until(&format!("{code} of /readyz"), async || {

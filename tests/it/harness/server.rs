@@ -134,7 +134,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    fn new(addr: SocketAddr) -> Self {
+    pub fn new(addr: SocketAddr) -> Self {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
         Self { addr, http: http.expect("a client without TLS needs nothing") }
     }
