@@ -10,7 +10,9 @@
 //! [`Kind`] has one encoding, serde's: [`packed`] makes bytes of it for the bus and the journal, JSON the exports' lines. SQLite and MongoDB
 //! keep theirs, because they look things up by it (`codec.rs`, `codec_log.rs`).
 
+pub mod erased;
 pub mod fold;
+pub mod folded;
 pub mod packed;
 
 use std::sync::Arc;
@@ -30,7 +32,7 @@ pub struct Event {
     pub ordinal: Ordinal,
     /// Who did it: the sender of a message, the `by` of other events.
     pub sender: UserId,
-    /// Messages only.
+    /// Messages and edits only.
     pub client_id: Option<Arc<str>>,
     /// The `message_id` of a message; of other events known to the store alone. Unique.
     pub event_id: MessageId,
@@ -70,6 +72,26 @@ pub enum Kind {
         user: UserId,
         role: RoomRole,
     },
+    /// A message has another text, which is in the body.
+    Edited {
+        of: Target,
+        /// What it said before is erased.
+        erases: bool,
+    },
+    /// A message is gone, with everything that was said in it: its body, and those of its edits, are erased ([`erased`]).
+    Deleted {
+        of: Target,
+    },
+}
+
+/// The message that an event changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub message: MessageId,
+    /// Where it stands in the same log.
+    pub seq: Seq,
+    pub ordinal: Ordinal,
 }
 
 /// Where an event is to stand, and who does it.
@@ -118,6 +140,16 @@ pub enum Saying<'a> {
         user: UserId,
         username: &'a str,
     },
+    Edited {
+        of: Target,
+        content: &'a str,
+        client_id: Option<&'a Arc<str>>,
+        /// What it said before is erased.
+        erases: bool,
+    },
+    Deleted {
+        of: Target,
+    },
 }
 
 impl Event {
@@ -129,8 +161,26 @@ impl Event {
             Saying::Message { content, client_id } => {
                 let (message_id, sender) = (event_id, by);
                 let named = client_id.map(|id| &**id);
-                let body = EventBody::Message { chat_id, seq, message_id, sender, sent_at, content, client_id: named };
+                let deleted = None;
+                let body = EventBody::Message {
+                    chat_id,
+                    seq,
+                    message_id,
+                    sender,
+                    sent_at,
+                    content,
+                    client_id: named,
+                    deleted,
+                };
                 (Kind::Message, body, client_id)
+            }
+            Saying::Edited { of, content, client_id, erases } => {
+                let body =
+                    EventBody::Edit { chat_id, seq, sent_at, by, message_id: of.message, content, deleted: None };
+                (Kind::Edited { of, erases }, body, client_id)
+            }
+            Saying::Deleted { of } => {
+                (Kind::Deleted { of }, EventBody::Delete { chat_id, seq, sent_at, by, message_id: of.message }, None)
             }
             Saying::Joined { user, username, role } => {
                 let kind = Kind::Joined { user, role, username: username.into() };
@@ -165,7 +215,7 @@ impl Event {
         self.kind == Kind::Message
     }
 
-    /// The text of a message. Reads the JSON: for the rare case alone.
+    /// The text of a message or an edit. Reads the JSON: for the rare case alone.
     pub fn content(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Content {
@@ -201,6 +251,8 @@ impl Kind {
             Kind::Message => "message",
             Kind::Joined { .. } | Kind::Gone { .. } | Kind::RoleSet { .. } | Kind::Invited { .. } => "member",
             Kind::Renamed { .. } => "chat",
+            Kind::Edited { .. } => "edit",
+            Kind::Deleted { .. } => "delete",
         }
     }
 
@@ -211,7 +263,20 @@ impl Kind {
             | Kind::Gone { user }
             | Kind::RoleSet { user, .. }
             | Kind::Invited { user, .. } => Some(*user),
-            Kind::Message | Kind::Renamed { .. } => None,
+            Kind::Message | Kind::Renamed { .. } | Kind::Edited { .. } | Kind::Deleted { .. } => None,
+        }
+    }
+
+    /// The message that it changes.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Kind::Edited { of, erases: _ } | Kind::Deleted { of } => Some(of),
+            Kind::Message
+            | Kind::Joined { .. }
+            | Kind::Gone { .. }
+            | Kind::RoleSet { .. }
+            | Kind::Renamed { .. }
+            | Kind::Invited { .. } => None,
         }
     }
 
@@ -220,7 +285,12 @@ impl Kind {
         match self {
             Kind::Joined { user, .. } => Some((*user, true)),
             Kind::Gone { user } => Some((*user, false)),
-            Kind::Message | Kind::RoleSet { .. } | Kind::Renamed { .. } | Kind::Invited { .. } => None,
+            Kind::Message
+            | Kind::RoleSet { .. }
+            | Kind::Renamed { .. }
+            | Kind::Invited { .. }
+            | Kind::Edited { .. }
+            | Kind::Deleted { .. } => None,
         }
     }
 }

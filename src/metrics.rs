@@ -64,6 +64,8 @@ pub struct Metrics {
     pub ring_bytes: Gauge<i64, AtomicI64>,
     pub posts: Counter,
     pub duplicate_posts: Counter,
+    pub edits: Counter,
+    pub deletions: Counter,
     pub pending_posts: Gauge,
     pub batch_events: Histogram,
     pub append_seconds: Histogram,
@@ -123,6 +125,8 @@ impl Default for Metrics {
             ring_bytes: Gauge::default(),
             posts: Counter::default(),
             duplicate_posts: Counter::default(),
+            edits: Counter::default(),
+            deletions: Counter::default(),
             pending_posts: Gauge::default(),
             batch_events: Histogram::new(counts()),
             append_seconds: Histogram::new(seconds()),
@@ -222,6 +226,8 @@ impl Metrics {
         r.register("ring_bytes", "Recent events in memory, in bytes", self.ring_bytes.clone());
         r.register("posts", "Messages stored", self.posts.clone());
         r.register("duplicate_posts", "Retries answered with the first message", self.duplicate_posts.clone());
+        r.register("edits", "Messages given another text", self.edits.clone());
+        r.register("deletions", "Messages deleted", self.deletions.clone());
         r.register("pending_posts", "Posts waiting for a commit", self.pending_posts.clone());
         r.register("batch_events", "Events in one batch of a room", self.batch_events.clone());
         r.register_with_unit(

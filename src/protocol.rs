@@ -138,6 +138,38 @@ pub enum EventBody<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         client_id: Option<&'a str>,
+        /// Its text is erased: `content` is empty.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        deleted: Option<bool>,
+    },
+    /// A message has another text.
+    Edit {
+        chat_id: RoomId,
+        /// Where it stands in the chat's log: 1, 2, 3, … without holes.
+        seq: Seq,
+        sent_at: Timestamp,
+        /// The username of who did it, who is the message's sender.
+        by: &'a str,
+        /// The message.
+        message_id: MessageId,
+        /// What it says from now on.
+        content: &'a str,
+        /// Its text is erased: `content` is empty.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        deleted: Option<bool>,
+    },
+    /// A message is gone. Its text, and those of its edits, are erased wherever the server keeps them.
+    Delete {
+        chat_id: RoomId,
+        /// Where it stands in the chat's log: 1, 2, 3, … without holes.
+        seq: Seq,
+        sent_at: Timestamp,
+        /// The username of who did it.
+        by: &'a str,
+        /// The message.
+        message_id: MessageId,
     },
     /// Somebody came, went, or has another role.
     Member {
@@ -165,6 +197,39 @@ pub enum EventBody<'a> {
         by: &'a str,
         name: &'a str,
     },
+}
+
+/// A message in its latest form: as it is said now, and what became of it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatMessage)]
+pub struct FoldedMessage<'a> {
+    #[serde(rename = "type")]
+    #[schema(pattern = "^message$")]
+    pub kind: &'a str,
+    #[schema(value_type = RoomId)]
+    pub chat_id: &'a RawValue,
+    /// Where it stands in the chat's log.
+    pub seq: Seq,
+    #[schema(value_type = MessageId)]
+    pub message_id: &'a RawValue,
+    /// The sender's username.
+    #[schema(value_type = String, required, nullable = false)]
+    pub sender: Option<&'a RawValue>,
+    pub sent_at: Timestamp,
+    #[schema(value_type = String)]
+    pub content: &'a RawValue,
+    /// The name that the sender's client gave it, where it gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false)]
+    pub client_id: Option<&'a RawValue>,
+    /// When it was given its text last, where it was edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub edited_at: Option<Timestamp>,
+    /// It is deleted, and `content` is empty: with `?with=deleted` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub deleted: Option<bool>,
 }
 
 /// `added` by somebody or joined by themselves, `removed` by somebody else, `left` by themselves, or given another `role`; asked
@@ -233,6 +298,42 @@ pub enum Said<'a> {
         sent_at: Timestamp,
         /// The message was there already: this is its first acknowledgement again.
         duplicate: bool,
+        /// And it has been deleted since.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        deleted: Option<bool>,
+    },
+    /// The answer to `edit`, once it is on disk.
+    Edited {
+        /// The `req` of the frame this answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
+        req: Req<'a>,
+        chat_id: RoomId,
+        message_id: MessageId,
+        /// Null where the message has this text already.
+        #[schema(required)]
+        seq: Option<Seq>,
+        /// The name that the edit gave itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        client_id: Option<&'a str>,
+    },
+    /// The answer to `delete`, once it is on disk.
+    Deleted {
+        /// The `req` of the frame this answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
+        req: Req<'a>,
+        chat_id: RoomId,
+        message_id: MessageId,
+        /// Null where it was deleted before.
+        #[schema(required)]
+        seq: Option<Seq>,
+        /// The name that the frame gave itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        client_id: Option<&'a str>,
     },
     /// The answer to `read` and `typing`, where they had a `req`.
     Ok {
@@ -383,6 +484,7 @@ mod tests {
             sent_at: Timestamp(0),
             content: "hi",
             client_id: None,
+            deleted: None,
         };
         let body = Frame::json(&event).body();
         let nil = "00000000-0000-0000-0000-000000000000";

@@ -105,6 +105,10 @@ impl MessageId {
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
+    /// `None` for text that cannot name a message.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::from_str(text).ok().map(Self)
+    }
 }
 
 impl fmt::Display for UserId {

@@ -51,6 +51,7 @@ fn encode_posted(bencher: Bencher<'_, '_>) {
             seq: 17,
             sent_at,
             duplicate: false,
+            deleted: None,
         }))
     });
 }

@@ -97,9 +97,9 @@ struct ChatShown {
     head_seq: Seq,
     /// How far one has read.
     read_seq: Seq,
-    /// How many messages came after that.
+    /// How many messages came after that; deleted ones don't count.
     unread: Ordinal,
-    /// The latest message; null where there is none. (The very bytes of the log.)
+    /// The latest message that is not deleted; null where there is none.
     #[schema(schema_with = message_or_null)]
     last_message: Option<Box<RawValue>>,
 }
@@ -107,8 +107,8 @@ struct ChatShown {
 fn message_or_null() -> Schema {
     OneOfBuilder::new()
         .item(ObjectBuilder::new().schema_type(Type::Null))
-        .item(Ref::from_schema_name("MessageEvent"))
-        .description(Some("The latest message; null where there is none."))
+        .item(Ref::from_schema_name("ChatMessage"))
+        .description(Some("The latest message, in its latest form; null where there is none."))
         .into()
 }
 
@@ -197,7 +197,7 @@ fn listed(one: Listed) -> ChatShown {
 }
 
 fn shown(summary: RoomSummary) -> ChatShown {
-    let RoomSummary { room, role, read, last_message, usernames } = summary;
+    let RoomSummary { room, role, read, unread, last_message, usernames } = summary;
     ChatShown {
         chat_id: room.room_id,
         state: None,
@@ -209,7 +209,7 @@ fn shown(summary: RoomSummary) -> ChatShown {
         epoch: room.epoch,
         head_seq: room.head_seq,
         read_seq: read.seq,
-        unread: room.messages.saturating_sub(read.ordinal),
+        unread,
         last_message: last_message.map(|body| serde_json::from_slice(&body).expect("the log holds whole JSON objects")),
     }
 }

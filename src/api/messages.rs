@@ -1,4 +1,4 @@
-//! What is said in a room: reading, posting, and how far one has read.
+//! What is said in a room: reading, posting, and how far one has read. `changes.rs` has single messages.
 
 use std::sync::Arc;
 
@@ -8,7 +8,10 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    chat::{ChatError, commands::History},
+    chat::{
+        ChatError,
+        history::{Deleted, History},
+    },
     http::{
         authorize::RoomGrant,
         request::Request,
@@ -40,6 +43,10 @@ pub(super) struct Sent {
     sent_at: Timestamp,
     /// It was there already: this is its first acknowledgement again.
     duplicate: bool,
+    /// And it has been deleted since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deleted: Option<bool>,
 }
 
 /// How far one has read.
@@ -55,7 +62,7 @@ pub(super) struct ReadMark {
 #[schema(as = ReadTo)]
 pub(super) struct ReadAnswer {
     read_seq: Seq,
-    /// How many messages came after it.
+    /// How many messages came after it; deleted ones don't count.
     unread: Ordinal,
 }
 
@@ -77,8 +84,23 @@ pub(super) struct About<'a> {
 
 /// `GET /chat/{chat_id}`
 pub async fn history(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
-    let page = page(&request, true)?;
-    let history = app.chat.history(&grant.room, page).await?;
+    let deleted = match request.query("with").as_deref() {
+        None => Deleted::LeftOut,
+        Some("deleted") => Deleted::Shown,
+        Some(_) => return Err(Rejection::invalid("value_error", &["query", "with"], "Input should be 'deleted'")),
+    };
+    let mut page = page(&request, true)?;
+    if let Some(around) = request.query_seq("around")? {
+        if page.before.is_some() || page.after.is_some() {
+            return Err(Rejection::invalid(
+                "value_error",
+                &["query", "around"],
+                "Give one of around, before and after",
+            ));
+        }
+        page = app.chat.page_around(&grant.room, around, page).await?;
+    }
+    let history = app.chat.messages(&grant.room, page, deleted).await?;
     app.limiters.listed(grant.caller.user_id, history.bodies.len());
     Ok(json_bytes(splice("messages", &history, &grant.room.epoch)))
 }
@@ -86,7 +108,7 @@ pub async fn history(app: &Arc<App>, grant: RoomGrant, request: Request) -> Resu
 /// `GET /chat/{chat_id}/events`
 pub async fn events(app: &Arc<App>, grant: RoomGrant, request: Request) -> Result<Response, Rejection> {
     let page = page(&request, false)?;
-    let history = app.chat.history(&grant.room, page).await?;
+    let history = app.chat.events(&grant.room, page).await?;
     app.limiters.listed(grant.caller.user_id, history.bodies.len());
     Ok(json_bytes(splice("events", &history, &grant.room.epoch)))
 }
@@ -104,6 +126,7 @@ pub async fn post(app: &Arc<App>, grant: RoomGrant, mut request: Request) -> Res
         seq: posted.seq,
         sent_at: posted.sent_at,
         duplicate: posted.duplicate,
+        deleted: posted.deleted.then_some(true),
     }))
 }
 

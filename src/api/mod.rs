@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod blocks;
+pub mod changes;
 pub mod chats;
 mod cursor;
 pub mod docs;

@@ -1,8 +1,7 @@
-//! What people do to rooms: open them, speak, read, invite, leave.
+//! What people do to rooms: open them, speak, mark as read, invite, leave.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
@@ -15,24 +14,14 @@ use crate::{
     bus::Hint,
     event::{Event, Place, Saying},
     names,
-    store::{MemberRecord, NewRoom, Page, RoomCreated, StoreError, UserRecord},
-    types::{MessageId, Ordinal, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
+    store::{MemberRecord, NewRoom, RoomCreated, StoreError, UserRecord},
+    types::{MessageId, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
 /// A private room, made now or found.
 pub struct Opened {
     pub room_id: RoomId,
     pub existed: bool,
-}
-
-/// A stretch of a log as it goes on the wire.
-pub struct History {
-    /// JSON objects, ascending by seq.
-    pub bodies: Vec<Bytes>,
-    pub head: Seq,
-    /// Where the next older and the next newer page begin; `None` at the end.
-    pub next_before: Option<Seq>,
-    pub next_after: Option<Seq>,
 }
 
 pub struct ReadTo {
@@ -114,38 +103,6 @@ impl Chat {
         user.ok_or_else(|| ChatError::NoSuchUser(username.to_owned()))
     }
 
-    pub async fn history(self: &Arc<Self>, room: &Arc<Room>, page: Page) -> Result<History> {
-        // Before the page: all of the log up to this head is stored, so the page lacks nothing of it. A head that is read
-        // afterwards may lie beyond the page, and who goes on from there misses what lies between.
-        let mut end = room.head_and_messages();
-        let head = end.0;
-        let mut events = self.store.events(room.id, page).await?;
-        let read = events.len();
-        // Whether anything follows a page that goes forward and is full is told by the head, and this node's may be old.
-        if page.after.is_some()
-            && read >= page.limit
-            && events.last().is_some_and(|last| !goes_on(end, page, last))
-            && self.store.shared().is_some()
-        {
-            self.look_again(room).await;
-            end = room.head_and_messages();
-        }
-        cut(&mut events, page, self.config.limits.page_bytes);
-        let cut_short = page.after.is_some() && events.len() < read;
-        let older = |event: &Event| {
-            if page.messages_only { event.ordinal > 1 } else { event.seq > 1 }
-        };
-        let last = events.last().map(|last| (last.seq, cut_short || goes_on(end, page, last)));
-        let (last, goes_on) = last.unwrap_or_default();
-        Ok(History {
-            // Who is told to go on from the page's end misses nothing by a newer head.
-            head: if goes_on { end.0 } else { last.max(head) },
-            next_before: events.first().filter(|first| older(first)).map(|first| first.seq),
-            next_after: goes_on.then_some(last),
-            bodies: events.into_iter().map(|event| event.frame.body()).collect(),
-        })
-    }
-
     /// What a post must be before it is worth queueing.
     pub(crate) fn check_post(&self, content: &str, client_id: Option<&str>) -> Result<()> {
         let limits = &self.config.limits;
@@ -216,7 +173,9 @@ impl Chat {
         } else {
             self.move_mark(room.id, user, seq).await?.ok_or(ChatError::NoSuchRoom)?
         };
-        Ok(ReadTo { read_seq: mark.seq, unread: messages.saturating_sub(mark.ordinal) })
+        let unread = messages.saturating_sub(mark.ordinal);
+        let deleted = if unread > 0 { self.store.deleted_after(room.id, mark.ordinal).await? } else { 0 };
+        Ok(ReadTo { read_seq: mark.seq, unread: unread.saturating_sub(deleted) })
     }
 
     /// In order of joining.
@@ -274,28 +233,6 @@ impl Chat {
         if self.may_type(room.id, user) {
             self.bus.publish(Hint::Typing { room: room.id, user });
         }
-    }
-}
-
-/// Whether a log that ends there (its head, and how many messages it holds) has more for a page after its last event.
-fn goes_on((head, messages): (Seq, Ordinal), page: Page, last: &Event) -> bool {
-    if page.messages_only { last.ordinal < messages } else { last.seq < head }
-}
-
-/// Shortens a page at the end that is farther from where it was asked for, so that the rest is the next page.
-fn cut(events: &mut Vec<Event>, page: Page, most: usize) {
-    let fits = |event: &Event, bytes: &mut usize| {
-        let first = *bytes == 0;
-        *bytes += event.body().len();
-        first || *bytes <= most
-    };
-    let mut bytes = 0;
-    if page.after.is_some() {
-        let fitting = events.iter().take_while(|event| fits(event, &mut bytes)).count();
-        events.truncate(fitting);
-    } else {
-        let fitting = events.iter().rev().take_while(|event| fits(event, &mut bytes)).count();
-        events.drain(..events.len() - fitting);
     }
 }
 

@@ -35,5 +35,9 @@ fn saying(Item { by, work, joins_as, .. }: &Item) -> Saying<'_> {
         Work::SetRole { user, username, role } => Saying::RoleSet { user: *user, username, role: *role },
         Work::Remove { user, username } => Saying::Gone { user: *user, username },
         Work::Rename { name } => Saying::Renamed { name },
+        Work::Edit { of, content, client_id, erases, judged_at: _ } => {
+            Saying::Edited { of: *of, content, client_id: client_id.as_ref(), erases: *erases }
+        }
+        Work::Delete { of, .. } => Saying::Deleted { of: *of },
     }
 }

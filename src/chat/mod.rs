@@ -5,7 +5,8 @@
 //!   what it writes, `away.rs` whether the store is known to be away.
 //! - `rooms.rs` is the table of the rooms in memory.
 //! - `attention.rs` is whom people block, what they hide and who sees whom; `pair.rs` what of that a private room knows.
-//! - `commands.rs` is what people do to rooms: open, invite, rename, read.
+//! - `commands.rs` is what people do to rooms: open, speak, rename, read; `history.rs` reads what was said, and `messages.rs` changes
+//!   it: `touched.rs` knows what others changed meanwhile.
 //! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
 //! - `users.rs` and `sessions.rs` are users and logins, `deletion.rs` is how an account ends; `account.rs` is a user as everyone here shares them, `accounts.rs` the
 //!   cache that makes a valid token cheap to check.
@@ -25,10 +26,12 @@ mod encode;
 mod fan_out;
 mod hand_out;
 mod hearing;
+pub mod history;
 mod inbox;
 pub mod invitations;
 mod invited;
 mod members;
+pub mod messages;
 pub mod online;
 mod pair;
 pub mod presence;
@@ -39,6 +42,7 @@ mod rules;
 pub mod sessions;
 pub mod subscriber;
 mod telling;
+mod touched;
 pub mod users;
 mod watch;
 pub mod work;
@@ -98,6 +102,15 @@ pub enum ChatError {
     /// Somebody blocks who asks.
     #[error("{0:?} takes no messages or invitations from you.")]
     NotTaken(String),
+    #[error("There is no such message in this chat.")]
+    NoSuchMessage,
+    #[error("This message has been deleted.")]
+    Deleted,
+    #[error("This message has been edited as often as it may be (limits.edits); say it in a new one.")]
+    TooManyEdits,
+    /// Others changed the message while it was looked at: [`messages`] looks again.
+    #[error("Others are changing this message; try again in a moment.")]
+    Overtaken,
     /// What is asked does not fit what is there, in a sentence.
     #[error("{0}")]
     Conflict(&'static str),
@@ -133,6 +146,10 @@ impl ChatError {
             ChatError::Forbidden(_) => "forbidden",
             ChatError::ReadOnly => "read_only",
             ChatError::NotTaken(_) => "not_taken",
+            ChatError::NoSuchMessage => "message_not_found",
+            ChatError::Deleted => "deleted",
+            ChatError::TooManyEdits => "too_many_edits",
+            ChatError::Overtaken => "overtaken",
             ChatError::Conflict(_) => "conflict",
             ChatError::Invalid { .. } => "validation_error",
             ChatError::InvalidToken => "invalid_token",
@@ -143,7 +160,7 @@ impl ChatError {
 
     /// For how long to wait before it is worth trying again; `None` where it is not.
     pub fn retry_after_secs(&self) -> Option<u64> {
-        matches!(self, ChatError::Busy(_) | ChatError::Store(_)).then_some(1)
+        matches!(self, ChatError::Busy(_) | ChatError::Overtaken | ChatError::Store(_)).then_some(1)
     }
 }
 

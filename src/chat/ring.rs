@@ -8,7 +8,13 @@ use std::{
     },
 };
 
-use crate::{config, event::Event, metrics::Metrics, protocol::Frame, types::Seq};
+use crate::{
+    config,
+    event::{Event, Kind, erased},
+    metrics::Metrics,
+    protocol::Frame,
+    types::Seq,
+};
 
 /// What all rings share: their bounds and the bytes they hold together.
 pub struct RingBudget {
@@ -46,6 +52,8 @@ impl RingBudget {
 pub struct Entry {
     pub frame: Frame,
     pub is_message: bool,
+    /// Of an edit, where its message stands; 0 for all others.
+    edits: Seq,
 }
 
 /// The events `next - len() .. next`, oldest first.
@@ -67,9 +75,31 @@ impl Ring {
         Self { entries: VecDeque::new(), next: head + 1, bytes: 0, forget: 0, budget }
     }
 
-    /// Takes the next event. Lets go of the oldest up to `handed_out` where the bounds ask for it.
+    /// Takes the next event, and erases what it erases. Lets go of the oldest up to `handed_out` where the bounds ask for it.
     pub fn push(&mut self, event: &Event, handed_out: Seq) {
-        self.push_entry(Entry { frame: event.frame.clone(), is_message: event.is_message() }, handed_out);
+        if let Some(of) = event.kind.erases() {
+            self.erase(of.seq);
+        }
+        let edits = if let Kind::Edited { of, .. } = event.kind { of.seq } else { 0 };
+        let entry = Entry { frame: event.frame.clone(), is_message: event.is_message(), edits };
+        self.push_entry(entry, handed_out);
+    }
+
+    /// Puts the erased form in the place of a message and its edits.
+    fn erase(&mut self, message: Seq) {
+        let first = self.first();
+        for (entry, seq) in self.entries.iter_mut().zip(first..) {
+            if seq == message || (entry.edits == message && message > 0) {
+                let before = entry.frame.bytes().len();
+                entry.frame = erased::frame(entry.frame.json_bytes());
+                // Who gets messages alone has no use for it.
+                entry.is_message = false;
+                let now = entry.frame.bytes().len();
+                self.bytes = self.bytes + now - before;
+                self.budget.shrank(before);
+                self.budget.grew(now);
+            }
+        }
     }
 
     fn push_entry(&mut self, entry: Entry, handed_out: Seq) {
@@ -151,7 +181,7 @@ mod tests {
     use super::*;
 
     fn entry(seq: Seq, len: usize) -> Entry {
-        Entry { frame: Frame::of(format!("{seq}:{}", "x".repeat(len)).as_bytes()), is_message: true }
+        Entry { frame: Frame::of(format!("{seq}:{}", "x".repeat(len)).as_bytes()), is_message: true, edits: 0 }
     }
 
     fn seq_of(entry: &Entry) -> Seq {
@@ -194,6 +224,36 @@ mod tests {
             drop(ring);
             prop_assert_eq!(budget.used.load(Relaxed), 0);
         }
+    }
+
+    #[test]
+    fn what_is_deleted_is_erased_with_its_edits_and_nothing_else() {
+        use crate::{
+            event::{Place, Saying, Target},
+            types::{MessageId, RoomId, Timestamp, UserId},
+        };
+        let budget = budget(100, usize::MAX, usize::MAX);
+        let mut ring = Ring::new(6, budget.clone());
+        let (room, by, message) = (RoomId::fresh(), UserId::fresh(), MessageId::fresh());
+        let of = Target { message, seq: 8, ordinal: 2 };
+        let said = |content| Saying::Message { content, client_id: None };
+        let all = [
+            said("kept"),
+            said("secret 1"),
+            Saying::Edited { of, content: "secret 2", client_id: None, erases: false },
+        ];
+        for (saying, seq) in all.into_iter().chain([said("also kept"), Saying::Deleted { of }]).zip(7..) {
+            let sent_at = Timestamp(0);
+            let place = Place { room, seq, ordinal: 1, sent_at, event_id: message, by, by_name: "ann" };
+            ring.push(&Event::new(place, saying), 0);
+        }
+        let bodies: Vec<_> = ring.after(6).unwrap().map(|entry| entry.frame.body()).collect();
+        let text = |at: usize| std::str::from_utf8(&bodies[at]).unwrap();
+        assert!(text(0).contains("kept") && text(3).contains("also kept"));
+        assert!(text(1).ends_with(r#""content":"","deleted":true}"#) && text(1).contains("\"sender\":\"ann\""));
+        assert!(text(2).ends_with(r#""content":"","deleted":true}"#) && text(2).contains("\"type\":\"edit\""));
+        let bytes: usize = ring.after(6).unwrap().map(|entry| entry.frame.bytes().len()).sum();
+        assert_eq!((ring.bytes, budget.used.load(Relaxed)), (bytes, bytes));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::{
     pair::Pair,
     ring::{Ring, RingBudget},
     subscriber::{Subscriber, SubscriberId},
+    touched::Touched,
     work::{News, Pending},
 };
 use crate::{
@@ -67,6 +68,7 @@ pub(super) struct Live {
     pub desk: Desk,
     pub inbox: Inbox,
     pub fan_out: FanOut,
+    pub touched: Touched,
     used: Instant,
     online_counted: Option<(Instant, usize)>,
     met: bool,
@@ -116,6 +118,7 @@ impl Room {
             desk: Desk::default(),
             inbox: Inbox::default(),
             fan_out: FanOut::new(Ring::new(record.head_seq, budget)),
+            touched: Touched::new(record.head_seq),
             used: Instant::now(),
             online_counted: None,
             met: false,
@@ -284,17 +287,18 @@ impl Live {
         let old = events.iter().take_while(|event| event.seq < next).count();
         let follow = events[old..].iter().zip(next..).take_while(|(event, seq)| event.seq == *seq).count();
         let events = &events[old..old + follow];
-        let Some(Stretch { head, marks: _, members, name }) = Stretch::without_marks(events) else {
+        let Some(Stretch { head, marks: _, members, name, changed: _ }) = Stretch::without_marks(events) else {
             return Vec::new();
         };
         for event in events {
             let may_forget = self.fan_out.may_forget(event.seq);
             self.fan_out.ring.push(event, may_forget);
+            self.touched.note(event);
             if let Some(pair) = &mut self.pair {
                 pair.note(event);
             }
         }
-        let Head { seq: head, messages, active_at: last_sent_at, last_message: _ } = head;
+        let Head { seq: head, messages, sent_at: last_sent_at, active_at: _, last_message: _ } = head;
         self.end = End { head, messages, last_sent_at };
         if let Some((_, name)) = name {
             self.name = Some(name);

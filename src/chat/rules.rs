@@ -9,6 +9,8 @@ use crate::types::{RoomKind, RoomRole, UserId};
 
 pub(super) const REUSED: ChatError =
     ChatError::Conflict("This client_id has been used for another message; give each message its own.");
+const NOT_OWN: ChatError =
+    ChatError::Forbidden("Only its sender deletes a message, or an owner or moderator of the group.");
 const OUTSIDER: ChatError = ChatError::Forbidden("Insufficient permissions");
 
 /// Whether the room, as it is now, allows it. A private room's two members are never changed.
@@ -18,16 +20,26 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
     }
     let Some(mine) = live.members.role_of(&by.user) else { return Err(OUTSIDER) };
     let role_of = |user: &UserId| live.members.role_of(user);
-    if kind == RoomKind::Private && !matches!(work, Work::Post { .. }) {
+    if let Work::Edit { of, judged_at, .. } | Work::Delete { of, judged_at, .. } = work
+        && live.touched.is_touched(of.seq, *judged_at)
+    {
+        return Err(ChatError::Overtaken);
+    }
+    if kind == RoomKind::Private && !work.shares_a_batch() {
         return Err(ChatError::Conflict("A private chat keeps its two members and has no name; make a group instead."));
     }
     match work {
-        Work::Post { .. } if live.pair.as_ref().is_some_and(|pair| pair.deleted) => {
+        Work::Post { .. } | Work::Edit { .. } if live.pair.as_ref().is_some_and(|pair| pair.deleted) => {
             Err(ChatError::Conflict("Their account was deleted: nobody would read it."))
         }
-        Work::Post { .. } if let Some(blocks) = blocked(live, by) => Err(ChatError::NotTaken(blocks)),
-        Work::Post { .. } if mine.may_post() => Ok(()),
-        Work::Post { .. } => Err(ChatError::ReadOnly),
+        Work::Post { .. } | Work::Edit { .. } if let Some(blocks) = blocked(live, by) => {
+            Err(ChatError::NotTaken(blocks))
+        }
+        Work::Post { .. } | Work::Edit { .. } if mine.may_post() => Ok(()),
+        Work::Post { .. } | Work::Edit { .. } => Err(ChatError::ReadOnly),
+        Work::Delete { own: true, .. } => Ok(()),
+        Work::Delete { .. } if kind == RoomKind::Group && mine.may_moderate() => Ok(()),
+        Work::Delete { .. } => Err(NOT_OWN),
         Work::Rename { .. } if mine.may_moderate() => Ok(()),
         Work::Rename { .. } => Err(ChatError::Forbidden("Only an owner or a moderator renames a chat.")),
         Work::Join | Work::Decline => Ok(()),
@@ -91,6 +103,12 @@ pub(super) fn changes_nothing(live: &Live, work: &Work) -> bool {
         Work::Rename { name } => live.name.as_ref() == Some(name),
         Work::SetRole { user, role, .. } => live.members.role_of(user) == Some(*role),
         Work::Invite { user, role, ask: true, .. } => live.invited.role_of(user) == Some(*role),
-        Work::Post { .. } | Work::Invite { .. } | Work::Join | Work::Decline | Work::Remove { .. } => false,
+        Work::Post { .. }
+        | Work::Invite { .. }
+        | Work::Join
+        | Work::Decline
+        | Work::Remove { .. }
+        | Work::Edit { .. }
+        | Work::Delete { .. } => false,
     }
 }

@@ -11,7 +11,7 @@ use super::{
     Chat,
     room::Room,
     rules::REUSED,
-    work::{Answers, Item, News, Posted, Work},
+    work::{Answers, Item, News, Posted},
 };
 use crate::{
     bus::Hint,
@@ -98,8 +98,11 @@ fn publish(chat: &Chat, room: &Room, events: &[Event]) {
 /// Tells whoever must know that an item is in the log now.
 fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
     let (seq, sent_at) = (event.seq, event.sent_at);
-    if event.is_message() {
-        chat.metrics.posts.inc();
+    match event.kind {
+        Kind::Message => drop(chat.metrics.posts.inc()),
+        Kind::Edited { .. } => drop(chat.metrics.edits.inc()),
+        Kind::Deleted { .. } => drop(chat.metrics.deletions.inc()),
+        _ => {}
     }
     if let Some((user, added)) = event.kind.moved() {
         chat.bus.publish(Hint::MembershipChanged { room: room.id, user, seq, added });
@@ -112,16 +115,19 @@ fn acknowledge(chat: &Chat, room: &Room, item: Item, event: &Event) {
         if i > 0 {
             chat.metrics.duplicate_posts.inc();
         }
-        reply.send(Ok(Posted { message_id, seq, sent_at, duplicate: i > 0 }));
+        reply.send(Ok(Posted { message_id, seq, sent_at, duplicate: i > 0, deleted: false }));
     }
 }
 
 /// What is told of an item whose `client_id` the log has as this event.
 pub(super) fn repeated(chat: &Chat, item: Item, original: &Event) -> Answers {
-    let Work::Post { content, .. } = &item.work else { return Answers::new() };
-    let same = original.content().is_some_and(|theirs| theirs == *content);
-    let posted =
-        Posted { message_id: original.event_id, seq: original.seq, sent_at: original.sent_at, duplicate: true };
+    let Some(content) = item.work.content() else { return Answers::new() };
+    // What was said is not known any more where it is erased: then it counts as the same.
+    let deleted = original.is_erased();
+    let same = original.kind.target() == item.work.target()
+        && (deleted || original.content().is_some_and(|theirs| theirs == *content));
+    let (message_id, seq, sent_at) = (original.event_id, original.seq, original.sent_at);
+    let posted = Posted { message_id, seq, sent_at, duplicate: true, deleted };
     let told = |reply| {
         if same {
             chat.metrics.duplicate_posts.inc();

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::Result;
 use crate::{
-    event::Event,
+    event::{Event, Target},
     store::StoreError,
     types::{MessageId, RoomRole, Seq, Timestamp, UserId},
 };
@@ -48,6 +48,64 @@ pub enum Work {
     Rename {
         name: String,
     },
+    /// Gives one's own message another text. It was read when the room's head was `judged_at`.
+    Edit {
+        of: Target,
+        content: String,
+        client_id: Option<Arc<str>>,
+        /// What it said before is erased.
+        erases: bool,
+        judged_at: Seq,
+    },
+    Delete {
+        of: Target,
+        /// It is one's own.
+        own: bool,
+        judged_at: Seq,
+    },
+}
+
+impl Work {
+    /// The message that it changes.
+    pub(super) fn target(&self) -> Option<&Target> {
+        match self {
+            Work::Edit { of, .. } | Work::Delete { of, .. } => Some(of),
+            Work::Post { .. }
+            | Work::Invite { .. }
+            | Work::Join
+            | Work::Decline
+            | Work::SetRole { .. }
+            | Work::Remove { .. }
+            | Work::Rename { .. } => None,
+        }
+    }
+
+    /// It changes neither the room nor its members: any number may be checked against the room as it is, and stored together,
+    /// as long as they are about different messages.
+    pub(super) fn shares_a_batch(&self) -> bool {
+        matches!(self, Work::Post { .. }) || self.target().is_some()
+    }
+
+    /// What it is named by its sender, who may send it again.
+    pub(super) fn client_id(&self) -> Option<&Arc<str>> {
+        match self {
+            Work::Post { client_id, .. } | Work::Edit { client_id, .. } => client_id.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The text that it brings.
+    pub(super) fn content(&self) -> Option<&str> {
+        match self {
+            Work::Post { content, .. } | Work::Edit { content, .. } => Some(content),
+            _ => None,
+        }
+    }
+
+    /// Both say the same, of the same message.
+    pub(super) fn says_the_same(&self, other: &Work) -> bool {
+        self.content() == other.content() && self.target() == other.target()
+    }
 }
 
 /// The answer to a command, once it is durable. Of what is no message only `seq` and `sent_at` mean something.
@@ -57,6 +115,8 @@ pub struct Posted {
     pub seq: Seq,
     pub sent_at: Timestamp,
     pub duplicate: bool,
+    /// What was said then is erased.
+    pub deleted: bool,
 }
 
 /// Called exactly once, without a lock held; when it is dropped uncalled it reports that the outcome is unknown.
@@ -122,9 +182,6 @@ impl Item {
 
     /// What it may be in the log only once by.
     pub fn once(&self) -> Option<(UserId, Arc<str>)> {
-        match &self.work {
-            Work::Post { client_id: Some(id), .. } => Some((self.by.user, id.clone())),
-            _ => None,
-        }
+        self.work.client_id().map(|id| (self.by.user, id.clone()))
     }
 }

@@ -1,11 +1,11 @@
 //! The one writer of a room: it takes what is pending as a batch, makes it durable, and only then lets anyone see it.
 //!
-//! While a commit is in flight the next batch gathers; that is the whole of group commit. A batch is a run of posts, or
-//! one change of the room alone, so that what follows a change is checked against it. After an append of unknown outcome the
+//! While a commit is in flight the next batch gathers; that is the whole of group commit. A batch is a run of posts and of
+//! changes of different messages, or one change of the room alone, so that what follows a change is checked against it. After an append of unknown outcome the
 //! room reads back what was stored: events that are in the log are acknowledged, and nothing is written twice.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -214,13 +214,14 @@ impl Batch {
 /// The next items, and what is answered at once: what is refused, and what would change nothing.
 fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Answers) {
     let (mut items, mut answers) = (Items::new(), Answers::new());
-    let mut by_client_id = HashMap::new();
+    let (mut by_client_id, mut changed) = (HashMap::new(), HashSet::new());
     let now = Instant::now();
     let mut bytes = 0;
     while items.len() < chat.config.rooms.batch_events && bytes < chat.config.rooms.batch_bytes {
         let Some(next) = live.desk.pending.front() else { break };
-        let alone = !matches!(next.work, Work::Post { .. });
-        if alone && !items.is_empty() {
+        let alone = !next.work.shares_a_batch();
+        let is_changed = next.work.target().is_some_and(|of| changed.contains(&of.seq));
+        if (alone && !items.is_empty()) || is_changed {
             break;
         }
         let Some(Pending { by, work, reply, until }) = live.desk.pending.pop_front() else { break };
@@ -230,25 +231,24 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Answers) 
             answers.push((reply, Err(error)));
         } else if changes_nothing(live, &work) {
             answers.push((reply, Ok(nothing_new(live.end))));
-        } else if let Work::Post { client_id: Some(id), content } = &work
+        } else if let Some(id) = work.client_id()
             && let Some(&at) = by_client_id.get(&(by.user, id.clone()))
         {
             let first: &mut Item = &mut items[at];
-            if matches!(&first.work, Work::Post { content: theirs, .. } if theirs == content) {
+            if first.work.says_the_same(&work) {
                 first.repeats.push(reply);
             } else {
                 answers.push((reply, Err(REUSED)));
             }
         } else {
-            if let Work::Post { client_id, content } = &work {
-                bytes += content.len();
-                // The last one of a batch has nobody to be compared with.
-                if let Some(id) = client_id
-                    && !live.desk.pending.is_empty()
-                {
-                    by_client_id.insert((by.user, id.clone()), items.len());
-                }
+            bytes += work.content().map_or(0, str::len);
+            // The last one of a batch has nobody to be compared with.
+            if let Some(id) = work.client_id()
+                && !live.desk.pending.is_empty()
+            {
+                by_client_id.insert((by.user, id.clone()), items.len());
             }
+            changed.extend(work.target().map(|of| of.seq));
             let joins_as = live.invited.role_of(&by.user).unwrap_or(RoomRole::Member);
             items.push(Item { by, work, reply, repeats: Vec::new(), joins_as, event_id: MessageId::fresh() });
             if alone {
@@ -261,7 +261,7 @@ fn take_batch(live: &mut Live, kind: RoomKind, chat: &Chat) -> (Items, Answers) 
 
 /// The answer to what is so already.
 fn nothing_new(End { head: seq, last_sent_at: sent_at, .. }: End) -> Posted {
-    Posted { message_id: MessageId::fresh(), seq, sent_at, duplicate: true }
+    Posted { message_id: MessageId::fresh(), seq, sent_at, duplicate: true, deleted: false }
 }
 
 impl Writing {

@@ -20,6 +20,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "store.max_bytes",
     "store.reserve",
     "store.wait_secs",
+    "rooms.edit_secs",
     "presence.ttl_secs",
     "presence.names_up_to",
     "presence.typing_millis",

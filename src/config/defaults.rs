@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    Algorithm, Audit, Auth, Bus, Cluster, Directory, Invites, Limits, Log, LogFormat, LogRequests, Presence, Rates,
-    Rooms, Server, Signup, Sockets, Store, Switch,
+    Algorithm, Audit, Auth, Bus, Cluster, Directory, EditHistory, Invites, Limits, Log, LogFormat, LogRequests,
+    Presence, Rates, Rooms, Server, Signup, Sockets, Store, Switch,
 };
 
 impl Default for Server {
@@ -118,6 +118,8 @@ impl Default for Rooms {
             batch_bytes: 256 * 1024,
             post_secs: 10,
             away_millis: 1_000,
+            edit_secs: 0,
+            edit_history: EditHistory::Members,
         }
     }
 }
@@ -168,6 +170,7 @@ impl Default for Limits {
             room_name_chars: 100,
             room_members: 10_000,
             rooms_per_user: 10_000,
+            edits: 200,
             blocks_per_user: 1_000,
             listed_members: 50,
             page_default: 50,

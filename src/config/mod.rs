@@ -238,6 +238,19 @@ pub struct Rooms {
     pub post_secs: u64,
     /// For how long every append must have failed until posts are refused at once; the first success ends it.
     pub away_millis: u64,
+    /// For how long its sender may edit a message; 0 is for ever.
+    pub edit_secs: u64,
+    /// Who may see what an edited message said before; `off` erases it.
+    pub edit_history: EditHistory,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EditHistory {
+    Members,
+    /// Owners and moderators of groups, and both of a private room.
+    Moderators,
+    Off,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -299,6 +312,8 @@ pub struct Limits {
     pub room_members: usize,
     /// Rooms that a user has made or joined by themselves.
     pub rooms_per_user: usize,
+    /// Texts that a message may have had, the first included.
+    pub edits: usize,
     /// People whom a user blocks.
     pub blocks_per_user: usize,
     /// Names that a room in a list of rooms shows at most.

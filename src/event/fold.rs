@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Event, Kind};
+use super::{Event, Kind, Target};
 use crate::types::{Ordinal, RoomRole, Seq, Timestamp, UserId};
 
 /// How far a member has read.
@@ -28,6 +28,8 @@ pub struct Stretch {
     pub members: BTreeMap<UserId, Standing>,
     /// The last name given, and where.
     pub name: Option<(Seq, String)>,
+    /// The messages that it changes, by where they stand.
+    pub changed: BTreeMap<Seq, Changed>,
 }
 
 /// The end of the log.
@@ -35,9 +37,24 @@ pub struct Stretch {
 pub struct Head {
     pub seq: Seq,
     pub messages: Ordinal,
-    pub active_at: Timestamp,
+    pub sent_at: Timestamp,
+    /// When something last happened that moves a room up in a list of rooms: messages do, members, and names. `None`: nothing.
+    pub active_at: Option<Timestamp>,
     /// `None`: the stretch has no message.
     pub last_message: Option<Seq>,
+}
+
+/// What a stretch says of a message that it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub of: Target,
+    /// The last event of the stretch about it.
+    pub at: Seq,
+    /// Its edits in the stretch, in order.
+    pub edits: Vec<Seq>,
+    pub deleted: bool,
+    /// What it said before this event is erased.
+    pub erased_before: Option<Seq>,
 }
 
 /// What a stretch says of one user's membership.
@@ -87,20 +104,27 @@ impl Standing {
 impl Stretch {
     /// Of a log without events.
     pub fn of_nothing(created_at: Timestamp) -> Self {
-        let head = Head { seq: 0, messages: 0, active_at: created_at, last_message: None };
-        Self { head, marks: HashMap::new(), members: BTreeMap::new(), name: None }
+        let head = Head { seq: 0, messages: 0, sent_at: created_at, active_at: Some(created_at), last_message: None };
+        Self { head, marks: HashMap::new(), members: BTreeMap::new(), name: None, changed: BTreeMap::new() }
+    }
+
+    /// Of a log whose beginning is not looked at.
+    fn of_a_part() -> Self {
+        let mut all = Self::of_nothing(Timestamp(0));
+        all.head.active_at = None;
+        all
     }
 
     /// `None` where there are no events.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Self> {
-        let mut all = Self::of_nothing(Timestamp(0));
+        let mut all = Self::of_a_part();
         events.into_iter().for_each(|event| all.add(event));
         (all.head.seq > 0).then_some(all)
     }
 
     /// As [`Stretch::of`], for who keeps no marks.
     pub fn without_marks<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Self> {
-        let mut all = Self::of_nothing(Timestamp(0));
+        let mut all = Self::of_a_part();
         events.into_iter().for_each(|event| all.add_but_marks(event));
         (all.head.seq > 0).then_some(all)
     }
@@ -115,7 +139,9 @@ impl Stretch {
 
     fn add_but_marks(&mut self, event: &Event) {
         let last_message = if event.is_message() { Some(event.seq) } else { self.head.last_message };
-        self.head = Head { seq: event.seq, messages: event.ordinal, active_at: event.sent_at, last_message };
+        let active_at = if event.kind.target().is_none() { Some(event.sent_at) } else { self.head.active_at };
+        let (seq, messages, sent_at) = (event.seq, event.ordinal, event.sent_at);
+        self.head = Head { seq, messages, sent_at, active_at, last_message };
         match &event.kind {
             Kind::Message => {}
             Kind::Joined { user, role, username } => {
@@ -142,12 +168,24 @@ impl Stretch {
                 standing.at = event.seq;
                 standing.consent = Some(Consent::Invited { role: *role, by: event.sender, at: event.sent_at });
             }
+            Kind::Edited { of, erases: _ } => self.change(*of, event.seq).edits.push(event.seq),
+            Kind::Deleted { of } => self.change(*of, event.seq).deleted = true,
         }
+        if let Some(of) = event.kind.erases() {
+            self.change(*of, event.seq).erased_before = Some(event.seq);
+        }
+    }
+
+    fn change(&mut self, of: Target, at: Seq) -> &mut Changed {
+        let new = || Changed { of, at, edits: Vec::new(), deleted: false, erased_before: None };
+        let changed = self.changed.entry(of.seq).or_insert_with(new);
+        changed.at = at;
+        changed
     }
 
     /// Nothing but the head and marks change.
     pub fn is_plain(&self) -> bool {
-        self.members.is_empty() && self.name.is_none()
+        self.members.is_empty() && self.name.is_none() && self.changed.is_empty()
     }
 }
 
@@ -170,7 +208,8 @@ mod tests {
     fn messages_move_the_head_and_their_senders_mark() {
         let ann = UserId::fresh();
         let all = Stretch::of(&log(ann, vec![Kind::Message; 3])).expect("events");
-        assert_eq!(all.head, Head { seq: 22, messages: 13, active_at: Timestamp(22), last_message: Some(22) });
+        let (sent_at, active_at) = (Timestamp(22), Some(Timestamp(22)));
+        assert_eq!(all.head, Head { seq: 22, messages: 13, sent_at, active_at, last_message: Some(22) });
         assert_eq!(all.marks, HashMap::from([(ann, ReadMark { seq: 22, ordinal: 13 })]));
         assert!(all.is_plain());
         assert_eq!(Stretch::of(&[]), None);
@@ -204,6 +243,29 @@ mod tests {
         assert_eq!(all.name, Some((27, "cocoa".into())));
         assert_eq!(all.head.last_message, Some(24));
         assert!(!all.is_plain());
+    }
+
+    #[test]
+    fn what_changes_a_message_moves_neither_the_room_nor_a_mark() {
+        let ann = UserId::fresh();
+        let of = Target { message: MessageId::fresh(), seq: 20, ordinal: 11 };
+        let kinds = vec![
+            Kind::Message,
+            Kind::Edited { of, erases: false },
+            Kind::Edited { of, erases: true },
+            Kind::Deleted { of },
+        ];
+        let all = Stretch::of(&log(ann, kinds.clone())).expect("events");
+        let (sent_at, active_at) = (Timestamp(23), Some(Timestamp(20)));
+        assert_eq!(all.head, Head { seq: 23, messages: 11, sent_at, active_at, last_message: Some(20) });
+        assert_eq!(all.marks, HashMap::from([(ann, ReadMark { seq: 20, ordinal: 11 })]));
+        assert_eq!(
+            all.changed[&20],
+            Changed { of, at: 23, edits: vec![21, 22], deleted: true, erased_before: Some(23) }
+        );
+        assert!(!all.is_plain());
+        let all = Stretch::of(&log(ann, kinds[1..3].to_vec())).expect("events");
+        assert_eq!((all.head.active_at, all.changed[&20].erased_before), (None, Some(21)));
     }
 
     #[test]

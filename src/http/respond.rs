@@ -227,6 +227,11 @@ impl From<ChatError> for Rejection {
             }
             ChatError::UserExists => Self::new(StatusCode::BAD_REQUEST, "user_exists", "User already exists"),
             ChatError::NoSuchRoom => Self::no_such_room(),
+            ChatError::NoSuchMessage => Self::new(StatusCode::NOT_FOUND, error.code(), error.to_string()),
+            ChatError::Deleted | ChatError::TooManyEdits => {
+                Self::new(StatusCode::CONFLICT, error.code(), error.to_string())
+            }
+            ChatError::Overtaken => Self::too_many(error.code(), &error.to_string(), 1),
             ChatError::ReadOnly | ChatError::NotTaken(_) => Self::forbidden(error.code(), &error.to_string()),
             ChatError::Forbidden(why) => Self::forbidden("forbidden", why),
             ChatError::Conflict(why) => Self::new(StatusCode::CONFLICT, "conflict", why),

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api::{
-        accounts, audit, blocks, chats,
+        accounts, audit, blocks, changes, chats,
         docs::{self, Document, asyncapi, faults::Access, openapi, page},
         logins, members, messages, service, ui, users,
     },
@@ -101,6 +101,27 @@ pub const ROUTES: &[Route] = &[
         Method::GET,
         "/chat/{chat_id}/events",
         Member(REST, Read, NotTold, |a, g, r| later(messages::events(a, g, r))),
+    ),
+    route(
+        Method::GET,
+        "/chat/{chat_id}/messages/{message_id}",
+        Member(REST, Read, NotTold, |a, g, r| later(changes::get(a, g, r))),
+    ),
+    route(
+        Method::PATCH,
+        "/chat/{chat_id}/messages/{message_id}",
+        Member(REST, Post, NotTold, |a, g, r| later(changes::edit(a, g, r))),
+    ),
+    // Everybody may delete their own; whose else one may is for the room to say.
+    route(
+        Method::DELETE,
+        "/chat/{chat_id}/messages/{message_id}",
+        Member(REST, Read, NotTold, |a, g, r| later(changes::delete(a, g, r))),
+    ),
+    route(
+        Method::GET,
+        "/chat/{chat_id}/messages/{message_id}/edits",
+        Member(REST, Read, NotTold, |a, g, r| later(changes::edits(a, g, r))),
     ),
     route(
         Method::POST,

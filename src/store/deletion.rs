@@ -14,7 +14,14 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::UserRecord;
-use crate::{event::Event, protocol::Frame, types::UserId};
+use crate::{
+    event::{
+        Event,
+        folded::{Folded, FoldedPage},
+    },
+    protocol::Frame,
+    types::UserId,
+};
 
 /// Who wrote it, where their account was deleted. Nobody can choose this name.
 pub const DELETED_NAME: &str = "deleted user";
@@ -104,6 +111,26 @@ impl Nameless {
             }
         }
         events
+    }
+
+    /// A message as it is told.
+    pub fn folded(&self, mut message: Folded) -> Folded {
+        if self.0.read().contains(&message.event.sender) {
+            for event in [Some(&mut message.event), message.edit.as_mut()].into_iter().flatten() {
+                if let Some(body) = without_names(event.body(), true, false) {
+                    event.frame = Frame::of(&body);
+                }
+            }
+        }
+        message
+    }
+
+    /// A page of messages as it is told.
+    pub fn page(&self, mut page: FoldedPage) -> FoldedPage {
+        if !self.0.read().is_empty() {
+            page.messages = page.messages.into_iter().map(|message| self.folded(message)).collect();
+        }
+        page
     }
 
     /// The body of a message as it is told.

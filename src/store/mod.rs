@@ -6,6 +6,7 @@
 //! The log of a room is its truth. `head_seq`, `messages`, members, names and read marks are projections of it that a
 //! store keeps beside the log so that reading is cheap, and that it could rebuild.
 
+mod audit;
 mod deletion;
 pub mod mongo;
 mod prefix;
@@ -18,16 +19,20 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use uuid::Uuid;
 
 use self::shared::Shared;
 pub use self::{
+    audit::{AuditQuery, AuditRecord},
     deletion::{DELETED_NAME, Deletion},
     refresh::{Presented, RefreshHash, RefreshKey, Renewal},
 };
 use crate::{
-    event::{Event, fold::ReadMark},
-    types::{Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
+    event::{
+        Event,
+        fold::ReadMark,
+        folded::{Folded, FoldedPage},
+    },
+    types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
 /// Why a store could not do what was asked. None of these is the caller's fault; all answer 503 at the edge.
@@ -204,7 +209,7 @@ pub struct RoomRecord {
     /// How many messages the log holds: the ordinal of its head.
     pub messages: Ordinal,
     pub created_at: Timestamp,
-    /// `sent_at` of the head.
+    /// `sent_at` of the last event that moves a room up in a list of rooms: of all but changes of messages.
     pub active_at: Timestamp,
 }
 
@@ -299,7 +304,9 @@ pub struct RoomSummary {
     pub room: RoomRecord,
     pub role: RoomRole,
     pub read: ReadMark,
-    /// The body of the latest message.
+    /// Messages after that, without deleted ones.
+    pub unread: Ordinal,
+    /// The latest message that is not deleted, in its latest form.
     pub last_message: Option<Bytes>,
     /// In order of joining, at most as many as were asked for.
     pub usernames: Vec<String>,
@@ -310,34 +317,6 @@ pub struct RoomSummary {
 pub struct RoomCursor {
     pub active_at: Timestamp,
     pub room_id: RoomId,
-}
-
-/// An entry of the audit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditRecord {
-    /// Later ones are greater.
-    pub id: Uuid,
-    pub at: Timestamp,
-    /// Who did it; `None` where nobody was signed in, and for an operator.
-    pub who: Option<String>,
-    pub address: Option<String>,
-    pub what: String,
-    /// To whom.
-    pub whom: Option<String>,
-    pub detail: Option<String>,
-    pub request_id: Option<String>,
-    /// How often it happened.
-    pub count: u64,
-}
-
-/// Entries of the audit, the latest first.
-#[derive(Debug, Clone, Default)]
-pub struct AuditQuery {
-    /// Only entries before this one.
-    pub after: Option<Uuid>,
-    pub who: Option<String>,
-    pub what: Option<String>,
-    pub limit: usize,
 }
 
 /// How an import found the store.
@@ -412,7 +391,8 @@ pub trait Store: Send + Sync + 'static {
     /// Members in order of joining: the first `limit` after `after`.
     async fn members(&self, room: RoomId, after: Option<UserId>, limit: usize) -> Result<Vec<MemberRecord>>;
     async fn member(&self, room: RoomId, user: UserId) -> Result<Option<MemberRecord>>;
-    /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with what they change.
+    /// Makes the longest possible prefix of `events` (dense from `events[0].seq`) durable, with what they change. A deletion
+    /// erases: what was said is nowhere in the store's records any more.
     /// Never leaves a hole, never stores a second event for one (room, sender, client_id).
     async fn append(&self, room: RoomId, events: Vec<Event>) -> Result<Appended>;
     /// The same without waiting: `done` is called once the outcome is known, by a task that serves others too. It may be called
@@ -430,6 +410,16 @@ pub trait Store: Send + Sync + 'static {
     async fn find_posts(&self, room: RoomId, ids: Vec<(UserId, Arc<str>)>) -> Result<Vec<Event>>;
     /// Always ascending by seq.
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>>;
+    /// Messages in their latest form: each as it stood at exactly the page's head, which is at least `at_least`, a seq that the
+    /// log is known to reach. No query for each message. [`Page::messages_only`] goes without saying.
+    async fn messages(&self, room: RoomId, page: Page, at_least: Seq) -> Result<FoldedPage>;
+    /// A message as it stood at `at_least`, a seq that the log is known to reach, or later.
+    async fn message(&self, room: RoomId, message: MessageId, at_least: Seq) -> Result<Option<Folded>>;
+    /// What the message at this seq said: its own event and its edits, ascending, the first `limit` after `after`. Erased ones are
+    /// in their erased form.
+    async fn texts(&self, room: RoomId, message: Seq, after: Seq, limit: usize) -> Result<Vec<Event>>;
+    /// How many of the messages with a greater ordinal are deleted.
+    async fn deleted_after(&self, room: RoomId, ordinal: Ordinal) -> Result<Ordinal>;
     /// Moves a read mark forward to `min(seq, head)`, never back; `None` for somebody who is not a member.
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>>;
     /// A member's rooms, latest activity first, with up to `usernames` names each. Those that they have hidden are left out

@@ -75,7 +75,7 @@ impl Audit {
         }
     }
 
-    fn apply(&mut self, Stretch { head, marks, members, name }: Stretch) {
+    fn apply(&mut self, Stretch { head, marks, members, name, changed: _ }: Stretch) {
         for (user, mark) in marks {
             if let Some(member) = self.members.get_mut(&user) {
                 member.read = mark;
@@ -94,8 +94,9 @@ impl Audit {
         if let Some((_, name)) = name {
             self.name = Some(name);
         }
-        let Head { seq, messages, active_at, last_message: _ } = head;
-        (self.head, self.messages, self.active_at) = (seq, messages, active_at);
+        let Head { seq, messages, sent_at: _, active_at, last_message: _ } = head;
+        (self.head, self.messages) = (seq, messages);
+        self.active_at = active_at.unwrap_or(self.active_at);
     }
 
     /// Holds a body against its row.

@@ -31,7 +31,8 @@ use crate::{
     types::{MessageId, Ordinal, Role, RoomId, RoomKind, RoomRole, Seq, Timestamp, UserId},
 };
 
-/// Version 2 has invitations and deleted accounts, which version 1 does not know; else they are the same.
+/// Version 2 has invitations, edits and deletions of messages, and deleted accounts, which version 1 does not know; else they are the
+/// same.
 pub(super) const VERSION: u64 = 2;
 
 /// Damage is narrowed down to so many lines.
@@ -272,6 +273,7 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Target;
 
     fn event(body: &'static [u8], kind: Kind) -> Event {
         Event {
@@ -291,6 +293,7 @@ mod tests {
     fn a_line_of_every_kind_is_read_as_it_was_always_written() {
         let (id, user) = ("01900000-0000-7000-8000-000000000001", UserId::fresh());
         let role = RoomRole::Reader;
+        let of = Target { message: MessageId::parse(id).unwrap(), seq: 2, ordinal: 1 };
         let lines = [
             ("".to_owned(), Kind::Message),
             (
@@ -301,6 +304,14 @@ mod tests {
             (format!(r#""effect":{{"role_set":{{"user":"{user}","role":"reader"}}}},"#), Kind::RoleSet { user, role }),
             (format!(r#""effect":{{"invited":{{"user":"{user}","role":"reader"}}}},"#), Kind::Invited { user, role }),
             (r#""effect":{"renamed":{"name":"tea"}},"#.to_owned(), Kind::Renamed { name: "tea".into() }),
+            (
+                format!(r#""effect":{{"edited":{{"of":{{"message":"{id}","seq":2,"ordinal":1}},"erases":false}}}},"#),
+                Kind::Edited { of, erases: false },
+            ),
+            (
+                format!(r#""effect":{{"deleted":{{"of":{{"message":"{id}","seq":2,"ordinal":1}}}}}},"#),
+                Kind::Deleted { of },
+            ),
         ];
         for (effect, kind) in lines {
             let body = r#"{\"username\":\"bob\"}"#;
@@ -326,6 +337,7 @@ mod tests {
             Kind::RoleSet { user, role },
             Kind::Invited { user, role },
             Kind::Renamed { name: "tea \u{7f} ☕".into() },
+            Kind::Edited { of: Target { message: MessageId::fresh(), seq: 2, ordinal: 1 }, erases: true },
         ];
         for kind in kinds {
             for body in

@@ -57,6 +57,32 @@ pub enum Asked {
         #[serde(skip_serializing_if = "Option::is_none")]
         client_id: Option<String>,
     },
+    /// Give one's own message another text.
+    Edit {
+        /// Any JSON; the answer repeats it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
+        req: Option<Value>,
+        chat_id: String,
+        message_id: String,
+        /// The rules of a message.
+        content: String,
+        /// A name for the edit, of the same kind as a message's: the same one sent again is the same edit for ever.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_id: Option<String>,
+    },
+    /// Delete a message for everybody, for good: one's own, or as owner or moderator of a group anybody's.
+    Delete {
+        /// Any JSON; the answer repeats it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Value)]
+        req: Option<Value>,
+        chat_id: String,
+        message_id: String,
+        /// Any text; the answer repeats it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_id: Option<String>,
+    },
     /// Everything up to `seq` was read. It never moves back.
     Read {
         /// Any JSON; where it is given, the answer is `ok`, and else there is none.
@@ -153,6 +179,15 @@ mod tests {
                 content,
                 client_id
             }),
+            (req(), text(), text(), text(), of(text())).prop_map(|(req, chat_id, message_id, content, client_id)| {
+                Asked::Edit { req, chat_id, message_id, content, client_id }
+            }),
+            (req(), text(), text(), of(text())).prop_map(|(req, chat_id, message_id, client_id)| Asked::Delete {
+                req,
+                chat_id,
+                message_id,
+                client_id
+            }),
             (req(), text(), any::<Seq>()).prop_map(|(req, chat_id, seq)| Asked::Read { req, chat_id, seq }),
             (req(), text()).prop_map(|(req, chat_id)| Asked::Typing { req, chat_id }),
             (req(), text()).prop_map(|(req, token)| Asked::Auth { req, token }),
@@ -176,6 +211,12 @@ mod tests {
             }
             Asked::Unsubscribe { req, chats } => (req, Command::Unsubscribe { chats }),
             Asked::Post { req, chat_id, content, client_id } => (req, Command::Post { chat_id, content, client_id }),
+            Asked::Edit { req, chat_id, message_id, content, client_id } => {
+                (req, Command::Edit { chat_id, message_id, content, client_id })
+            }
+            Asked::Delete { req, chat_id, message_id, client_id } => {
+                (req, Command::Delete { chat_id, message_id, client_id })
+            }
             Asked::Read { req, chat_id, seq } => (req, Command::Read { chat_id, seq }),
             Asked::Typing { req, chat_id } => (req, Command::Typing { chat_id }),
             Asked::Auth { req, token } => (req, Command::Auth { token }),

@@ -16,12 +16,13 @@ use crate::{
     chat::{
         Caller, ChatError,
         accounts::Asks,
+        messages::Changed,
         room::Room,
         work::{Actor, Posted, Reply, Work},
     },
     json_depth,
     protocol::{Frame, Limits, Said},
-    types::{RoomId, Timestamp},
+    types::{MessageId, RoomId, Timestamp},
 };
 
 /// Before anything else: is the login still good now that this connection can be found to be revoked, and the welcome.
@@ -195,6 +196,14 @@ async fn carry_out(connection: &Arc<Connection>, req: Option<&RawValue>, command
                 Err(error) => connection.send(&Refusal::from(error).said(req, client_id.as_deref())),
             }
         }
+        Command::Edit { chat_id, message_id, content, client_id } => {
+            let client_id: Option<Arc<str>> = client_id.map(Arc::from);
+            let work = Change::Edit { content, client_id: client_id.clone() };
+            changed(connection, req, client_id.as_deref(), &chat_id, &message_id, work).await;
+        }
+        Command::Delete { chat_id, message_id, client_id } => {
+            changed(connection, req, client_id.as_deref(), &chat_id, &message_id, Change::Delete).await;
+        }
         Command::Read { chat_id, seq } => {
             let room = room_of(connection, &chat_id).await?;
             chat.mark_read(&room, connection.user, seq).await?;
@@ -261,6 +270,46 @@ async fn authenticate(connection: &Arc<Connection>, req: Option<&RawValue>, toke
     Ok(())
 }
 
+/// What is to become of a message.
+enum Change {
+    Edit { content: String, client_id: Option<Arc<str>> },
+    Delete,
+}
+
+/// Changes a message and answers, once it is durable: what the client sends meanwhile waits.
+async fn changed(
+    connection: &Arc<Connection>,
+    req: Option<&RawValue>,
+    client_id: Option<&str>,
+    chat_id: &str,
+    message_id: &str,
+    work: Change,
+) {
+    let by = Actor { user: connection.user, username: connection.username.clone() };
+    let done = async {
+        let chat = &connection.shared().chat;
+        let room = room_of(connection, chat_id).await?;
+        let message_id = MessageId::parse(message_id).ok_or(ChatError::NoSuchMessage)?;
+        let chat_id = room.id;
+        Ok(match work {
+            Change::Edit { content, client_id: name } => {
+                may_post(connection, &content, client_id)?;
+                let Changed { seq, .. } = chat.edit(&room, &by, message_id, content, name).await?;
+                Said::Edited { req, chat_id, message_id, seq, client_id }
+            }
+            Change::Delete => {
+                may_write(connection)?;
+                let Changed { seq, .. } = chat.delete(&room, &by, message_id).await?;
+                Said::Deleted { req, chat_id, message_id, seq, client_id }
+            }
+        })
+    };
+    match done.await {
+        Ok(said) => connection.send(&said),
+        Err(refusal) => connection.send(&Refusal::said(&refusal, req, client_id)),
+    }
+}
+
 /// A post to a room that the user is in.
 fn post_in(
     connection: &Arc<Connection>,
@@ -279,8 +328,18 @@ fn post_in(
     let reply = Reply::new(move |result| {
         let (req, client_id) = (req.as_deref(), id.as_deref());
         match result {
-            Ok(Posted { message_id, seq, sent_at, duplicate }) => {
-                asker.answer(Some(&Said::Posted { req, chat_id, client_id, message_id, seq, sent_at, duplicate }));
+            Ok(Posted { message_id, seq, sent_at, duplicate, deleted }) => {
+                let deleted = deleted.then_some(true);
+                asker.answer(Some(&Said::Posted {
+                    req,
+                    chat_id,
+                    client_id,
+                    message_id,
+                    seq,
+                    sent_at,
+                    duplicate,
+                    deleted,
+                }));
             }
             Err(error) => asker.answer(Some(&Refusal::from(error).said(req, client_id))),
         }
@@ -309,7 +368,11 @@ fn may_post(connection: &Connection, content: &str, client_id: Option<&str>) -> 
         Mode::AllRooms => error,
         Mode::OneRoom => error.naming_message(),
     })?;
-    shared.limiters.post(connection.user).map_err(|wait| Refusal {
+    may_write(connection)
+}
+
+fn may_write(connection: &Connection) -> Result<(), Refusal> {
+    connection.shared().limiters.post(connection.user).map_err(|wait| Refusal {
         code: "rate_limited",
         detail: "You post faster than limits.posts_per_sec allows; send it again a little later.".into(),
         retry_after: Some(wait.secs),

@@ -29,6 +29,17 @@ pub enum Command {
         content: String,
         client_id: Option<String>,
     },
+    Edit {
+        chat_id: String,
+        message_id: String,
+        content: String,
+        client_id: Option<String>,
+    },
+    Delete {
+        chat_id: String,
+        message_id: String,
+        client_id: Option<String>,
+    },
     Read {
         chat_id: String,
         seq: Seq,
@@ -79,6 +90,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     chat_id: Option<&'a RawValue>,
     #[serde(borrow)]
+    message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
     content: Option<&'a RawValue>,
     #[serde(borrow)]
     message: Option<&'a RawValue>,
@@ -109,6 +122,8 @@ pub struct Post<'a> {
     _all: Option<IgnoredAny>,
     #[serde(rename = "since")]
     _since: Option<IgnoredAny>,
+    #[serde(rename = "message_id")]
+    _message_id: Option<IgnoredAny>,
     #[serde(rename = "message")]
     _message: Option<IgnoredAny>,
     #[serde(rename = "seq")]
@@ -159,6 +174,7 @@ fn fields(text: &str) -> Result<Fields<'_>, BadFrame> {
 fn command(fields: &Fields<'_>) -> Result<Command, BadFrame> {
     let kind: String = need(fields.kind, "type", "a text")?;
     let chat_id = || need(fields.chat_id, "chat_id", "a text");
+    let message_id = || need(fields.message_id, "message_id", "a text");
     Ok(match &*kind {
         "subscribe" => subscribe(fields)?,
         "unsubscribe" => Command::Unsubscribe { chats: need(fields.chats, "chats", "a list of chat ids")? },
@@ -167,12 +183,23 @@ fn command(fields: &Fields<'_>) -> Result<Command, BadFrame> {
             content: need(fields.content, "content", "a text")?,
             client_id: may(fields.client_id, "client_id", "a text")?,
         },
+        "edit" => Command::Edit {
+            chat_id: chat_id()?,
+            message_id: message_id()?,
+            content: need(fields.content, "content", "a text")?,
+            client_id: may(fields.client_id, "client_id", "a text")?,
+        },
+        "delete" => Command::Delete {
+            chat_id: chat_id()?,
+            message_id: message_id()?,
+            client_id: may(fields.client_id, "client_id", "a text")?,
+        },
         "read" => Command::Read { chat_id: chat_id()?, seq: need::<Whole>(fields.seq, "seq", "a number from 0")?.0 },
         "typing" => Command::Typing { chat_id: chat_id()? },
         "auth" => Command::Auth { token: need(fields.token, "token", "a text")? },
         "ping" => Command::Ping,
         _ => {
-            let known = "subscribe, unsubscribe, post, read, typing, auth or ping";
+            let known = "subscribe, unsubscribe, post, edit, delete, read, typing, auth or ping";
             return Err(BadFrame::new("unknown_type", format!("There is no frame of this type; send {known}.")));
         }
     })
@@ -253,6 +280,19 @@ mod tests {
                 json!({"type":"post","chat_id":"a","content":"hi","client_id":"1"}),
                 Command::Post { chat_id: "a".into(), content: "hi".into(), client_id: Some("1".into()) },
             ),
+            (
+                json!({"type":"edit","chat_id":"a","message_id":"m","content":"hi","client_id":"1"}),
+                Command::Edit {
+                    chat_id: "a".into(),
+                    message_id: "m".into(),
+                    content: "hi".into(),
+                    client_id: Some("1".into()),
+                },
+            ),
+            (
+                json!({"type":"delete","chat_id":"a","message_id":"m"}),
+                Command::Delete { chat_id: "a".into(), message_id: "m".into(), client_id: None },
+            ),
             (json!({"type":"read","chat_id":"a","seq":4}), Command::Read { chat_id: "a".into(), seq: 4 }),
             (json!({"type":"read","chat_id":"a","seq":4.0}), Command::Read { chat_id: "a".into(), seq: 4 }),
             (json!({"type":"typing","chat_id":"a"}), Command::Typing { chat_id: "a".into() }),
@@ -285,7 +325,7 @@ mod tests {
     fn what_is_no_good_post_is_never_read_as_one() {
         for text in [
             r#"["post",null,"a","hi",null]"#,
-            r#"["post",null,"a","hi",null,null,null,null,null,null,null]"#,
+            r#"["post",null,"a","hi",null,null,null,null,null,null,null,null]"#,
             r#"{"type":"post","chat_id":"a","content":"x","seq":1,"seq":2}"#,
             r#"{"type":"post","chat_id":"a","content":"x","content":"y"}"#,
             r#"{"type":"post","chat_id":"a","content":7}"#,

@@ -6,13 +6,17 @@ use super::frames::BadFrame;
 use crate::{chat::ChatError, limits::RetryAfter, protocol::Said};
 
 /// Every code of an `error` frame, and what it means. The words are those of [`BadFrame`], [`ChatError`] and the tokens.
-pub(crate) const CODES: [(&str, &str); 18] = [
+pub(crate) const CODES: [(&str, &str); 22] = [
     ("not_json", "The frame is not JSON. As many of these as sockets.bad_frames allows close the socket."),
     ("bad_frame", "The frame is no JSON object, gives a field twice, or nests too deep."),
     ("unknown_type", "There is no frame of this type."),
     ("invalid", "A field is missing, or of another type."),
     ("validation_error", "A field's value is not acceptable."),
     ("chat_not_found", "There is no such chat for this user."),
+    ("message_not_found", "There is no such message in this chat."),
+    ("deleted", "The message has been deleted."),
+    ("too_many_edits", "The message has been edited as often as limits.edits allows."),
+    ("overtaken", "Others changed the message again and again meanwhile; the same frame may be accepted later."),
     ("read_only", "The user may read this chat, but not post in it."),
     ("not_taken", "The other person of this private chat blocks the user."),
     ("forbidden", "The user may not do that in this chat."),

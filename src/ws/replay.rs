@@ -58,7 +58,7 @@ fn take_replayed(connection: &Connection, slot: u32, room: &Room, cursor: Seq, e
             break;
         }
         subscription.cursor = event.seq;
-        if event.is_message() || !connection.only_messages() {
+        if !connection.only_messages() || (event.is_message() && !event.is_erased()) {
             bytes.extend_from_slice(event.frame.bytes());
             shared.metrics.replayed_events.inc();
             shared.metrics.deliveries.inc();

@@ -19,12 +19,14 @@ const ASYNCAPI: &str = include_str!("documents/asyncapi-3.0.schema.json");
 /// The closes of the contract.
 const CLOSES: [u16; 12] = [1000, 1001, 1003, 1007, 1008, 1009, 1012, 1013, 4401, 4403, 4408, 4429];
 /// What a client may send on `/ws`, and what a server may.
-const ASKED: [&str; 7] = ["subscribe", "unsubscribe", "post", "read", "typing", "auth", "ping"];
-const SAID: [&str; 13] = [
+const ASKED: [&str; 9] = ["subscribe", "unsubscribe", "post", "edit", "delete", "read", "typing", "auth", "ping"];
+const SAID: [&str; 15] = [
     "welcome",
     "subscribed",
     "unsubscribed",
     "posted",
+    "edited",
+    "deleted",
     "ok",
     "authed",
     "pong",
@@ -35,7 +37,7 @@ const SAID: [&str; 13] = [
     "chats",
     "draining",
 ];
-const EVENTS: [&str; 3] = ["message", "member", "chat"];
+const EVENTS: [&str; 5] = ["message", "edit", "delete", "member", "chat"];
 
 /// Every operation of OpenAPI by its method and path.
 pub fn operations() -> BTreeMap<(String, String), &'static Value> {

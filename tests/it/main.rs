@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod bounds;
 mod bus;
+mod changes;
 mod chats;
 mod check_config;
 mod cluster;

@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 51] = [
+const CONTRACT: [(&str, &str, bool); 55] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
@@ -38,6 +38,10 @@ const CONTRACT: [(&str, &str, bool); 51] = [
     ("PATCH", "/chat/{chat_id}", true),
     ("GET", "/chat/{chat_id}/events", true),
     ("POST", "/chat/{chat_id}/read", true),
+    ("GET", "/chat/{chat_id}/messages/{message_id}", true),
+    ("PATCH", "/chat/{chat_id}/messages/{message_id}", true),
+    ("DELETE", "/chat/{chat_id}/messages/{message_id}", true),
+    ("GET", "/chat/{chat_id}/messages/{message_id}/edits", true),
     ("POST", "/chat/{chat_id}/join", true),
     ("POST", "/chat/{chat_id}/decline", true),
     ("POST", "/chat/{chat_id}/hide", true),

@@ -36,10 +36,12 @@ Handshakes are refused as HTTP answers, which [OpenAPI](/openapi.json) tells, as
 const OF_ONE: [Close; 2] = [Close::NotStored, Close::RemovedFromRoom];
 
 /// What a client asks, and the frames that answer it (an `error` may, too).
-const ANSWERS: [(&str, &str); 7] = [
+const ANSWERS: [(&str, &str); 9] = [
     ("subscribe", "subscribed"),
     ("unsubscribe", "unsubscribed"),
     ("post", "posted"),
+    ("edit", "edited"),
+    ("delete", "deleted"),
     ("read", "ok"),
     ("typing", "ok"),
     ("auth", "authed"),

@@ -5,18 +5,21 @@ use serde_json::{Value, json};
 use super::{
     consent::{FULL_LIST, NOT_TAKEN},
     faults::LONG,
-    schemas::{Schemas, reference},
+    schemas::Schemas,
     told::{CHAT, Detail, EPOCH, Fault, MESSAGE, Parameter, TIME, Told, done, fault, json_body, ok},
     users::{after, limit},
 };
-use crate::api::{
-    chats::{Chats, Created, NewChat, Rename},
-    members::{Invitation, Members, RoleChange},
-    messages::{About, NewMessage, ReadAnswer, ReadMark, Sent},
+use crate::{
+    api::{
+        chats::{Chats, Created, NewChat, Rename},
+        members::{Invitation, Members, RoleChange},
+        messages::{About, NewMessage, ReadAnswer, ReadMark, Sent},
+    },
+    protocol::FoldedMessage,
 };
 
 const CHATS: &str = "Chats";
-const MESSAGES: &str = "Messages";
+pub const MESSAGES: &str = "Messages";
 const MEMBERS: &str = "Members";
 
 const NO_SUCH_USER: Fault = fault(404, "user_not_found", "There is no user named \"zoe\".");
@@ -36,6 +39,14 @@ pub fn message() -> Value {
         "content": "Hello, Bob",
         "client_id": "hello-1",
     })
+}
+
+/// A message as history has it, once edited.
+pub fn folded() -> Value {
+    let mut folded = message();
+    folded["content"] = json!("Hello, Bob!");
+    folded["edited_at"] = json!(TIME);
+    folded
 }
 
 /// Somebody came.
@@ -70,6 +81,16 @@ fn cursors() -> Vec<Parameter> {
     ]
 }
 
+fn around() -> Parameter {
+    seq("query", "around", "A page with this event in its middle. Not together with `before` and `after`.", 3)
+}
+
+fn with() -> Parameter {
+    let about = "`deleted`: deleted messages are there too, `deleted` and without their text.";
+    let schema = json!({ "type": "string", "enum": ["deleted"] });
+    Parameter { place: "query", name: "with", about, schema, example: json!("deleted") }
+}
+
 fn stretch(schemas: &mut Schemas, name: &str, field: &str, about: &str, items: Value) -> Value {
     let ends = schemas.add::<About>();
     let list = json!({ "type": "array", "items": items });
@@ -78,7 +99,8 @@ fn stretch(schemas: &mut Schemas, name: &str, field: &str, about: &str, items: V
 }
 
 fn messages(schemas: &mut Schemas) -> Value {
-    stretch(schemas, "Messages", "messages", "Messages of a log, in its order.", reference("MessageEvent"))
+    let message = schemas.add::<FoldedMessage>();
+    stretch(schemas, "Messages", "messages", "Messages of a log in their latest form, in its order.", message)
 }
 
 fn events(schemas: &mut Schemas) -> Value {
@@ -204,9 +226,11 @@ fn about_messages() -> Vec<Told> {
             path: "/chat/{chat_id}",
             id: "messages",
             summary: "Read a chat's messages",
-            about: "In the order of the log. Without a cursor: the latest. `seq` has holes where events of other types are.",
+            about: "Each in its latest form as of `head_seq`: events after that, folded onto the page, give what a later page would say. \
+                    In the order of the log; without a cursor: the latest. `seq` has holes where events of other types are. Deleted \
+                    messages are left out, so a page may be short, even empty: the end is where a `next_` is null.",
             tag: MESSAGES,
-            parameters: cursors(),
+            parameters: [cursors(), vec![around(), with()]].concat(),
             body: None,
             answers: ok(
                 "A page.",
@@ -250,7 +274,8 @@ fn about_messages() -> Vec<Told> {
             path: "/chat/{chat_id}/events",
             id: "events",
             summary: "Read a chat's log",
-            about: "Every event, of every type, without holes: the same bytes as on sockets. Without a cursor: the latest.",
+            about: "Every event, of every type, without holes: the same bytes as on sockets. Without a cursor: the latest. A message \
+                    that was deleted, and its edits, are `deleted` and have no text.",
             tag: MESSAGES,
             parameters: cursors(),
             body: None,

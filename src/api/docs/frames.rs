@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    changes::{delete, edit},
     chats::{member, message},
     told::{CHAT, EPOCH, MESSAGE, TIME},
 };
@@ -29,6 +30,12 @@ pub fn of_clients() -> Vec<(&'static str, &'static str, Value)> {
             "hello",
             json!({ "type": "post", "chat_id": CHAT, "content": "Hello, Bob", "client_id": "hello-1", "req": 2 }),
         ),
+        (
+            "edit",
+            "hello",
+            json!({ "type": "edit", "chat_id": CHAT, "message_id": MESSAGE, "content": "Hello, Bob!", "client_id": "hello-1-edit" }),
+        ),
+        ("delete", "for good", json!({ "type": "delete", "chat_id": CHAT, "message_id": MESSAGE })),
         ("read", "the latest", json!({ "type": "read", "chat_id": CHAT, "seq": 3 })),
         ("typing", "one chat", json!({ "type": "typing", "chat_id": CHAT })),
         ("auth", "the next token", json!({ "type": "auth", "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln" })),
@@ -97,6 +104,18 @@ pub fn of_servers() -> Vec<(&'static str, &'static str, Value)> {
                 "duplicate": false,
             }),
         ),
+        (
+            "edited",
+            "on disk",
+            json!({
+                "type": "edited",
+                "chat_id": CHAT,
+                "message_id": MESSAGE,
+                "seq": 4,
+                "client_id": "hello-1-edit",
+            }),
+        ),
+        ("deleted", "on disk", json!({ "type": "deleted", "chat_id": CHAT, "message_id": MESSAGE, "seq": 5 })),
         ("ok", "done", json!({ "type": "ok", "req": 3 })),
         ("authed", "until then", json!({ "type": "authed", "expires_at": LATER })),
         ("pong", "echoed", json!({ "type": "pong", "req": { "any": ["JSON"] } })),
@@ -151,6 +170,8 @@ pub fn of_logs() -> Vec<(&'static str, &'static str, Value)> {
     let chat = json!({ "type": "chat", "chat_id": CHAT, "seq": 1, "sent_at": TIME, "by": "ann", "name": "Tea" });
     vec![
         ("message", "said", message()),
+        ("edit", "another text", edit()),
+        ("delete", "gone", delete()),
         ("member", "added", member()),
         ("member", "gone", left),
         ("chat", "named", chat),

@@ -1,6 +1,6 @@
 //! The API's own documentation: `/openapi.json`, `/asyncapi.json`, and `/docs` to read and try it.
 //!
-//! - `told.rs` is what is told about a route beside its row; `accounts.rs`, `users.rs`, `chats.rs`, `consent.rs`, `service.rs` tell it.
+//! - `told.rs` is what is told about a route beside its row; `accounts.rs`, `users.rs`, `chats.rs`, `changes.rs`, `consent.rs`, `service.rs` tell it.
 //! - `faults.rs` knows how requests fail by who may ask and by what they carry.
 //! - `schemas.rs` gathers the shapes of the code's types.
 //! - `openapi.rs` puts the rows, the words and the shapes together; `asyncapi.rs` does the same for frames, and
@@ -11,6 +11,7 @@
 
 mod accounts;
 pub mod asyncapi;
+mod changes;
 mod chats;
 mod consent;
 pub mod faults;

@@ -7,11 +7,11 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
-    accounts, chats, consent,
+    accounts, changes, chats, consent,
     faults::Access,
     schemas::Schemas,
     service,
-    told::{Answer, Body, CHAT, Fault, JSON, Parameter, Told},
+    told::{Answer, Body, CHAT, Fault, JSON, MESSAGE, Parameter, Told},
     users,
 };
 use crate::http::authenticate::Via;
@@ -87,7 +87,8 @@ pub fn document(rows: impl Iterator<Item = Row>, told: &[Told]) -> Value {
 
 /// What is told about every route there is.
 pub fn told() -> Vec<Told> {
-    [accounts::told(), users::told(), chats::told(), consent::told(), service::told()].into_iter().flatten().collect()
+    let told = [accounts::told(), users::told(), chats::told(), changes::told(), consent::told(), service::told()];
+    told.into_iter().flatten().collect()
 }
 
 fn path_item(path: &str) -> Value {
@@ -99,6 +100,7 @@ fn path_item(path: &str) -> Value {
 fn path_parameter(name: &str) -> Value {
     let (about, example) = match name {
         "chat_id" => ("The chat's id.", CHAT),
+        "message_id" => ("The message's id.", MESSAGE),
         "username" => ("A username, in any spelling that folds to it.", "bob"),
         "sid" => ("The login's `sid`.", "01a203f3-ed9b-7a44-9d2a-6b1f0f3f1c57"),
         "file" => ("A file that the page asks for.", "swagger-ui.css"),

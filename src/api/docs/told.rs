@@ -24,6 +24,7 @@ pub struct Told {
     pub faults: Vec<Fault>,
 }
 
+#[derive(Clone)]
 pub struct Parameter {
     pub place: &'static str,
     pub name: &'static str,

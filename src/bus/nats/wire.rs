@@ -214,6 +214,11 @@ mod tests {
         prop::sample::select(RoomRole::ALL.to_vec())
     }
 
+    fn target() -> impl Strategy<Value = event::Target> {
+        let target = |(message, seq, ordinal)| event::Target { message: MessageId(message), seq, ordinal };
+        (id(), any::<u64>(), any::<u64>()).prop_map(target)
+    }
+
     fn kind() -> impl Strategy<Value = event::Kind> {
         prop_oneof![
             Just(event::Kind::Message),
@@ -223,6 +228,8 @@ mod tests {
             (user(), role()).prop_map(|(user, role)| event::Kind::RoleSet { user, role }),
             ".*".prop_map(|name| event::Kind::Renamed { name }),
             (user(), role()).prop_map(|(user, role)| event::Kind::Invited { user, role }),
+            (target(), any::<bool>()).prop_map(|(of, erases)| event::Kind::Edited { of, erases }),
+            target().prop_map(|of| event::Kind::Deleted { of }),
         ]
     }
 
@@ -283,12 +290,16 @@ mod tests {
         let (user, name) = (UserId(Uuid::from_u128(2)), "Tea".to_owned());
         let id = |n: u8| [&[16][..], &[0; 15], &[n]].concat();
         let role = RoomRole::Member;
+        let of = event::Target { message: MessageId(Uuid::from_u128(3)), seq: 9, ordinal: 8 };
         let kinds = [
             (event::Kind::Message, vec![0]),
             (event::Kind::Joined { user, role, username: "bob".into() }, [&[1][..], &id(2), &[2]].concat()),
             (event::Kind::Gone { user }, [&[2][..], &id(2)].concat()),
             (event::Kind::RoleSet { user, role }, [&[3][..], &id(2), &[2]].concat()),
             (event::Kind::Renamed { name }, b"\x04\x03Tea".to_vec()),
+            (event::Kind::Invited { user, role }, [&[5][..], &id(2), &[2]].concat()),
+            (event::Kind::Edited { of, erases: true }, [&[6][..], &id(3), &[9, 8, 1]].concat()),
+            (event::Kind::Deleted { of }, [&[7][..], &id(3), &[9, 8]].concat()),
         ];
         for (kind, kind_bytes) in kinds {
             let body = br#"{"username":"bob"}"#;

@@ -4,7 +4,6 @@
 //! The names here are in databases: they may be added to, never changed. What cannot be read is told with the place
 //! where it stands ([`StoreError::Damaged`]).
 
-use bytes::Bytes;
 use mongodb::bson::{Bson, DateTime, Document};
 use uuid::Uuid;
 
@@ -72,11 +71,6 @@ pub(super) fn count_or_zero(doc: &Document, key: &str) -> Result<u64> {
 pub(super) fn time(doc: &Document, key: &str) -> Result<Timestamp> {
     let date = doc.get_datetime(key).map_err(|_| damaged(doc, key, "a date"))?;
     Ok(Timestamp(date.timestamp_millis()))
-}
-
-pub(super) fn bytes(doc: &Document, key: &str) -> Result<Bytes> {
-    let bytes = doc.get_binary_generic(key).map_err(|_| damaged(doc, key, "binary data"))?;
-    Ok(Bytes::copy_from_slice(bytes))
 }
 
 fn uuid(doc: &Document, key: &str) -> Result<Uuid> {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc, rawdoc, spec::BinarySubtype};
 
-use super::codec::{count, damaged, date, int, message_id, optional_text, room_role, text, time, user_id};
+use super::codec::{count, damaged, date, flag, int, message_id, optional_text, room_role, text, time, user_id};
 use crate::{
-    event::{Event, Kind},
+    event::{Event, Kind, Target},
     protocol::Frame,
     store::Result,
     types::{RoomId, Seq, UserId},
@@ -62,7 +62,21 @@ fn kind_document(kind: &Kind) -> Option<RawDocumentBuf> {
         Kind::RoleSet { user, role } => rawdoc! { "kind": "role", "user": user.to_string(), "role": role.name() },
         Kind::Invited { user, role } => rawdoc! { "kind": "invited", "user": user.to_string(), "role": role.name() },
         Kind::Renamed { name } => rawdoc! { "kind": "renamed", "name": name.as_str() },
+        Kind::Edited { of, erases } => {
+            let mut document = target_document("edited", of);
+            document.append("erases", *erases);
+            document
+        }
+        Kind::Deleted { of } => target_document("deleted", of),
     })
+}
+
+fn target_document(kind: &str, Target { message, seq, ordinal }: &Target) -> RawDocumentBuf {
+    rawdoc! { "kind": kind, "message": message.to_string(), "of": int(*seq), "ordinal": int(*ordinal) }
+}
+
+fn target(kind: &Document) -> Result<Target> {
+    Ok(Target { message: message_id(kind, "message")?, seq: count(kind, "of")?, ordinal: count(kind, "ordinal")? })
 }
 
 pub(super) fn event(document: &Document) -> Result<Event> {
@@ -95,6 +109,8 @@ fn kind(document: &Document) -> Result<Kind> {
         "role" => Kind::RoleSet { user: user_id(kind, "user")?, role: room_role(kind, "role")? },
         "invited" => Kind::Invited { user: user_id(kind, "user")?, role: room_role(kind, "role")? },
         "renamed" => Kind::Renamed { name: text(kind, "name")?.to_owned() },
+        "edited" => Kind::Edited { of: target(kind)?, erases: flag(kind, "erases")? },
+        "deleted" => Kind::Deleted { of: target(kind)? },
         _ => return Err(damaged(document, "effect", "one that this natter knows")),
     })
 }
@@ -141,7 +157,14 @@ mod tests {
     #[test]
     fn every_event_comes_back_as_it_was() {
         let user = UserId::fresh();
-        let mut kinds = vec![Kind::Message, Kind::Gone { user }, Kind::Renamed { name: "tea ☕".into() }];
+        let of = Target { message: MessageId::fresh(), seq: 300, ordinal: 7 };
+        let mut kinds = vec![
+            Kind::Message,
+            Kind::Gone { user },
+            Kind::Renamed { name: "tea ☕".into() },
+            Kind::Edited { of, erases: true },
+            Kind::Deleted { of },
+        ];
         for role in RoomRole::ALL {
             kinds.push(Kind::Joined { user, role, username: "bob".into() });
             kinds.push(Kind::RoleSet { user, role });

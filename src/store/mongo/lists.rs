@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{
     bson::{Bson, Document, doc},
@@ -15,18 +14,21 @@ use mongodb::{
 use super::{
     attention,
     base::Base,
-    codec::{bytes, count_or_zero, date, int, room_id, room_role, user_id},
-    codec_log::{event_key, member_key},
+    codec::{count_or_zero, date, int, room_id, room_role, user_id},
+    codec_log::member_key,
     commands::{find_all, find_each},
+    forms,
     members::{read_mark, usernames},
     rooms,
 };
 use crate::{
+    event::{fold::ReadMark, folded::Folded},
     store::{Result, RoomCursor, RoomSummary, deletion::Nameless},
-    types::{RoomId, UserId},
+    types::{Ordinal, RoomId, UserId},
 };
 
-/// Rooms whose first members are looked up at once, where the members of all do not fit into one answer.
+/// Rooms whose first members are looked up at once, where the members of all do not fit into one answer; and of which it is
+/// counted what is deleted.
 const LOOKUPS: usize = 8;
 
 /// What `own` says is not known of members of before it was noted: they count.
@@ -85,21 +87,29 @@ pub(super) async fn list_of(
     let (rooms, marks, last_messages, people) = tokio::try_join!(
         find_each(base, "rooms", ids, Some(doc! { "opening": false })),
         find_each(base, "marks", marks, None),
-        last_messages(base, nameless, &page, &heads),
+        last_messages(base, &page, &heads),
         first_members(base, &page, names),
     )?;
     let names = usernames(base, people.values().flatten().copied().collect()).await?;
 
     let (rooms, marks) = (by_key(rooms, "_id", room_id)?, by_key(marks, "room", room_id)?);
+    let mut reads = HashMap::new();
+    for (id, member) in page.iter().filter_map(|id| Some((id, members.get(id)?))) {
+        reads.insert(*id, read_mark(member, marks.get(id))?);
+    }
+    let deleted = deleted_of(base, &page, &heads, &reads).await?;
     let mut summaries = Vec::with_capacity(page.len());
     for (id, head) in page.iter().zip(&heads) {
-        let (Some(room), Some(member)) = (rooms.get(id), members.get(id)) else { continue };
+        let (Some(room), Some(member), Some(read)) = (rooms.get(id), members.get(id), reads.get(id)) else { continue };
         let people = people.get(id).into_iter().flatten();
+        let room = rooms::record(room, head)?;
+        let deleted = deleted.get(id).copied().unwrap_or_default();
         summaries.push(RoomSummary {
-            room: rooms::record(room, head)?,
+            unread: room.messages.saturating_sub(read.ordinal).saturating_sub(deleted),
+            room,
             role: room_role(member, "role")?,
-            read: read_mark(member, marks.get(id))?,
-            last_message: last_messages.get(id).cloned(),
+            read: *read,
+            last_message: last_messages.get(id).map(|last| nameless.folded(last.clone()).body()),
             usernames: people.filter_map(|user| names.get(user).cloned()).collect(),
         });
     }
@@ -133,22 +143,33 @@ async fn page_of_heads(
     find_all(base, "heads", filter, first(limit, doc! { "active_at": -1, "_id": -1 }, doc! { "touched": false })).await
 }
 
-async fn last_messages(
-    base: &Base,
-    nameless: &Nameless,
-    page: &[RoomId],
-    heads: &[Document],
-) -> Result<HashMap<RoomId, Bytes>> {
-    let mut keys = Vec::with_capacity(page.len());
+async fn last_messages(base: &Base, page: &[RoomId], heads: &[Document]) -> Result<HashMap<RoomId, Folded>> {
+    let mut lasts = Vec::with_capacity(page.len());
     for (room, head) in page.iter().zip(heads) {
         match count_or_zero(head, "last_message_seq")? {
             0 => {}
-            seq => keys.push(event_key(*room, seq)),
+            seq => lasts.push((*room, seq)),
         }
     }
-    let events = find_each(base, "events", keys, Some(doc! { "room": true, "sender": true, "body": true })).await?;
-    let told = |event: &Document| Ok(nameless.message(user_id(event, "sender")?, bytes(event, "body")?));
-    events.iter().map(|event| Ok((room_id(event, "room")?, told(event)?))).collect()
+    forms::last_of(base, &lasts).await
+}
+
+/// How many of the messages that a user has not read are deleted; only those rooms are asked for in which there are any.
+async fn deleted_of(
+    base: &Base,
+    page: &[RoomId],
+    heads: &[Document],
+    reads: &HashMap<RoomId, ReadMark>,
+) -> Result<HashMap<RoomId, Ordinal>> {
+    let mut wanted = Vec::new();
+    for (room, head) in page.iter().zip(heads) {
+        let read = reads.get(room).copied().unwrap_or_default();
+        if count_or_zero(head, "last_deleted")? > read.ordinal {
+            wanted.push((*room, read.ordinal));
+        }
+    }
+    let counts = wanted.into_iter().map(async |(room, read)| Ok((room, forms::deleted_after(base, room, read).await?)));
+    stream::iter(counts).buffer_unordered(LOOKUPS).try_collect().await
 }
 
 /// The first members of each room, in order of joining. Most rooms are small: one query asks for the members of all, as

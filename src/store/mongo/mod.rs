@@ -5,6 +5,7 @@
 //!   documents.
 //! - `users.rs`, `sessions.rs` and `tokens.rs` are accounts, logins and their refresh tokens; `attention.rs` whom they block
 //!   and what they hide; `imports.rs` what moving data needs.
+//! - `log.rs`, `commit.rs`, `project.rs` and `pages.rs` are the logs of rooms; `forms.rs` is what became of messages.
 //! - `shared.rs` is what the processes learn of each other.
 //!
 //! There are no transactions in it, and nothing that only a replica set has. What must be decided between processes is
@@ -18,6 +19,7 @@ mod codec;
 mod codec_log;
 mod commands;
 mod commit;
+mod forms;
 mod imports;
 mod lists;
 mod log;
@@ -46,16 +48,16 @@ use self::{
     users::Users,
 };
 use super::{
-    Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Event, InvitationRecord, LoginRecord,
-    MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated, RoomCursor, RoomRecord,
-    RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession, UserChange, UserChanged, UserQuery,
-    UserRecord,
+    Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Event, Folded, FoldedPage,
+    InvitationRecord, LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result,
+    RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession,
+    UserChange, UserChanged, UserQuery, UserRecord,
     shared::{Changes, Mark, Shared},
 };
 use crate::{
     config,
     metrics::Metrics,
-    types::{NodeId, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
+    types::{MessageId, NodeId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
 pub use self::open::OpenError;
@@ -251,6 +253,23 @@ impl Store for MongoStore {
 
     async fn events(&self, room: RoomId, page: Page) -> Result<Vec<Event>> {
         Ok(self.users.nameless.events(pages::page(&self.base, room, page).await?))
+    }
+
+    async fn messages(&self, room: RoomId, page: Page, at_least: Seq) -> Result<FoldedPage> {
+        Ok(self.users.nameless.page(forms::page(&self.base, room, page, at_least).await?))
+    }
+
+    async fn message(&self, room: RoomId, message: MessageId, at_least: Seq) -> Result<Option<Folded>> {
+        let found = forms::message(&self.base, room, message, at_least).await?;
+        Ok(found.map(|message| self.users.nameless.folded(message)))
+    }
+
+    async fn texts(&self, room: RoomId, message: Seq, after: Seq, limit: usize) -> Result<Vec<Event>> {
+        forms::texts(&self.base, room, message, after, limit).await
+    }
+
+    async fn deleted_after(&self, room: RoomId, ordinal: Ordinal) -> Result<Ordinal> {
+        forms::deleted_after(&self.base, room, ordinal).await
     }
 
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>> {

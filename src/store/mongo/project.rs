@@ -1,6 +1,7 @@
-//! Bringing the projections of a log up to a stretch of it: `members`, `rooms.name`, `heads` and `marks`.
+//! Bringing the projections of a log up to a stretch of it: `members`, `rooms.name`, `forms` (`forms.rs`), `heads` and `marks`.
 //!
-//! - `heads`: `{ _id: room, head_seq, messages, active_at, last_message_seq?, touched }`, small and hot, which only grows.
+//! - `heads`: `{ _id: room, head_seq, messages, active_at, last_message_seq?, last_deleted?, touched }`, small and hot, which only grows.
+//!   `last_message_seq` is that of a message that may be deleted, and `last_deleted` the greatest ordinal of one that is.
 //! - `members`: `{ _id: "<room>:<user>", room, user, role, joined_seq, joined_ordinal, at_seq, moved_seq, gone, own, touched }`. Somebody who is
 //!   gone stays as `gone`, so that a late projection cannot bring them back, and a list of members can go on after them.
 //!
@@ -20,7 +21,7 @@ use super::{
     base::Base,
     codec::{date, int},
     codec_log::member_key,
-    commands,
+    commands, forms,
     marks::Marks,
 };
 use crate::{
@@ -59,11 +60,12 @@ impl Projection {
 /// Everything that one room's stretch changes.
 pub(super) async fn apply(base: &Base, marks: &Arc<Marks>, projection: &Projection) -> Result<()> {
     // Field by field, so that the compiler leads here when a stretch says something new.
-    let Stretch { head: _, marks: _, members: people, name: called } = &projection.stretch;
+    let Stretch { head: _, marks: _, members: people, name: called, changed } = &projection.stretch;
     tokio::try_join!(
         members(base, projection.room, people),
         consent(base, projection.room, people),
-        name(base, projection.room, called.as_ref())
+        name(base, projection.room, called.as_ref()),
+        forms::project(base, projection.room, changed)
     )?;
     counters(base, marks, std::slice::from_ref(projection)).await
 }
@@ -77,12 +79,14 @@ pub(super) async fn counters(base: &Base, marks: &Arc<Marks>, projections: &[Pro
     Ok(())
 }
 
-fn head_statement(Projection { room, stretch: Stretch { head, .. } }: &Projection) -> Document {
-    let mut most = doc! {
-        "head_seq": int(head.seq),
-        "messages": int(head.messages),
-        "active_at": date(head.active_at),
-    };
+fn head_statement(Projection { room, stretch: Stretch { head, changed, .. } }: &Projection) -> Document {
+    let mut most = doc! { "head_seq": int(head.seq), "messages": int(head.messages) };
+    if let Some(at) = head.active_at {
+        most.insert("active_at", date(at));
+    }
+    if let Some(deleted) = changed.values().filter(|changed| changed.deleted).map(|changed| changed.of.ordinal).max() {
+        most.insert("last_deleted", int(deleted));
+    }
     if let Some(seq) = head.last_message {
         most.insert("last_message_seq", int(seq));
     }

@@ -90,6 +90,8 @@ const MIGRATIONS: &[&[Index]] = &[
     &[index("audit", &["at"], Plain)],
     // 7: accounts that are being deleted or were.
     &[index("users", &["deletion"], Plain)],
+    // 8: messages by their ids, and how those stand that were changed.
+    &[index("events", &["event_id"], Plain), index("forms", &["room", "deleted"], Plain)],
 ];
 
 const SKELETONS: Index = index("users", &["skeleton"], UniqueWherePresent);

@@ -280,8 +280,8 @@ impl Thread {
         {
             return self.completions.call(vec![(done, Err(error))]);
         }
-        // Who is put out of a room must be out of it.
-        let goes = events.iter().all(|event| matches!(event.kind, Kind::Gone { .. }));
+        // Who is put out of a room must be out of it, and what is deleted be gone.
+        let goes = events.iter().all(|event| matches!(event.kind, Kind::Gone { .. } | Kind::Deleted { .. }));
         let need = if goes { Need::Reserve } else { Need::Room };
         self.held.insert(room, VecDeque::new());
         let (tail, own) = (self.tail.clone(), self.own.clone());

@@ -8,10 +8,10 @@ use rusqlite::{ErrorCode, Row, types::Type};
 use uuid::Uuid;
 
 use crate::{
-    event::{Event, Kind},
+    event::{Event, Kind, Target},
     protocol::Frame,
     store::StoreError,
-    types::{MessageId, Role, RoomId, RoomKind, RoomRole, SessionId, Timestamp, UserId},
+    types::{MessageId, Role, RoomId, RoomKind, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
 /// SQLite counts to `i64::MAX`; a limit or cursor past it means "all there is".
@@ -98,13 +98,21 @@ const GONE: u8 = 2;
 const ROLE_SET: u8 = 3;
 const RENAMED: u8 = 4;
 const INVITED: u8 = 5;
+const EDITED: u8 = 6;
+const DELETED: u8 = 7;
 
-/// A tag, the user's 16 bytes, then the role; or a tag and the name. Messages are `NULL`.
+/// A tag, the user's 16 bytes, then the role; or a tag and the name; or a tag, the seq and the ordinal of a message in 8 bytes
+/// each that sort as they count, its id, and of an edit whether it erases. Messages are `NULL`.
 pub(super) fn kind_to_blob(kind: &Kind) -> Option<Vec<u8>> {
     let with_user =
         |tag: u8, user: &UserId, role: Option<u8>| [&[tag][..], user.0.as_bytes(), role.as_slice()].concat();
+    let with_target = |tag: u8, Target { message, seq, ordinal }: &Target| {
+        [&[tag][..], &seq.to_be_bytes(), &ordinal.to_be_bytes(), message.0.as_bytes()].concat()
+    };
     match kind {
         Kind::Message => None,
+        Kind::Edited { of, erases } => Some([with_target(EDITED, of), vec![u8::from(*erases)]].concat()),
+        Kind::Deleted { of } => Some(with_target(DELETED, of)),
         Kind::Joined { user, role, username: _ } => Some(with_user(JOINED, user, Some(room_role_to_int(*role)))),
         Kind::Gone { user } => Some(with_user(GONE, user, None)),
         Kind::RoleSet { user, role } => Some(with_user(ROLE_SET, user, Some(room_role_to_int(*role)))),
@@ -120,11 +128,32 @@ pub(super) fn joined_range(user: UserId) -> (Vec<u8>, Vec<u8>) {
     (start, end)
 }
 
+/// Every edit of the message at this seq lies in this range of blobs.
+pub(super) fn edits_of(message: Seq) -> (Vec<u8>, Vec<u8>) {
+    let with_seq = |seq: Seq| [&[EDITED][..], &seq.to_be_bytes()].concat();
+    (with_seq(message), with_seq(message + 1))
+}
+
+fn target(blob: &[u8]) -> Option<Target> {
+    let (seq, rest) = blob.split_first_chunk()?;
+    let (ordinal, id) = rest.split_first_chunk()?;
+    let message = MessageId(Uuid::from_slice(id).ok()?);
+    Some(Target { message, seq: Seq::from_be_bytes(*seq), ordinal: Seq::from_be_bytes(*ordinal) })
+}
+
 /// `body` is the event's JSON.
 fn kind_from_blob(blob: &[u8], body: &[u8]) -> Option<Kind> {
     let (tag, rest) = blob.split_first()?;
     if *tag == RENAMED {
         return Some(Kind::Renamed { name: String::from_utf8(rest.to_vec()).ok()? });
+    }
+    match *tag {
+        EDITED => {
+            let (erases, rest) = rest.split_last()?;
+            return Some(Kind::Edited { of: target(rest)?, erases: *erases != 0 });
+        }
+        DELETED => return Some(Kind::Deleted { of: target(rest)? }),
+        _ => {}
     }
     let (user, rest) = rest.split_at_checked(16)?;
     let user = UserId(Uuid::from_slice(user).ok()?);
@@ -142,18 +171,30 @@ fn kind_from_blob(blob: &[u8], body: &[u8]) -> Option<Kind> {
 pub(super) const EVENT_COLUMNS: &str = "seq, ordinal, sender, client_id, event_id, sent_at, effect, body";
 
 pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    let body = row.get_ref(7)?.as_blob()?;
-    let kind = match row.get_ref(6)?.as_blob_or_null()? {
+    event_at(row, 0)
+}
+
+/// [`EVENT_COLUMNS`] of the table that a query calls so.
+pub(super) fn event_columns(table: &str) -> String {
+    EVENT_COLUMNS.split(", ").map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
+}
+
+/// From the columns that begin there.
+pub(super) fn event_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Event> {
+    let body = row.get_ref(first + 7)?.as_blob()?;
+    let kind = match row.get_ref(first + 6)?.as_blob_or_null()? {
         None => Kind::Message,
-        Some(blob) => kind_from_blob(blob, body).ok_or_else(|| unreadable(6, Type::Blob, "the kind of an event"))?,
+        Some(blob) => {
+            kind_from_blob(blob, body).ok_or_else(|| unreadable(first + 6, Type::Blob, "the kind of an event"))?
+        }
     };
     Ok(Event {
-        seq: count(row, 0)?,
-        ordinal: count(row, 1)?,
-        sender: user_id(row, 2)?,
-        client_id: row.get(3)?,
-        event_id: MessageId(Uuid::from_bytes(row.get(4)?)),
-        sent_at: time(row, 5)?,
+        seq: count(row, first)?,
+        ordinal: count(row, first + 1)?,
+        sender: user_id(row, first + 2)?,
+        client_id: row.get(first + 3)?,
+        event_id: MessageId(Uuid::from_bytes(row.get(first + 4)?)),
+        sent_at: time(row, first + 5)?,
         kind,
         frame: Frame::of(body),
     })
@@ -228,7 +269,14 @@ mod tests {
     #[test]
     fn every_kind_comes_back_as_it_was() {
         let (user, username) = (UserId::fresh(), Arc::<str>::from("bob"));
-        let mut kinds = vec![Kind::Gone { user }, Kind::Renamed { name: "tea ☕".into() }];
+        let of = Target { message: MessageId::fresh(), seq: 300, ordinal: 7 };
+        let mut kinds = vec![
+            Kind::Gone { user },
+            Kind::Renamed { name: "tea ☕".into() },
+            Kind::Edited { of, erases: false },
+            Kind::Edited { of, erases: true },
+            Kind::Deleted { of },
+        ];
         for role in RoomRole::ALL {
             kinds.push(Kind::Joined { user, role, username: username.clone() });
             kinds.push(Kind::RoleSet { user, role });
@@ -238,6 +286,17 @@ mod tests {
             let blob = kind_to_blob(&kind).expect("only messages are NULL");
             assert_eq!(kind_from_blob(&blob, br#"{"username":"bob"}"#), Some(kind));
         }
+    }
+
+    #[test]
+    fn an_edit_lies_in_the_range_of_its_message() {
+        let edit = |seq| {
+            let of = Target { message: MessageId::fresh(), seq, ordinal: 1 };
+            kind_to_blob(&Kind::Edited { of, erases: seq % 2 == 0 }).expect("a blob")
+        };
+        let (from, to) = edits_of(255);
+        assert!([edit(255), edit(255)].iter().all(|blob| *blob >= from && *blob < to));
+        assert!([edit(254), edit(256), edit(65_280)].iter().all(|blob| *blob < from || *blob >= to));
     }
 
     #[test]

@@ -16,6 +16,7 @@ const CACHED_STATEMENTS: usize = 64;
 ///
 /// - `synchronous=FULL` makes a commit in WAL mode reach the disk before it returns.
 /// - `wal_autocheckpoint=0`: the writer checkpoints by itself, after it has answered those who wait.
+/// - `secure_delete`: what is erased, and what pages held that are free, is overwritten.
 /// - No `mmap`: a failing disk would then be a signal that kills the process instead of an error that is answered.
 pub(super) fn open_writer(path: &Path, max_bytes: u64, log_bytes: u64) -> rusqlite::Result<Connection> {
     let db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -23,6 +24,7 @@ pub(super) fn open_writer(path: &Path, max_bytes: u64, log_bytes: u64) -> rusqli
         "PRAGMA foreign_keys = ON;
          PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0;
+         PRAGMA secure_delete = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -16384;",
     )?;

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::codec::{EVENT_COLUMNS, count, damaged, event, int, kind_to_blob, room_role_to_int};
+use super::{
+    codec::{EVENT_COLUMNS, count, damaged, event, int, kind_to_blob, room_role_to_int},
+    forms,
+};
 use crate::{
     event::{
         Event,
@@ -109,7 +112,7 @@ pub(super) fn find_posts(db: &Connection, room: RoomId, ids: &[(UserId, Arc<str>
 
 /// Brings the room's row, its members and their read marks up to these events, which have just been inserted.
 fn project(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<()> {
-    let Some(Stretch { head, marks, members, name }) = Stretch::of(events) else { return Ok(()) };
+    let Some(Stretch { head, marks, members, name, changed }) = Stretch::of(events) else { return Ok(()) };
     for (user, standing) in members {
         stand(db, room, user, &standing)?;
     }
@@ -119,13 +122,19 @@ fn project(db: &Connection, room: RoomId, events: &[Event]) -> rusqlite::Result<
     if let Some((_, name)) = name {
         db.prepare_cached("UPDATE rooms SET name = ? WHERE room_id = ?")?.execute(params![name, room.0.as_bytes()])?;
     }
-    let Head { seq, messages, active_at, last_message } = head;
+    let Head { seq, messages, sent_at: _, active_at, last_message } = head;
     db.prepare_cached(
-        "UPDATE rooms SET head_seq = ?, messages = ?, active_at = ?, last_message_seq = coalesce(?, last_message_seq)
-         WHERE room_id = ?",
+        "UPDATE rooms SET head_seq = ?, messages = ?, active_at = coalesce(?, active_at),
+         last_message_seq = coalesce(?, last_message_seq) WHERE room_id = ?",
     )?
-    .execute(params![int(seq), int(messages), active_at.0, last_message.map(int), room.0.as_bytes()])
-    .map(drop)
+    .execute(params![
+        int(seq),
+        int(messages),
+        active_at.map(|at| at.0),
+        last_message.map(int),
+        room.0.as_bytes()
+    ])?;
+    forms::project(db, room, changed.values())
 }
 
 fn stand(db: &Connection, room: RoomId, user: UserId, standing: &Standing) -> rusqlite::Result<()> {

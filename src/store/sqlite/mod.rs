@@ -12,7 +12,7 @@
 //!
 //! - `writer.rs` is the one thread that writes to the tables, in group commits (`batch.rs`); `readers.rs` the pool that reads.
 //! - `open.rs` looks at what is there before anything is served; `connection.rs` has the settings that make it durable.
-//! - `users.rs`, `sessions.rs`, `rooms.rs`, `attention.rs`, `log.rs` and `imports.rs` are plain functions on a connection: what each
+//! - `users.rs`, `sessions.rs`, `rooms.rs`, `attention.rs`, `log.rs`, `forms.rs` and `imports.rs` are plain functions on a connection: what each
 //!   method does.
 //! - `schema.rs` holds the tables and their migrations, `codec.rs` how our words look as values on disk.
 //! - `lock.rs` keeps a second process away; `backup.rs` and `restore.rs` copy everything out and back in.
@@ -27,6 +27,7 @@ mod batch;
 mod codec;
 mod completions;
 mod connection;
+mod forms;
 mod imports;
 mod journal;
 mod lock;
@@ -63,15 +64,15 @@ use self::{
     space::Space, tail::Tail, watch::Watch, writer::Writer,
 };
 use super::{
-    Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, InvitationRecord,
-    LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result, RoomCreated,
-    RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession, UserChange,
-    UserChanged, UserQuery, UserRecord, deletion::Nameless, shared::Shared,
+    Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, Folded, FoldedPage,
+    InvitationRecord, LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result,
+    RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession,
+    UserChange, UserChanged, UserQuery, UserRecord, deletion::Nameless, shared::Shared,
 };
 use crate::{
     config,
     metrics::Metrics,
-    types::{RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
+    types::{MessageId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
 pub use self::{
@@ -415,6 +416,35 @@ impl Store for SqliteStore {
         let Some(rest) = log::rest_of(page, &newer) else { return Ok(self.nameless.events(newer)) };
         let older = self.read(move |db| log::page(db, room, rest)).await?;
         Ok(self.nameless.events(log::as_one(page, older, newer)))
+    }
+
+    /// Messages of the tail have never been changed: what changes one goes to the tables, behind the tail.
+    async fn messages(&self, room: RoomId, page: Page, _at_least: Seq) -> Result<FoldedPage> {
+        let (end, newer) = self.tail.messages(room, page);
+        if let Some(end) = end.filter(|_| log::rest_of(page, &newer).is_none()) {
+            let messages = newer.into_iter().map(Folded::plain).collect();
+            return Ok(self.nameless.page(FoldedPage { head: end.seq, count: end.messages, messages }));
+        }
+        let settled = self.read(move |db| forms::page(db, room, page)).await?;
+        Ok(self.nameless.page(forms::with_tail(settled, end, newer, page)))
+    }
+
+    async fn message(&self, room: RoomId, message: MessageId, _at_least: Seq) -> Result<Option<Folded>> {
+        if let Some(newer) = self.tail.message(room, message) {
+            return Ok(Some(self.nameless.folded(Folded::plain(newer))));
+        }
+        let found = self.read(move |db| forms::by_id(db, room, message)).await?;
+        Ok(found.map(|message| self.nameless.folded(message)))
+    }
+
+    async fn texts(&self, room: RoomId, message: Seq, after: Seq, limit: usize) -> Result<Vec<Event>> {
+        let newer = self.tail.event(room, message);
+        let found = self.read(move |db| forms::texts(db, room, message, after, limit)).await?;
+        Ok(if found.is_empty() { newer.into_iter().filter(|event| event.seq > after).collect() } else { found })
+    }
+
+    async fn deleted_after(&self, room: RoomId, ordinal: Ordinal) -> Result<Ordinal> {
+        self.read(move |db| forms::deleted_after(db, room, ordinal)).await
     }
 
     async fn set_read(&self, room: RoomId, user: UserId, seq: Seq) -> Result<Option<ReadMark>> {

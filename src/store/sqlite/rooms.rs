@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     codec::{count, int, joined_range, kind, kind_to_int, room_id, room_role, time, user_id},
-    log,
+    forms, log,
     tail::{Newer, Tail},
 };
 use crate::{
@@ -80,10 +80,11 @@ fn mark(row: &Row<'_>, column: usize) -> rusqlite::Result<ReadMark> {
 
 /// What the tail says of a room's end.
 pub(super) fn with_head(mut room: RoomRecord, newer: Option<&Head>) -> RoomRecord {
-    if let Some(Head { seq, messages, active_at, last_message: _ }) = newer
+    if let Some(Head { seq, messages, sent_at: _, active_at, last_message: _ }) = newer
         && *seq > room.head_seq
     {
-        (room.head_seq, room.messages, room.active_at) = (*seq, *messages, *active_at);
+        (room.head_seq, room.messages) = (*seq, *messages);
+        room.active_at = active_at.unwrap_or(room.active_at);
     }
     room
 }
@@ -269,15 +270,13 @@ fn summary(
         .query_row([id, user.0.as_bytes()], |row| Ok((room_role(row, 0)?, mark(row, 1)?)))?;
     let read = newer_mark(read, newer.and_then(|newer| newer.mark));
     let last_message = match newer {
-        Some(newer) if newer.head.seq >= room.head_seq => Some((newer.last_sender, newer.last_message.clone())),
-        _ => db
-            .prepare_cached("SELECT sender, body FROM events WHERE room_id = ? AND seq = ?")?
-            .query_row(params![id, int(last_message)], |row| {
-                Ok((user_id(row, 0)?, bytes::Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?)))
-            })
-            .optional()?,
+        Some(newer) if newer.head.seq >= room.head_seq => {
+            Some(nameless.message(newer.last_sender, newer.last_message.clone()))
+        }
+        _ => forms::at(db, room.room_id, last_message)?.map(|last| nameless.folded(last).body()),
     };
-    let last_message = last_message.map(|(sender, body)| nameless.message(sender, body));
+    let deleted = forms::deleted_after(db, room.room_id, read.ordinal)?;
+    let unread = room.messages.saturating_sub(read.ordinal).saturating_sub(deleted);
     let usernames = db
         .prepare_cached(
             "SELECT username FROM members JOIN users USING (user_id) WHERE room_id = ?
@@ -285,5 +284,5 @@ fn summary(
         )?
         .query_map(params![id, int(usernames as u64)], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(RoomSummary { room, role, read, last_message, usernames })
+    Ok(RoomSummary { room, role, read, unread, last_message, usernames })
 }

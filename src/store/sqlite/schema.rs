@@ -201,6 +201,21 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE users ADD COLUMN deletion INTEGER;
     CREATE INDEX users_deletions ON users (deletion) WHERE deletion IS NOT NULL;
     ",
+    // 12: how messages stand that were changed: by which event last (`at`), how often they were edited and where their text is;
+    // of deleted ones their ordinal. And messages by their ids.
+    "
+    CREATE TABLE forms (
+        room_id  BLOB NOT NULL,
+        seq      INTEGER NOT NULL,
+        at       INTEGER NOT NULL,
+        edits    INTEGER NOT NULL,
+        edit_seq INTEGER,
+        deleted  INTEGER,
+        PRIMARY KEY (room_id, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX forms_deleted ON forms (room_id, deleted) WHERE deleted IS NOT NULL;
+    CREATE INDEX events_by_id ON events (event_id);
+    ",
 ];
 
 /// What a username looks like, once each; none where another had a name that looks the same before. The step goes on with

@@ -21,7 +21,7 @@ use crate::{
     },
     metrics::Metrics,
     store::{Page, StoreError},
-    types::{Ordinal, RoomId, Seq, Timestamp, UserId},
+    types::{MessageId, Ordinal, RoomId, Seq, Timestamp, UserId},
 };
 
 /// What an event costs beside its own bytes: its place in the maps.
@@ -160,20 +160,27 @@ impl Tail {
 
     /// What the page has of the tail; the tables are asked for the rest of it.
     pub(super) fn page(&self, room: RoomId, page: Page) -> Vec<Event> {
+        self.state.lock().rooms.get(&room).map_or_else(Vec::new, |tail| tail.page(page))
+    }
+
+    /// The end of a room that has something here, and what the page has of it, both of one moment.
+    pub(super) fn messages(&self, room: RoomId, page: Page) -> (Option<Head>, Vec<Event>) {
         let state = self.state.lock();
-        let Some(tail) = state.rooms.get(&room) else { return Vec::new() };
-        match (page.after, page.before) {
-            (Some(after), _) => {
-                let older = tail.events.partition_point(|event| event.seq <= after);
-                tail.events.range(older..).take(page.limit).cloned().collect()
-            }
-            (None, before) => {
-                let end = before.map_or(tail.events.len(), |before| tail.events.partition_point(|e| e.seq < before));
-                let mut events: Vec<Event> = tail.events.range(..end).rev().take(page.limit).cloned().collect();
-                events.reverse();
-                events
-            }
+        match state.rooms.get(&room) {
+            Some(tail) => (Some(tail.all.head), tail.page(page)),
+            None => (None, Vec::new()),
         }
+    }
+
+    /// An event by where it stands.
+    pub(super) fn event(&self, room: RoomId, seq: Seq) -> Option<Event> {
+        self.state.lock().rooms.get(&room)?.get(seq).cloned()
+    }
+
+    /// A message by its id: most that are asked for have just been posted.
+    pub(super) fn message(&self, room: RoomId, message: MessageId) -> Option<Event> {
+        let state = self.state.lock();
+        state.rooms.get(&room)?.events.iter().rev().find(|event| event.event_id == message).cloned()
     }
 
     pub(super) fn marks(&self, room: RoomId) -> HashMap<UserId, ReadMark> {
@@ -336,6 +343,21 @@ impl RoomTail {
                 self.posts.insert(key, event.seq);
             }
             self.events.push_back(event.clone());
+        }
+    }
+
+    fn page(&self, page: Page) -> Vec<Event> {
+        match (page.after, page.before) {
+            (Some(after), _) => {
+                let older = self.events.partition_point(|event| event.seq <= after);
+                self.events.range(older..).take(page.limit).cloned().collect()
+            }
+            (None, before) => {
+                let end = before.map_or(self.events.len(), |before| self.events.partition_point(|e| e.seq < before));
+                let mut events: Vec<Event> = self.events.range(..end).rev().take(page.limit).cloned().collect();
+                events.reverse();
+                events
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Change {
     NewPrivate,
     NewGroup,
     Post,
+    Edit,
+    Erase,
     Read,
     Invite,
     SetRole,
@@ -37,7 +39,7 @@ pub enum Change {
     Delete,
 }
 
-pub const ALL: [Change; 28] = [
+pub const ALL: [Change; 30] = [
     Change::SignIn,
     Change::Refresh,
     Change::Revoke,
@@ -51,6 +53,8 @@ pub const ALL: [Change; 28] = [
     Change::NewPrivate,
     Change::NewGroup,
     Change::Post,
+    Change::Edit,
+    Change::Erase,
     Change::Read,
     Change::Invite,
     Change::SetRole,
@@ -80,6 +84,8 @@ pub struct Scene {
     pub room: String,
     pub pair: String,
     pub head: u64,
+    /// Ann's message in `pair`.
+    message: String,
     sid: String,
     /// Of those who are to be told.
     sockets: Vec<Socket>,
@@ -134,12 +140,14 @@ impl Scene {
         let room = ann.group("tea", [&bob]).await;
         let pair = ann.private(&bob).await;
         bob.post(&pair, "I am here").await;
-        let head = ann.post(&pair, "read me").await.seq;
+        let said = ann.post(&pair, "read me").await;
+        let (head, message) = (said.seq, said.message_id);
         let logins = bobs_phone.get("/users/me/logins").await.ok();
         let mut logins = logins["logins"].as_array().expect("logins").iter();
         let other = logins.find(|login| login["current"] == false).expect("the other login");
         let sid = other["sid"].as_str().expect("its id").to_owned();
-        let mut scene = Self { server, root, ann, bob, bobs_phone, carol, room, pair, head, sid, sockets: Vec::new() };
+        let sockets = Vec::new();
+        let mut scene = Self { server, root, ann, bob, bobs_phone, carol, room, pair, head, message, sid, sockets };
         if matches!(change, Change::Join | Change::Decline) {
             // Who left is asked before they are in again.
             scene.ann.invite(&scene.carol, &scene.room).await.ok();
@@ -178,6 +186,8 @@ impl Change {
             Change::LogOut => ("POST", "/users/{username}/logout"),
             Change::NewPrivate | Change::NewGroup => ("POST", "/chat/new"),
             Change::Post => ("POST", "/chat/{chat_id}"),
+            Change::Edit => ("PATCH", "/chat/{chat_id}/messages/{message_id}"),
+            Change::Erase => ("DELETE", "/chat/{chat_id}/messages/{message_id}"),
             Change::Read => ("POST", "/chat/{chat_id}/read"),
             Change::Invite => ("POST", "/chat/{chat_id}/members"),
             Change::SetRole => ("PATCH", "/chat/{chat_id}/members/{username}"),
@@ -207,6 +217,8 @@ impl Change {
             Change::NewPrivate => (Some(&scene.ann), json!({"username": "carol"})),
             Change::NewGroup => (Some(&scene.ann), json!({"name": "cut", "usernames": ["bob"]})),
             Change::Post => (Some(&scene.ann), json!({"message": "cut", "client_id": "c"})),
+            Change::Edit => (Some(&scene.ann), json!({"message": "cut", "client_id": "c"})),
+            Change::Erase => (Some(&scene.ann), Value::Null),
             Change::Read => (Some(&scene.bob), json!({"seq": scene.head})),
             Change::Invite => (Some(&scene.ann), json!({"username": "carol"})),
             Change::SetRole => (Some(&scene.ann), json!({"role": "moderator"})),
@@ -225,7 +237,8 @@ impl Change {
             _ => asker,
         };
         let (method, path) = self.route();
-        let room = if matches!(self, Change::Read | Change::Hide) { &scene.pair } else { &scene.room };
+        let in_pair = matches!(self, Change::Read | Change::Hide | Change::Edit | Change::Erase);
+        let room = if in_pair { &scene.pair } else { &scene.room };
         let (content_type, body) = match self {
             Change::SignIn => {
                 ("application/x-www-form-urlencoded", format!("username=bob&password={}", form(PASSWORD)))
@@ -235,7 +248,11 @@ impl Change {
         };
         Request {
             method,
-            path: path.replace("{chat_id}", room).replace("{username}", "bob").replace("{sid}", &scene.sid),
+            path: path
+                .replace("{chat_id}", room)
+                .replace("{message_id}", &scene.message)
+                .replace("{username}", "bob")
+                .replace("{sid}", &scene.sid),
             token: asker.map(|asker| asker.token.clone()),
             content_type,
             body,
@@ -265,6 +282,8 @@ impl Change {
             Change::NewPrivate => !chats_but(ann, &[room, pair], "private").await.is_empty(),
             Change::NewGroup => !chats_but(ann, &[room, pair], "group").await.is_empty(),
             Change::Post => ann.history(room, "").await["messages"][0]["content"] == "cut",
+            Change::Edit => ann.history(pair, "?limit=1").await["messages"][0]["content"] == "cut",
+            Change::Erase => !ann.history(pair, "").await.to_string().contains("read me"),
             Change::Read => bob.chat(pair).await["read_seq"] == *head,
             Change::Invite => carol.get(&format!("/chat/{room}/members")).await.status == 200,
             Change::SetRole => bob.chat(room).await["role"] == "moderator",
@@ -293,7 +312,7 @@ impl Change {
             }
             Change::NewPrivate => vec![ann.socket().await, carol.socket().await],
             Change::NewGroup => vec![ann.socket().await, bob.socket().await],
-            Change::Read => vec![ann.follow(pair).await, bob.follow(pair).await],
+            Change::Read | Change::Edit | Change::Erase => vec![ann.follow(pair).await, bob.follow(pair).await],
             Change::Post | Change::SetRole | Change::Rename => vec![ann.follow(room).await, bob.follow(room).await],
             Change::Invite | Change::Join => vec![bob.follow(room).await, carol.socket().await],
             Change::Remove => vec![ann.follow(room).await, bob.follow(room).await],
@@ -343,7 +362,8 @@ impl Change {
                     assert_eq!(socket.find("bob's mark", moved).await["read_seq"], scene.head);
                 }
             }
-            Change::Post => hear(&mut sockets, "content", "cut").await,
+            Change::Post | Change::Edit => hear(&mut sockets, "content", "cut").await,
+            Change::Erase => hear(&mut sockets, "type", "delete").await,
             Change::Rename => hear(&mut sockets, "name", "cut").await,
             Change::SetRole => hear(&mut sockets, "change", "role").await,
             Change::Invite | Change::Join => {

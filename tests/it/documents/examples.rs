@@ -73,6 +73,8 @@ struct World {
     bob: Person,
     group: String,
     private: String,
+    /// Ann's, in the group.
+    message: String,
     login: String,
     /// That ann left and is invited to again.
     left: String,
@@ -88,13 +90,13 @@ impl World {
         server.person("dan").await;
         let private = ann.private(&eve).await;
         let group = ann.group("Tea", [&bob, &cho]).await;
-        ann.post(&group, "Milk?").await;
+        let message = ann.post(&group, "Milk?").await.message_id;
         let logins = ann.get("/users/me/logins").await.ok();
         let login = logins["logins"][0]["sid"].as_str().expect("a sid").to_owned();
         let left = bob.group("Coffee", [&ann]).await;
         ann.leave(&left).await.ok();
         bob.invite(&ann, &left).await.ok();
-        Self { server, ann, bob, group, private, login, left }
+        Self { server, ann, bob, group, private, message, login, left }
     }
 
     /// A path with its places filled as its examples fill them, and the room and the login with those that are there.
@@ -109,6 +111,7 @@ impl World {
                 "chat_id" if template.ends_with("/hide") => &self.private,
                 "chat_id" if template.ends_with("/join") || template.ends_with("/decline") => &self.left,
                 "chat_id" => &self.group,
+                "message_id" => &self.message,
                 "sid" => &self.login,
                 _ => parameter["example"].as_str().expect("a text"),
             };
@@ -196,7 +199,9 @@ async fn every_example_of_a_clients_frame_is_carried_out() {
     let mut socket = world.ann.socket().await;
     for name in Channel::All.messages().filter(|name| name.starts_with("client.")) {
         for example in SOCKETS.document["components"]["messages"][name]["examples"].as_array().expect("examples") {
+            let message = world.ann.post(&world.group, "Milk?").await.message_id;
             let text = example["payload"].to_string().replace("01a203f3-ee11-703e-85a5-ea5bab8e7b13", &world.group);
+            let text = text.replace("01a203f3-ee37-7006-8b54-9a36db2a1eeb", &message);
             let mut frame: Value = serde_json::from_str(&text).expect("JSON");
             if name == "client.auth" {
                 frame["token"] = json!(world.ann.token);

@@ -122,6 +122,23 @@ impl Person {
         Posted::of(&self.try_post(room, &json!({"message": text, "client_id": client_id})).await.ok())
     }
 
+    /// Gives a message another text.
+    pub async fn edit(&self, room: &str, message: &str, text: &str) -> Value {
+        self.try_edit(room, message, &json!({"message": text})).await.ok()
+    }
+
+    pub async fn try_edit(&self, room: &str, message: &str, body: &Value) -> Answer {
+        self.patch(&format!("/chat/{room}/messages/{message}"), body).await
+    }
+
+    pub async fn erase(&self, room: &str, message: &str) -> Value {
+        self.try_erase(room, message).await.ok()
+    }
+
+    pub async fn try_erase(&self, room: &str, message: &str) -> Answer {
+        self.delete(&format!("/chat/{room}/messages/{message}")).await
+    }
+
     pub async fn try_post(&self, room: &str, body: &Value) -> Answer {
         self.post_json(&format!("/chat/{room}"), body).await
     }

@@ -161,7 +161,7 @@ pub struct Socket {
 /// What the server tells about people rather than about a room's log.
 const NOTICES: [&str; 4] = ["presence", "typing", "read", "chats"];
 /// What stands in a room's log.
-const EVENTS: [&str; 3] = ["message", "member", "chat"];
+const EVENTS: [&str; 5] = ["message", "edit", "delete", "member", "chat"];
 
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("a frame that is not JSON ({error}): {text}"))

@@ -73,6 +73,7 @@ pub fn document(room: RoomId, event: &Event) -> Document {
         Kind::RoleSet { user, role } => doc! { "kind": "role", "user": user.to_string(), "role": role.name() },
         Kind::Invited { user, role } => doc! { "kind": "invited", "user": user.to_string(), "role": role.name() },
         Kind::Renamed { name } => doc! { "kind": "renamed", "name": name },
+        Kind::Edited { .. } | Kind::Deleted { .. } => unreachable!("none is made here"),
     };
     document.insert("effect", effect);
     document

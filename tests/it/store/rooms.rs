@@ -275,6 +275,7 @@ pub async fn a_summary_shows_the_latest_message_and_the_first_names(store: Arc<d
         room: store.room(room).await.unwrap().unwrap(),
         role: RoomRole::Member,
         read: ReadMark { seq: 5, ordinal: 1 },
+        unread: 1,
         last_message: Some(last.frame.body()),
         usernames: vec!["Cid".into(), "bob".into()],
     };
