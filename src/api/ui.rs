@@ -1,10 +1,11 @@
-//! The web client: the files of `src/ui`, served from the binary.
+//! The web client: the files of `src/ui`, served from the binary. The page has its style and the script that runs before the first
+//! paint in it, and loads one script made of all modules (`bundle.rs`).
 //!
 //! | path | what | kept by browsers |
 //! |---|---|---|
 //! | `/` | `index.html` | asked for each time |
 //! | `/natter.js` | the protocol module, under a name that stays; pages of any origin may import it | asked for each time |
-//! | `/assets/{hash}/{file}` | every file | for good |
+//! | `/assets/{hash}/{file}` | the script and the icons | for good |
 //! | `/favicon.ico` | the icon, for who doesn't read the page | asked for each time |
 //!
 //! The hash is over all files, so a page and what it loads are of one version, and modules may import each other by `./name`.
@@ -14,13 +15,19 @@
 //!
 //! Comments are for who reads the source or `/natter.js`; the assets go without.
 
+mod bundle;
+
 use std::sync::{Arc, LazyLock};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{
     StatusCode,
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY},
 };
 
+use sha2::{Digest, Sha256};
+
+use self::bundle::bundle;
 use crate::{
     app::App,
     http::{
@@ -36,10 +43,18 @@ const PAGE: File = ("index.html", include_str!("../ui/index.html"));
 const MODULE: File = ("natter.js", include_str!("../ui/natter.js"));
 const ICON: File = ("icon.svg", include_str!("../ui/icon.svg"));
 
-/// All files of `src/ui` but the page, which has a path of its own.
-const ASSETS: &[File] = &[
+/// Served as they are.
+const ICONS: &[File] = &[ICON, ("icon-new.svg", include_str!("../ui/icon-new.svg"))];
+
+/// Parts of the page.
+const STYLE: File = ("style.css", include_str!("../ui/style.css"));
+const THEME: File = ("theme.js", include_str!("../ui/theme.js"));
+
+/// The script that all modules become.
+const START: &str = "app.js";
+
+const MODULES: &[File] = &[
     MODULE,
-    ICON,
     ("account.js", include_str!("../ui/account.js")),
     ("admin.js", include_str!("../ui/admin.js")),
     ("app.js", include_str!("../ui/app.js")),
@@ -48,7 +63,6 @@ const ASSETS: &[File] = &[
     ("dialogs.js", include_str!("../ui/dialogs.js")),
     ("dom.js", include_str!("../ui/dom.js")),
     ("finding.js", include_str!("../ui/finding.js")),
-    ("icon-new.svg", include_str!("../ui/icon-new.svg")),
     ("keys.js", include_str!("../ui/keys.js")),
     ("members.js", include_str!("../ui/members.js")),
     ("model.js", include_str!("../ui/model.js")),
@@ -58,19 +72,21 @@ const ASSETS: &[File] = &[
     ("room.js", include_str!("../ui/room.js")),
     ("rows.js", include_str!("../ui/rows.js")),
     ("sidebar.js", include_str!("../ui/sidebar.js")),
-    ("style.css", include_str!("../ui/style.css")),
     ("text.js", include_str!("../ui/text.js")),
-    ("theme.js", include_str!("../ui/theme.js")),
     ("timeline.js", include_str!("../ui/timeline.js")),
 ];
 
-/// What `index.html` writes where the path of the assets must stand.
-const PLACE: &str = "{{assets}}";
-
-/// Everything that the page needs comes from this origin; no script, style or markup is made of text.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
-    font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-    require-trusted-types-for 'script'; trusted-types 'none'";
+/// Everything that the page needs comes from this origin or is in it; no script, style or markup is made of text.
+fn policy(theme: &str, style: &str) -> String {
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    format!(
+        "default-src 'none'; script-src 'self' {}; style-src {}; connect-src 'self'; img-src 'self'; \
+         font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+        hash(theme),
+        hash(style)
+    )
+}
 
 /// Devices and powers that a chat never asks for, so that nothing that got into the page could.
 const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), \
@@ -90,15 +106,18 @@ struct Ui {
 
 /// Made for the first request.
 static UI: LazyLock<Ui> = LazyLock::new(|| {
-    let all = [PAGE].into_iter().chain(ASSETS.iter().copied());
-    let parts: Vec<&[u8]> = all.flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]).collect();
+    let script = bundle(START, MODULES);
+    let all = ICONS.iter().copied().chain([(START, script.as_str())]);
+    let parts: Vec<&[u8]> = all.clone().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]).collect();
     let hash = digest(parts);
-    let asset = |&(name, text): &File| {
-        (name, Embedded::new(name, without_comments(name, text), Keep::ForEver).with(RESOURCE_POLICY, "same-origin"))
+    let asset = |(name, text): (&'static str, &str)| {
+        (name, Embedded::new(name, text.to_owned(), Keep::ForEver).with(RESOURCE_POLICY, "same-origin"))
     };
+    let (theme, style) = (short(THEME), short(STYLE));
+    let page = PAGE.1.replace("{{assets}}", &path(&hash)).replace("{{theme}}", &theme).replace("{{style}}", &style);
     Ui {
-        page: Embedded::new(PAGE.0, PAGE.1.replace(PLACE, &path(&hash)), Keep::Asking)
-            .with(CONTENT_SECURITY_POLICY, POLICY)
+        page: Embedded::new(PAGE.0, page, Keep::Asking)
+            .with(CONTENT_SECURITY_POLICY, &policy(&theme, &style))
             .with(REFERRER_POLICY, "no-referrer")
             .with(OPENER_POLICY, "same-origin")
             .with(RESOURCE_POLICY, "same-origin")
@@ -107,13 +126,18 @@ static UI: LazyLock<Ui> = LazyLock::new(|| {
             .with(ACCESS_CONTROL_ALLOW_ORIGIN, "*")
             .with(RESOURCE_POLICY, "cross-origin"),
         icon: Embedded::new(ICON.0, ICON.1, Keep::Asking).with(RESOURCE_POLICY, "same-origin"),
-        assets: ASSETS.iter().map(asset).collect(),
+        assets: all.map(asset).collect(),
         hash,
     }
 });
 
-/// A script or style without the lines that are nothing but comment. They are left empty, so that an error tells the line of
-/// the source. What begins behind code stays: to tell it from a text with slashes in it would need a parser.
+/// A file as it stands in the page.
+fn short((name, text): File) -> String {
+    let text = without_comments(name, text);
+    text.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// A script or style without the lines that are nothing but comment, which are left empty. What begins behind code stays: to tell it from a text with slashes in it would need a parser.
 fn without_comments(name: &str, text: &str) -> String {
     if !name.ends_with(".js") && !name.ends_with(".css") {
         return text.to_owned();
@@ -138,7 +162,7 @@ fn path(hash: &str) -> String {
 
 /// Where the assets of this binary are, and their names.
 pub fn assets() -> (String, Vec<&'static str>) {
-    (path(&UI.hash), ASSETS.iter().map(|(name, _)| *name).collect())
+    (path(&UI.hash), UI.assets.iter().map(|(name, _)| *name).collect())
 }
 
 /// `GET /`: the web client.
@@ -177,9 +201,8 @@ mod tests {
     fn every_file_of_the_folder_is_embedded() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ui");
         let there = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let embedded = [PAGE].iter().chain(ASSETS).map(|(name, _)| name.to_string());
+        let embedded = [PAGE, STYLE, THEME].iter().chain(ICONS).chain(MODULES).map(|(name, _)| name.to_string());
         assert_eq!(embedded.collect::<BTreeSet<_>>(), there.collect());
-        assert_eq!(ASSETS.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), ASSETS.len());
     }
 
     #[test]

@@ -67,8 +67,8 @@ impl Embedded {
     }
 
     /// With a header that every answer has, a 304 too.
-    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+    pub fn with(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.insert(name, HeaderValue::from_str(value).expect("our own words are header text"));
         self
     }
 

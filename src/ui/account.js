@@ -81,6 +81,28 @@ function logins(session) {
   return [note, list, h('.actions', others)]
 }
 
+/** Whom one blocks, each with a button that lets them be. */
+function blocks(model) {
+  const list = h('ul.blocks', { 'aria-label': 'Blocked people' })
+  const note = h('p.hint', { role: 'status' })
+  const draw = async () => {
+    try {
+      const names = await model.blocked()
+      list.replaceChildren(...names.map(username => h('li', { data: { testid: 'blocked', username } }, name(username),
+        h('button.plain', { type: 'button', 'aria-label': `Unblock ${username}`, async onclick() {
+          await model.block(username, false).catch(refusal => toast(refusal.message, true))
+          await draw()
+          ;(list.querySelector('button') ?? note.closest('dialog')?.querySelector('button'))?.focus()
+        } }, 'Unblock'))))
+      say(note, names.length ? '' : 'Nobody. Who is blocked can neither write to you nor invite you.')
+    } catch (refusal) {
+      say(note, refusal.message)
+    }
+  }
+  draw()
+  return [list, note]
+}
+
 export function account(model, notifier, changed) {
   const { me, session } = model
   const shown = h('strong', { dir: 'auto' }, me.display_name)
@@ -125,6 +147,7 @@ export function account(model, notifier, changed) {
     h('section', profile.element),
     h('section', h('h3', 'Password'), password.element),
     h('section', { data: { testid: 'logins' } }, h('h3', 'Where you are signed in'), logins(session)),
+    h('section', h('h3', 'Blocked people'), blocks(model)),
     h('section', h('h3', 'Appearance'), choice('Theme', { system: 'System', light: 'Light', dark: 'Dark' }, load('theme', 'system'), theme => {
       setTheme(theme)
       announce(`Theme: ${theme}`)

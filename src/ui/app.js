@@ -40,7 +40,7 @@ async function begin() {
   let isLeft = false
   leave = () => { isLeft = true }
   root.dataset.view = 'loading'
-  place.replaceChildren(h('.splash', mark(48)))
+  if (!place.querySelector('.start')) place.replaceChildren(h('.splash', mark(48)))
   try {
     const me = await session.call('GET', '/users/me')
     if (!isLeft) await frame(me, () => { isLeft = true })
@@ -87,9 +87,10 @@ async function frame(me, left) {
     notifier.stop()
   }
 
-  model.addEventListener('gone', ({ detail: { room } }) => {
+  model.addEventListener('gone', ({ detail }) => {
+    const { room } = detail
     if (room !== conversation.room) return
-    toast(`You are no longer in ${room.title}.`)
+    if (!detail.hidden) toast(`You are no longer in ${room.title}.`)
     open(null)
   })
   model.addEventListener('refused', ({ detail }) => toast(detail.text, true))

@@ -1,7 +1,7 @@
 // Where messages are written: a field that grows with the text, keeps a draft for every room and sends on Enter, and a
 // small picker of emoji.
 
-import { h, icon, iconButton, settled } from './dom.js'
+import { h, icon, iconButton, settled, toast } from './dom.js'
 
 const touch = matchMedia('(pointer: coarse)')
 /** So many characters before the limit they are counted aloud. */
@@ -18,8 +18,7 @@ export class Composer {
     const smile = iconButton('smile', 'Emoji')
     const emoji = emojiPicker(smile, emoji => this.#insert(emoji))
     this.form = h('form.composer', h('.box', this.text, this.count, smile, emoji, this.button))
-    this.readOnly = h('p.read-only', { hidden: true, data: { testid: 'read-only' } },
-      'You are a reader here: you can follow this group, but not write in it.')
+    this.readOnly = h('.read-only', { hidden: true, data: { testid: 'read-only' } })
     this.element = h('.compose', this.form, this.readOnly)
     this.#keep = settled(() => this.keepDraft(), 400)
     this.text.addEventListener('input', () => {
@@ -57,8 +56,22 @@ export class Composer {
   about() {
     const { room } = this
     this.text.placeholder = room.isPrivate ? `Message ${room.title}` : `Message to ${room.title}`
-    this.form.hidden = !room.mayPost
-    this.readOnly.hidden = room.mayPost
+    const isBlocked = room.isPrivate && this.model.blocks.has(room.other)
+    this.form.hidden = !room.mayPost || isBlocked
+    this.readOnly.hidden = !this.form.hidden
+    const why = isBlocked ? `You have blocked ${room.other}.` : room.isDeserted ? 'This account was deleted: nobody would read it.'
+      : 'You are a reader here: you can follow this group, but not write in it.'
+    if (this.readOnly.firstChild?.textContent === why) return
+    this.readOnly.replaceChildren(h('p', why), isBlocked ? h('button.link', { type: 'button', onclick: () => this.#unblock() }, `Unblock ${room.other}`) : '')
+  }
+
+  async #unblock() {
+    try {
+      await this.model.block(this.room.other, false)
+      this.focus()
+    } catch (refusal) {
+      toast(refusal.message, true)
+    }
   }
 
   focus() {

@@ -1,11 +1,12 @@
 // One room on the screen: its head, its messages, who is typing, and where one writes.
 
-import { h, icon, iconButton, name, say } from './dom.js'
+import { h, icon, iconButton, name, say, toast } from './dom.js'
 import { Composer } from './composer.js'
 import { confirm, dialog, field, form, menuButton } from './dialogs.js'
 import { Members } from './members.js'
 import { avatar, count, listing } from './names.js'
 import { load, save } from './prefs.js'
+import { DELETED } from './room.js'
 import { Timeline } from './timeline.js'
 
 const wide = matchMedia('(min-width: 1100px)')
@@ -28,7 +29,7 @@ export class Conversation {
     this.title = h('h1', { tabindex: '-1' }, this.name = h('bdi'))
     this.subtitle = h('p.subtitle', { data: { testid: 'subtitle' } })
     this.membersButton = iconButton('people', 'Members', () => this.showMembers(this.members.element.hidden, true), { 'aria-expanded': 'false' })
-    this.more = menuButton(iconButton('more', 'Chat menu'), () => [
+    this.more = menuButton(iconButton('more', 'Chat menu'), () => this.room.isPrivate ? this.#private() : [
       ...this.room.mayModerate ? [{ label: 'Rename group', drawing: 'pen', act: () => this.#rename() }] : [],
       { label: 'Leave group', drawing: 'leave', danger: true, act: () => this.#leave() },
     ])
@@ -37,6 +38,7 @@ export class Conversation {
       h('header.top', h('a.round.back', { href: '#/', 'aria-label': 'Back to chats' }, icon('back')), this.face,
         h('.titles', this.title, this.subtitle), this.membersButton, h('span.menu-place', this.more)),
       this.timeline.element, this.typing, this.composer.element)
+    model.addEventListener('rooms', () => this.room && this.composer.about())
     model.addEventListener('room', ({ detail: { room, what } }) => room === this.room && this.#changed(what))
     model.addEventListener('message', ({ detail: { room, event } }) => room === this.room && this.timeline.hear(event))
     model.natter.addEventListener('state', () => this.room && (this.timeline.drawSoon(), this.#head()), model)
@@ -50,7 +52,7 @@ export class Conversation {
       this.members.show(null)
       return
     }
-    this.membersButton.hidden = this.more.hidden = room.isPrivate
+    this.membersButton.hidden = room.isPrivate
     this.#head()
     this.#drawTyping()
     this.showMembers(!room.isPrivate && wide.matches && load('members', true))
@@ -108,6 +110,27 @@ export class Conversation {
     say(this.typists, names.length ? `${listing(names)} ${names.length === 1 ? 'is' : 'are'} typing…` : '')
     clearTimeout(this.typingTimer)
     if (names.length) this.typingTimer = setTimeout(() => this.#drawTyping(), 1_000)
+  }
+
+  /** What may be done in a private room. */
+  #private() {
+    const { room, model } = this
+    const { other } = room
+    const isBlocked = model.blocks.has(other)
+    const block = on => async () => {
+      await model.block(other, on)
+      toast(on ? `You have blocked ${other}.` : `${other} may write to you again.`)
+    }
+    return [
+      { label: 'Hide chat', drawing: 'close', act: async () => {
+        await model.hide(room)
+        toast('Hidden until the next message.')
+      } },
+      ...other === DELETED ? [] : [null, isBlocked
+        ? { label: `Unblock ${other}`, drawing: 'check', act: block(false) }
+        : { label: `Block ${other}`, drawing: 'shield', danger: true, act: () => confirm(`Block ${other}?`,
+          `${other} can neither write to you here nor invite you, and neither of you sees whether the other is there. Nothing is deleted, and ${other} is not told.`, 'Block', block(true)) }],
+    ]
   }
 
   #rename() {

@@ -13,6 +13,8 @@ const EARLY = 500
 
 export class Model extends EventTarget {
   rooms = new Map()
+  /** Groups that one is asked to join: { id, name, by }, the latest first. */
+  invitations = []
   online = new Set()
   loaded = false
   #clock = 0
@@ -44,6 +46,7 @@ export class Model extends EventTarget {
       this.#failedHere.add(post.client_id)
     }
     this.loaded = true
+    this.blocked().catch(() => {})
     this.natter.connect()
     this.#tell('rooms')
   }
@@ -67,11 +70,16 @@ export class Model extends EventTarget {
   /** The list of rooms anew; what is not in it any more is gone. */
   async refresh() {
     const seen = new Set()
+    const invitations = []
     let after
     do {
       const query = new URLSearchParams({ limit: ROOMS_PAGE, ...after && { after } })
       const { chats, next } = await this.session.call('GET', `/chat/my-chats?${query}`)
       for (const entry of chats) {
+        if (entry.state === 'invited') {
+          invitations.push({ id: entry.chat_id, name: entry.name ?? 'Group', by: entry.by })
+          continue
+        }
         const room = this.rooms.get(entry.chat_id)
         if (room) room.about(entry)
         else this.#adopt(entry)
@@ -81,6 +89,7 @@ export class Model extends EventTarget {
       }
       after = next
     } while (after)
+    this.invitations = invitations
     for (const room of this.rooms.values()) if (!seen.has(room.id)) this.#drop(room.id)
     for (const chat_id of this.#early.keys()) if (!seen.has(chat_id)) this.#early.delete(chat_id)
     this.#tell('rooms')
@@ -167,6 +176,45 @@ export class Model extends EventTarget {
     }
   }
 
+  /** Accepts or declines an invitation. */
+  async answer({ id }, accepts) {
+    await this.session.call('POST', `/chat/${id}/${accepts ? 'join' : 'decline'}`)
+    this.invitations = this.invitations.filter(one => one.id !== id)
+    this.#tell('rooms')
+    if (accepts) await this.find(id)
+  }
+
+  /** A private room leaves the list until somebody writes there. */
+  async hide(room) {
+    await this.session.call('POST', `/chat/${room.id}/hide`)
+    this.#hidden.add(room.id)
+    this.#drop(room.id)
+  }
+  #hidden = new Set()
+
+  /** Whom one blocks; all of them. */
+  async blocked() {
+    const all = []
+    let after
+    do {
+      const query = new URLSearchParams({ limit: 500, ...after && { after } })
+      const { users, next } = await this.session.call('GET', `/users/me/blocks?${query}`)
+      all.push(...users.map(user => user.username))
+      after = next
+    } while (after)
+    this.blocks = new Set(all)
+    return all
+  }
+  blocks = new Set()
+
+  async block(username, on) {
+    if (on) await this.session.call('POST', '/users/me/blocks', { username })
+    else await this.session.call('DELETE', `/users/me/blocks/${encodeURIComponent(username)}`)
+    if (on) this.blocks.add(username)
+    else this.blocks.delete(username)
+    this.#tell('rooms')
+  }
+
   /** Opens the private room with somebody, or makes it; its id. */
   async privateWith(username) {
     try {
@@ -196,7 +244,7 @@ export class Model extends EventTarget {
     if (!room) return
     this.rooms.delete(chat_id)
     this.#rememberFailed()
-    this.#tell('gone', { room })
+    this.#tell('gone', { room, hidden: this.#hidden.delete(chat_id) })
     this.#tell('rooms')
   }
 

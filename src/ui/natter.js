@@ -306,7 +306,7 @@ export class Session extends EventTarget {
  * - `state` {state, retryAt?, code?, reason?, blocked?: the server answers requests, but something lets no socket through}
  * - `event`: of a room's log; types that you do not know may come
  * - `reload` {chat_id, head, epoch}: the log was replaced; load the history anew
- * - `chats` {chat_id, change: 'added' | 'removed'}: a room that is followed from now on, or no more
+ * - `chats` {chat_id, change: 'added' | 'removed' | 'invited'}: a room that is followed from now on, or no more; or one asks to be let in
  * - `posted` {chat_id, client_id, message_id, seq, sent_at, duplicate}, `failed` {chat_id, client_id, content, refusal}
  * - `read`, `typing`, `presence`, `draining`, and `refused` (errors that are about no post): the server's frames
  */
@@ -734,6 +734,7 @@ export class Natter extends EventTarget {
   }
 
   #chats({ chat_id, change }) {
+    if (change === 'invited') return tell(this, 'chats', { type: 'chats', chat_id, change })
     if (change !== 'added') return this.#forget(chat_id)
     const room = this.#rooms.get(chat_id)
     this.#follow({ [chat_id]: room ? at(room) : null })

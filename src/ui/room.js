@@ -10,6 +10,9 @@ const TYPING_MILLIS = 6_000
 /** The list of rooms names so many members of each (`limits.listed_members`). */
 const LISTED = 50
 
+/** Whose account was deleted is called so. Nobody else can be. */
+export const DELETED = 'deleted user'
+
 export class Room {
   /** Own posts that are not in the log yet: { client_id, content, at, state: 'sending' | 'failed', refusal? }. */
   outbox = []
@@ -35,7 +38,9 @@ export class Room {
   get isPrivate() { return this.kind === 'private' }
   get other() { return this.users.find(user => user !== this.me) ?? this.me }
   get title() { return this.isPrivate ? this.other : this.name ?? 'Group' }
-  get mayPost() { return this.role !== 'reader' }
+  get mayPost() { return this.role !== 'reader' && !this.isDeserted }
+  /** A private room whose other person has no account any more. */
+  get isDeserted() { return this.isPrivate && this.other === DELETED }
   get mayModerate() { return !this.isPrivate && (this.role === 'owner' || this.role === 'moderator') }
   /** `users` are all members; of large groups it has the first ones only. */
   get isListed() { return this.users.length < LISTED }
@@ -84,7 +89,7 @@ export class Room {
   on_member({ username, change, role }) {
     if (change === 'role' && username === this.me) this.role = role
     else if (change === 'added' && !this.users.includes(username)) this.users = [...this.users, username]
-    else if (change === 'removed' || change === 'left') this.users = this.users.filter(user => user !== username)
+    else if (change === 'removed' || change === 'left' || change === 'declined') this.users = this.users.filter(user => user !== username)
   }
 
   on_chat({ name }) {

@@ -158,6 +158,8 @@ function member(events) {
     added: by === username ? [name(by), ' joined'] : [name(by), ' added ', names, role === 'member' || !role ? '' : ` as ${roles[role]?.toLowerCase() ?? role}`],
     removed: [name(by), ' removed ', names],
     left: [names, ' left'],
+    invited: [name(by), ' invited ', names],
+    declined: [names, ' declined'],
     role: [name(by), ' made ', names, ` ${role === 'owner' ? 'an' : 'a'} ${roles[role]?.toLowerCase() ?? role}`],
   }
   return says[change] ?? [name(by), ' changed the members']

@@ -1,6 +1,6 @@
 // The list of chats: the latest on top, with their last words, what is unread, and who is there.
 
-import { fill, h, icon, iconButton, mark, name, oncePerFrame, say, set } from './dom.js'
+import { fill, h, icon, iconButton, mark, name, oncePerFrame, say, set, toast } from './dom.js'
 import { menuButton } from './dialogs.js'
 import { avatar, brief, count, listing } from './names.js'
 import { oneLine } from './text.js'
@@ -17,7 +17,9 @@ export class Sidebar {
     this.list = h('ul.rooms-list', { 'aria-label': 'Chats' })
     this.empty = h('.empty', { hidden: true }, h('p', 'No chats yet.'),
       h('button.link', { type: 'button', onclick: actions.newChat }, 'Start the first one'))
-    this.scroller = h('.list', this.list, this.empty)
+    this.asked = h('ul.asked', { 'aria-label': 'Invitations', hidden: true })
+    this.open = actions.open
+    this.scroller = h('.list', this.asked, this.list, this.empty)
     this.scroller.addEventListener('scroll', () => {
       const { scrollTop, clientHeight, scrollHeight } = this.scroller
       if (this.#shown < model.rooms.size && scrollTop + clientHeight * 2 > scrollHeight) {
@@ -69,6 +71,7 @@ export class Sidebar {
     const { model } = this
     say(this.who, model.me.display_name)
     this.handle.hidden = model.me.display_name === model.username
+    this.#drawAsked()
     const rooms = model.sorted()
     const top = rooms.slice(0, this.#shown)
     if (this.current && model.rooms.has(this.current.id) && !top.includes(this.current)) top.push(this.current)
@@ -76,7 +79,33 @@ export class Sidebar {
     for (const id of this.#rooms.keys()) if (!model.rooms.has(id)) this.#rooms.delete(id)
     fill(this.list, top.map(room => this.#row(room)))
     if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true })
-    this.empty.hidden = rooms.length > 0 || !model.loaded
+    this.empty.hidden = rooms.length + model.invitations.length > 0 || !model.loaded
+  }
+
+  /** Who asks one into which group, above all else. */
+  #drawAsked() {
+    const { invitations } = this.model
+    const key = invitations.map(({ id, name, by }) => `${id}\n${name}\n${by}`).join('\n')
+    if (key === this.asked.dataset.key) return
+    this.asked.dataset.key = key
+    this.asked.hidden = !invitations.length
+    this.asked.replaceChildren(...invitations.map(asked => {
+      const answer = accepts => async ({ target }) => {
+        target.disabled = true
+        try {
+          await this.model.answer(asked, accepts)
+          if (accepts) this.open(asked.id)
+          else this.element.querySelector('.find').focus()
+        } catch (refusal) {
+          toast(refusal.message, true)
+          target.disabled = false
+        }
+      }
+      return h('li.invitation', { data: { testid: 'invitation', chat: asked.id } },
+        avatar(asked.name, { group: true }), h('p', name(asked.by), ' asks you to join ', h('strong', name(asked.name))),
+        h('.actions', h('button.plain', { type: 'button', onclick: answer(false), 'aria-label': `Decline ${asked.name}` }, 'Decline'),
+          h('button.primary', { type: 'button', onclick: answer(true), 'aria-label': `Accept ${asked.name}` }, 'Accept')))
+    }))
   }
 
   #row(room) {

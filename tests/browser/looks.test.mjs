@@ -1,32 +1,10 @@
 // How it looks and is perceived: axe-core on every view, dark and light; and the pictures of docs/screenshots.
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { Client } from './client.mjs'
 import { screenshots, test } from './harness.mjs'
+import { STILL, findings } from './looks.mjs'
 import { people, seed, tidyTimes } from './team.mjs'
-
-const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-const STILL = { reducedMotion: 'reduce' }
-
-/** The serious and critical findings in what is on the screen, in either colour scheme. */
-async function findings(page, view) {
-  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axe)
-  const all = []
-  for (const colorScheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme, ...STILL })
-    const found = await page.evaluate(async () => {
-      // Colours may need a few frames to change.
-      for (let still = 0; still < 5; still = document.getAnimations().length ? 0 : still + 1) await new Promise(requestAnimationFrame)
-      const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] })
-      return violations.filter(({ impact }) => impact === 'serious' || impact === 'critical').flatMap(({ id, nodes }) =>
-        nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 200)} ${failureSummary}`))
-    })
-    all.push(...found.map(text => `${view}, ${colorScheme}: ${text}`))
-  }
-  return all
-}
 
 test('every view is accessible, dark and light', async world => {
   const found = []

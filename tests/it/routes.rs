@@ -79,7 +79,7 @@ fn the_table_has_the_rows_of_the_contract_and_no_others() {
 async fn every_row_of_the_contract_is_served_and_asks_for_a_token_where_it_must() {
     let server = Server::start().await;
     for (method, path, token) in CONTRACT {
-        let path = path.replace("/assets/{hash}/{file}", &format!("{}/natter.js", natter::api::ui::assets().0));
+        let path = path.replace("/assets/{hash}/{file}", &format!("{}/app.js", natter::api::ui::assets().0));
         let path = path.replace("{username}", "ann").replace("{chat_id}", "01900000-0000-7000-8000-000000000000");
         let path = path.replace("{file}", "swagger-ui.css");
         let options = server.reach.request(Method::OPTIONS, &path, |request| request).await;

@@ -2,16 +2,18 @@
 
 use std::{fs, io::Read, path::Path, process::Command};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::read::GzDecoder;
 use natter::api::ui;
 use reqwest::Method;
+use sha2::{Digest, Sha256};
 
 use crate::harness::{Answer, Ran, Server};
 
 /// All of the client together, compressed.
 const MOST_BYTES: usize = 60 * 1024;
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self' SCRIPT; style-src STYLE; connect-src 'self'; img-src 'self'; \
     font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -54,7 +56,6 @@ async fn the_page_is_served_with_a_policy_that_lets_in_nothing_else() {
     for (name, value) in [
         ("content-type", "text/html; charset=utf-8"),
         ("cache-control", "no-cache"),
-        ("content-security-policy", POLICY),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
         ("cross-origin-opener-policy", "same-origin"),
@@ -62,6 +63,14 @@ async fn the_page_is_served_with_a_policy_that_lets_in_nothing_else() {
     ] {
         assert_eq!(page.header(name), Some(value), "{name}");
     }
+    // What stands in the page itself is let in by its hash alone.
+    let hash_of = |tag: &str| {
+        let rest = page.text().split_once(&format!("<{tag}>")).expect("it is in the page").1;
+        let text = rest.split_once(&format!("</{tag}>")).expect("it ends").0;
+        format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
+    };
+    let policy = POLICY.replace("SCRIPT", &hash_of("script")).replace("STYLE", &hash_of("style"));
+    assert_eq!(page.header("content-security-policy"), Some(policy.as_str()));
     assert!(page.header("permissions-policy").is_some_and(|policy| policy.contains("microphone=()")));
     assert!(!page.text().contains("{{"), "{}", page.text());
     assert!(page.text().contains(&ui::assets().0), "{}", page.text());
@@ -73,18 +82,14 @@ async fn what_the_page_and_its_modules_name_is_there() {
     let (path, names) = ui::assets();
     let page = get(&server, "/", &[]).await;
     let named: Vec<&str> = [" src=\"", " href=\""].iter().flat_map(|name| between(page.text(), name, '"')).collect();
-    assert!(named.iter().any(|name| name.ends_with(".js")) && named.iter().any(|name| name.ends_with(".css")));
+    assert_eq!(named.iter().filter(|name| name.ends_with(".js")).count(), 1, "one script: {named:?}");
     for name in named {
         assert_eq!(get(&server, name, &[]).await.status, 200, "{name}");
     }
-    for name in names.iter().filter(|name| name.ends_with(".js")) {
-        let module = get(&server, &format!("{path}/{name}"), &[]).await;
-        let imported = ["from '", "import '", "import('"].iter().flat_map(|word| between(module.text(), word, '\''));
-        for other in imported.filter(|other| other.starts_with(['.', '/'])) {
-            let there = other.strip_prefix("./").is_some_and(|other| names.contains(&other));
-            assert!(there, "{name} imports {other}");
-        }
-    }
+    let script = get(&server, &format!("{path}/app.js"), &[]).await;
+    let line = script.text().lines().find(|line| line.starts_with("import ") || line.starts_with("export "));
+    assert_eq!(line, None, "it needs no other file");
+    assert!(names.contains(&"app.js"));
 }
 
 #[tokio::test]
@@ -157,28 +162,29 @@ async fn a_browser_gets_the_same_bytes_compressed_and_all_of_them_are_few() {
 }
 
 #[tokio::test]
-async fn an_asset_is_its_source_without_comments_and_still_a_script() {
+async fn the_script_is_all_modules_without_their_comments_and_still_a_script() {
     let server = Server::start().await;
-    let (path, names) = ui::assets();
     let (folder, source) = (tempfile::tempdir().expect("a temporary folder"), Path::new(env!("CARGO_MANIFEST_DIR")));
-    for name in names {
-        let served = get(&server, &format!("{path}/{name}"), &[]).await;
-        let source = fs::read_to_string(source.join("src/ui").join(name)).expect("a source");
-        assert_eq!(served.text().split('\n').count(), source.split('\n').count(), "{name}");
-        for (left, line) in served.text().split('\n').zip(source.split('\n')) {
-            let comment =
-                line.trim_start().starts_with(['/', '*']) || line.trim_end().ends_with("*/") || !name.ends_with(".js");
-            assert!(left == line || (left.is_empty() && comment), "{name}: {line}");
+    let served = get(&server, &format!("{}/app.js", ui::assets().0), &[]).await;
+    for file in fs::read_dir(source.join("src/ui")).expect("the sources") {
+        let file = file.expect("a source").path();
+        if file.extension().is_none_or(|ending| ending != "js") || file.ends_with("theme.js") {
+            continue;
         }
-        if name.ends_with(".js") {
-            // Its ending makes it a module to node.
-            let file = folder.path().join(name).with_extension("mjs");
-            fs::write(&file, served.text()).expect("the test's own folder is writable");
-            let mut node = Command::new("node");
-            node.arg("--check").arg(&file);
-            Ran::of(node, "").await.ok();
+        let text = fs::read_to_string(&file).expect("a source");
+        assert!(!served.text().contains(text.lines().next().expect("a first line")), "{}", file.display());
+        let code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with(['/', '*']);
+        for line in text.lines().filter(code).filter(|line| !line.starts_with("import ")) {
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            assert!(served.text().contains(line) || line.ends_with("*/"), "{}: {line}", file.display());
         }
     }
+    // Its ending makes it a module to node.
+    let file = folder.path().join("app.mjs");
+    fs::write(&file, served.text()).expect("the test's own folder is writable");
+    let mut node = Command::new("node");
+    node.arg("--check").arg(&file);
+    Ran::of(node, "").await.ok();
     let module = get(&server, "/natter.js", &[]).await;
     assert_eq!(module.text(), fs::read_to_string(source.join("src/ui/natter.js")).expect("a source"));
 }
@@ -261,14 +267,20 @@ async fn the_client_is_an_answer_like_any_other() {
 }
 
 #[tokio::test]
-async fn the_page_has_no_script_or_style_of_its_own() {
+async fn the_page_has_one_script_and_one_style_in_it_and_none_in_an_attribute() {
     let server = Server::start().await;
     let page = get(&server, "/", &[]).await;
     let page = page.text().to_lowercase();
-    for script in between(&page, "<script", '<') {
+    let mut rest = page.clone();
+    for tag in ["script", "style"] {
+        let (before, after) = rest.split_once(&format!("<{tag}>")).expect("it is there");
+        let (_, after) = after.split_once(&format!("</{tag}>")).expect("it ends");
+        rest = format!("{before}{after}");
+    }
+    for script in between(&rest, "<script", '<') {
         assert!(script.contains(" src=") && script.trim_end().ends_with('>'), "<script{script}");
     }
-    for tag in between(&page, "<", '>') {
+    for tag in between(&rest, "<", '>') {
         let attributes = tag.split_whitespace().skip(1).filter_map(|word| word.split_once('=')).map(|(name, _)| name);
         for name in attributes {
             assert!(name != "style" && !name.starts_with("on"), "<{tag}>");
