@@ -56,6 +56,7 @@ const START: &str = "app.js";
 const MODULES: &[File] = &[
     MODULE,
     ("account.js", include_str!("../ui/account.js")),
+    ("actions.js", include_str!("../ui/actions.js")),
     ("admin.js", include_str!("../ui/admin.js")),
     ("app.js", include_str!("../ui/app.js")),
     ("composer.js", include_str!("../ui/composer.js")),

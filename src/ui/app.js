@@ -82,6 +82,7 @@ async function frame(me, left) {
     leave = () => {}
     left()
     conversation.composer.keepDraft()
+    model.settle()
     document.querySelectorAll('dialog').forEach(dialog => dialog.close())
     model.stop()
     notifier.stop()
@@ -95,7 +96,10 @@ async function frame(me, left) {
   })
   model.addEventListener('refused', ({ detail }) => toast(detail.text, true))
   addEventListener('hashchange', () => route(), model)
-  addEventListener('pagehide', () => conversation.composer.keepDraft(), model)
+  addEventListener('pagehide', () => {
+    conversation.composer.keepDraft()
+    model.settle()
+  }, model)
   listen(actions, model)
 
   await model.start()
@@ -105,7 +109,8 @@ async function frame(me, left) {
 
   /** The address says what is shown. */
   async function route() {
-    const [, view, id] = location.hash.split('/')
+    const [, view, id, at] = location.hash.split('/')
+    const seq = /^[1-9]\d{0,15}$/.test(at ?? '') ? Number(at) : null
     const room = view === 'chat' && id ? model.rooms.get(id) ?? await model.find(id) : null
     if (view === 'admin' && !model.isAdmin) await model.refreshMe()
     if (location.hash.split('/')[2] !== id || model.signal.aborted) return
@@ -118,7 +123,8 @@ async function frame(me, left) {
     conversation.element.hidden = shown !== 'chat'
     const before = conversation.room
     sidebar.select(room)
-    if (room !== conversation.room || !room) conversation.show(room)
+    if (room !== conversation.room || !room) conversation.show(room, seq)
+    else if (seq) conversation.timeline.goTo(seq)
     if (shown === 'admin') admin.show()
     if (shown === 'home' && before) sidebar.focus(before)
     notifier.about(room?.title ?? (shown === 'admin' ? 'People' : ''))

@@ -10,7 +10,7 @@ const NEAR_LIMIT = 200
 export class Composer {
   room = null
 
-  constructor(model, drafts, { onsend, onpage }) {
+  constructor(model, drafts, { onsend, onpage, onup }) {
     Object.assign(this, { model, drafts, onsend })
     this.text = h('textarea', { rows: '1', 'aria-label': 'Message', dir: 'auto', enterkeyhint: 'send', autocomplete: 'off' })
     this.count = h('span.count', { role: 'status' })
@@ -30,6 +30,8 @@ export class Composer {
       if (event.key === 'Enter' && !event.shiftKey && !event.altKey && !touch.matches) {
         event.preventDefault()
         this.form.requestSubmit()
+      } else if (event.key === 'ArrowUp' && !this.text.value && !event.shiftKey && !event.altKey && !event.ctrlKey && !event.metaKey) {
+        if (onup()) event.preventDefault()
       } else if (event.key === 'PageUp' || event.key === 'PageDown') {
         event.preventDefault()
         onpage(event.key === 'PageUp' ? -1 : 1)

@@ -16,13 +16,14 @@ export class Conversation {
 
   constructor(model, drafts, actions) {
     Object.assign(this, { model, actions })
-    this.timeline = new Timeline(model)
+    this.timeline = new Timeline(model, { write: () => this.composer.focus() })
     this.composer = new Composer(model, drafts, {
       onsend: content => {
         model.send(this.room, content)
         this.timeline.toEnd({ smooth: false })
       },
       onpage: pages => this.timeline.scrollBy(pages),
+      onup: () => this.timeline.actions.editLast(),
     })
     this.members = new Members(model, { close: () => this.showMembers(false, true), leave: () => this.#leave(), open: actions.open })
     this.face = h('span')
@@ -44,7 +45,7 @@ export class Conversation {
     model.natter.addEventListener('state', () => this.room && (this.timeline.drawSoon(), this.#head()), model)
   }
 
-  show(room) {
+  show(room, seq) {
     this.composer.show(room)
     this.room = room
     if (!room) {
@@ -56,7 +57,7 @@ export class Conversation {
     this.#head()
     this.#drawTyping()
     this.showMembers(!room.isPrivate && wide.matches && load('members', true))
-    const shown = this.timeline.show(room)
+    const shown = this.timeline.show(room, seq)
     if (room.isPrivate) this.model.loadOtherRead(room).catch(() => {})
     this.composer.focus()
     return shown

@@ -9,6 +9,8 @@ const HELP = [
   ['Alt Shift ↑  Alt Shift ↓', 'Previous, next unread chat'],
   ['Enter', 'Send'],
   ['Shift Enter', 'New line'],
+  ['↑', 'Edit your last message (in the empty field); message by message (in the messages)'],
+  ['E  #', 'Edit, delete the message (in the messages)'],
   ['Page ↑  Page ↓', 'Scroll the messages'],
   ['End', 'To the latest message (in the messages)'],
   ['Esc', 'Everything here is read; closes what is open'],

@@ -8,6 +8,10 @@ import { Room } from './room.js'
 import { load, save } from './prefs.js'
 
 const ROOMS_PAGE = 500
+/** So long a deletion can be undone. */
+const UNDO_MILLIS = 6_000
+/** Events that say nothing of the room itself. */
+const LOG = new Set(['message', 'edit', 'delete'])
 /** Events kept for rooms that are not in the list yet. */
 const EARLY = 500
 
@@ -34,6 +38,7 @@ export class Model extends EventTarget {
     on('typing', this.#typing)
     on('presence', this.#presence)
     on('posted', this.#posted)
+    on('unchanged', this.#unchanged)
     on('failed', this.#failed)
     on('state', this.#state)
   }
@@ -152,6 +157,54 @@ export class Model extends EventTarget {
     this.#tell('room', { room, what: 'outbox' })
   }
 
+  /** At once here; the server has it once it is connected. */
+  edit(room, { message_id, content: before, edited_at }, content) {
+    if (content === before) return
+    room.change(message_id, { content, edited_at: new Date().toISOString(), before: { content: before, edited_at } })
+    this.#tell('room', { room, what: 'log' })
+    this.#tell('rooms')
+    this.natter.edit(room.id, message_id, content)
+  }
+
+  /** It can be undone for a while, and is erased then. */
+  delete(room, { message_id }) {
+    const act = () => {
+      clearTimeout(timer)
+      this.#leaving.delete(message_id)
+      this.natter.delete(room.id, message_id)
+    }
+    const timer = setTimeout(act, UNDO_MILLIS)
+    this.#leaving.set(message_id, { timer, act })
+    room.change(message_id, { leaving: true })
+    this.#tell('room', { room, what: 'log' })
+  }
+  #leaving = new Map()
+
+  undelete(room, { message_id }) {
+    clearTimeout(this.#leaving.get(message_id)?.timer)
+    if (!this.#leaving.delete(message_id)) return
+    room.change(message_id, { leaving: false })
+    this.#tell('room', { room, what: 'log' })
+  }
+
+  /** The page goes: what was to be deleted is, by the next one where need be. */
+  settle() {
+    for (const { act } of [...this.#leaving.values()]) act()
+  }
+
+  mayDelete(room, { sender }) {
+    return sender === this.username || room.mayModerate
+  }
+
+  /** A change was refused: the message is as it was. */
+  #unchanged({ chat_id, message_id, type, content, refusal }) {
+    const room = this.rooms.get(chat_id)
+    if (room && type === 'delete') room.change(message_id, { leaving: false })
+    else if (room) for (const message of room.forms(message_id)) if (message.content === content && message.before) room.change(message_id, message.before)
+    if (room) this.#tell('room', { room, what: 'log' })
+    if (refusal.code !== 'deleted') this.#tell('refused', { text: refusal.message })
+  }
+
   #post(room, { client_id, content }) {
     // Its outcome comes as an event, also for posts of an earlier life of this page.
     this.natter.post(room.id, content, { client_id })
@@ -259,7 +312,9 @@ export class Model extends EventTarget {
     const isNew = event.seq > room.head
     if (!room.take(event)) this.refreshSoon()
     if (isNew) room.active = ++this.#clock
-    this.#tell('room', { room, what: event.type === 'message' ? 'log' : 'about' })
+    // What was unread, and what the list shows, may be gone.
+    if (event.type === 'delete') this.refreshSoon()
+    this.#tell('room', { room, what: LOG.has(event.type) ? 'log' : 'about' })
     this.#tell('rooms')
     if (isNew && event.type === 'message' && event.sender !== this.username) this.#tell('message', { room, event })
   }
@@ -369,7 +424,8 @@ export class Model extends EventTarget {
       if (!this.rooms.size) this.refreshSoon()
     }
     // What an earlier life of this page, or a tab that is gone, had not sent yet is sent by this one.
-    for (const { chat_id, client_id, content, at } of this.natter.pending()) {
+    for (const { chat_id, client_id, content, at, type } of this.natter.pending()) {
+      if (type) continue
       const room = this.rooms.get(chat_id)
       if (room && !room.queued(client_id)) room.outbox = [...room.outbox, { client_id, content, at, state: 'sending' }]
     }

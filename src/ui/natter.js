@@ -308,6 +308,7 @@ export class Session extends EventTarget {
  * - `reload` {chat_id, head, epoch}: the log was replaced; load the history anew
  * - `chats` {chat_id, change: 'added' | 'removed' | 'invited'}: a room that is followed from now on, or no more; or one asks to be let in
  * - `posted` {chat_id, client_id, message_id, seq, sent_at, duplicate}, `failed` {chat_id, client_id, content, refusal}
+ * - `changed` {chat_id, client_id, message_id, type: 'edit' | 'delete', seq}; where it was refused, `unchanged` {…, content?, refusal}
  * - `read`, `typing`, `presence`, `draining`, and `refused` (errors that are about no post): the server's frames
  */
 export class Natter extends EventTarget {
@@ -413,11 +414,32 @@ export class Natter extends EventTarget {
    *   good; it need not be handled: `failed` tells the same
    */
   post(chat_id, content, { client_id = random() } = {}) {
-    const known = this.#posts.get(keyOf({ chat_id, client_id }))
+    return this.#commit({ chat_id, client_id, content })
+  }
+
+  /**
+   * Gives a message of one's own another text, after what was written to the room before; it waits and is sent again as a post is.
+   * @returns {Promise<{message_id, seq}>} `seq` is null where it had this text already; rejects as `post` does
+   */
+  edit(chat_id, message_id, content, { client_id = random() } = {}) {
+    return this.#commit({ type: 'edit', chat_id, client_id, message_id, content })
+  }
+
+  /**
+   * Deletes a message: its text is erased. It waits and is sent again as a post is.
+   * @returns {Promise<{message_id, seq}>} `seq` is null where it was deleted before; rejects as `post` does
+   */
+  delete(chat_id, message_id, { client_id = random() } = {}) {
+    return this.#commit({ type: 'delete', chat_id, client_id, message_id })
+  }
+
+  #commit(written) {
+    const { chat_id } = written
+    const known = this.#posts.get(keyOf(written))
     if (known) return known.promise
     const user = this.#session.user?.user_id
     this.#wroteAt = Math.max(Date.now(), this.#wroteAt + 1)
-    const post = this.#take({ chat_id, client_id, content, at: this.#wroteAt, user })
+    const post = this.#take({ ...written, at: this.#wroteAt, user })
     if (user) {
       this.#save()
       this.#flush(chat_id)
@@ -425,11 +447,11 @@ export class Natter extends EventTarget {
     return post.promise
   }
 
-  /** Posts without an answer, in their order: {chat_id, client_id, content, at}. */
+  /** Posts and changes without an answer, in their order: {chat_id, client_id, content, at}, of changes with `type` and `message_id`. */
   pending() {
     const user = this.#session.user?.user_id
     const mine = [...this.#posts.values()].filter(post => post.user === user)
-    return mine.map(({ chat_id, client_id, content, at }) => ({ chat_id, client_id, content, at }))
+    return mine.map(plain)
   }
 
   /** This user is writing. Call it at every key: it is sent now and then. */
@@ -628,7 +650,7 @@ export class Natter extends EventTarget {
       this.#me = me
       if (this.#session.user?.user_id !== me.user_id) return this.#stop({ reason: 'signedout' })
       this.#subscribe()
-    } else if (type === 'posted') {
+    } else if (type === 'posted' || type === 'edited' || type === 'deleted') {
       if (post) this.#settle(post, frame)
     } else if (type === 'error') {
       if (post) this.#refused(post, frame)
@@ -747,7 +769,7 @@ export class Natter extends EventTarget {
     // It cannot be; but if it were, nothing would be lost.
     if (frame.seq > room.since + 1) return this.#follow({ [frame.chat_id]: at(room) })
     room.since = frame.seq
-    if (post && frame.sender === this.#me.username) {
+    if (post && (frame.sender ?? frame.by) === this.#me.username) {
       const { message_id, seq, sent_at } = frame
       this.#settle(post, { message_id, seq, sent_at, duplicate: false })
     }
@@ -768,10 +790,10 @@ export class Natter extends EventTarget {
     if (this.#state !== 'live' || now() < this.#heldUntil) return
     const done = new Set()
     for (const post of [...this.#posts.values()]) {
-      const { chat_id, client_id, content } = post
+      const { type = 'post', chat_id, client_id, content, message_id } = post
       if (post.user !== this.#me.user_id || done.has(chat_id) || (only && chat_id !== only)) continue
       if (!post.sentAt) {
-        const frame = { type: 'post', chat_id, content, client_id, req: keyOf(post) }
+        const frame = { type, chat_id, message_id, content, client_id, req: keyOf(post) }
         if (new TextEncoder().encode(JSON.stringify(frame)).length > this.#me.limits.frame_bytes) {
           const detail = `A message may have ${this.#me.limits.message_chars} characters; send it in parts.`
           this.#settle(post, null, new Refusal(413, { code: 'too_large', detail }))
@@ -795,10 +817,19 @@ export class Natter extends EventTarget {
   }
 
   #settle(post, answer, refusal) {
-    const { chat_id, client_id, content } = post
+    const { type, chat_id, client_id, content } = post
     this.#posts.delete(keyOf(post))
     this.#save()
-    if (answer) {
+    if (type) {
+      const told = { type, chat_id, client_id, message_id: post.message_id }
+      if (answer) {
+        post.resolve({ message_id: post.message_id, seq: answer.seq })
+        tell(this, 'changed', { ...told, seq: answer.seq })
+      } else {
+        post.reject(refusal)
+        tell(this, 'unchanged', { ...told, content, refusal })
+      }
+    } else if (answer) {
       const { message_id, seq, sent_at, duplicate } = answer
       this.#holds = 0
       post.resolve({ message_id, seq, sent_at, duplicate })
@@ -837,7 +868,7 @@ export class Natter extends EventTarget {
   }
 
   #write() {
-    const list = [...this.#posts.values()].map(({ chat_id, client_id, content, at, user }) => ({ chat_id, client_id, content, at, user }))
+    const list = [...this.#posts.values()].map(post => ({ ...plain(post), user: post.user }))
     if (list.length) this.#outbox.setItem(this.#outboxKey, JSON.stringify(list))
     else this.#outbox.removeItem(this.#outboxKey)
   }
@@ -872,4 +903,5 @@ export class Natter extends EventTarget {
   }
 }
 
+const plain = ({ type, chat_id, client_id, message_id, content, at }) => ({ type, chat_id, client_id, message_id, content, at })
 const at = ({ since, epoch }) => ({ since, epoch })

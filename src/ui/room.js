@@ -92,6 +92,26 @@ export class Room {
     else if (change === 'removed' || change === 'left' || change === 'declined') this.users = this.users.filter(user => user !== username)
   }
 
+  /** A message as it is loaded here, and as the list of rooms shows it. */
+  forms(message_id) {
+    const forms = this.log.events.filter(event => event.type === 'message' && event.message_id === message_id)
+    if (this.last?.message_id === message_id && !forms.includes(this.last)) forms.push(this.last)
+    return forms
+  }
+
+  /** Gives a message another look: `form` counts, so that its row is made anew. */
+  change(message_id, look) {
+    for (const message of this.forms(message_id)) Object.assign(message, look, { form: (message.form ?? 0) + 1 })
+  }
+
+  on_edit({ message_id, content, sent_at, deleted }) {
+    if (!deleted) this.change(message_id, { content, edited_at: sent_at })
+  }
+
+  on_delete({ message_id }) {
+    this.change(message_id, { content: '', deleted: true, edited_at: undefined })
+  }
+
   on_chat({ name }) {
     this.name = name
   }
@@ -133,7 +153,7 @@ class Log {
   life = 0
 
   constructor(session, chat_id) {
-    this.path = `/chat/${chat_id}/events`
+    this.path = `/chat/${chat_id}`
     this.session = session
   }
 
@@ -148,7 +168,8 @@ class Log {
   messagesBetween(from, to) {
     let n = 0
     for (let i = this.events.length - 1; i >= 0 && this.events[i].seq > from; i--) {
-      if (this.events[i].seq <= to && this.events[i].type === 'message') n++
+      const { seq, type, deleted } = this.events[i]
+      if (seq <= to && type === 'message' && !deleted) n++
     }
     return n
   }
@@ -208,7 +229,15 @@ class Log {
     if (this.events.length > n) this.events.length = n
   }
 
-  #page(query) {
-    return this.session.call('GET', `${this.path}?${new URLSearchParams(query)}`)
+  /** A page of the log, its messages in their latest form: the same page of the history has that. */
+  async #page(query) {
+    const asked = new URLSearchParams(query)
+    const [page, { messages }] = await Promise.all([
+      this.session.call('GET', `${this.path}/events?${asked}`),
+      this.session.call('GET', `${this.path}?${asked}`),
+    ])
+    const latest = new Map(messages.map(message => [message.seq, message]))
+    for (const event of page.events) if (event.type === 'message') Object.assign(event, latest.get(event.seq))
+    return page
   }
 }

@@ -25,9 +25,9 @@ const isShown = ({ type, seq, by, username }) => type === 'chat' || type === 'me
 
 /**
  * What the page shows of a room's log, in order: [key, how to make it]. A row is made anew when its key changes.
- * `errors`: why there is nothing older or newer; `again(which)` tries that once more.
+ * `editing`: the message that is being edited, and its field. `errors`: why there is nothing older or newer; `again(which)` tries that once more.
  */
-export function rowsOf(room, model, errors, again) {
+export function rowsOf(room, model, errors, again, editing) {
   const { log, mark } = room
   const rows = []
   let day = '', last = null, run = [], receiptAt = 0
@@ -50,7 +50,8 @@ export function rowsOf(room, model, errors, again) {
     }
     const isHead = last?.sender !== sender || at - last.at > GROUP_MILLIS
     const id = client_id && sender === room.me ? `own:${client_id}` : seq
-    rows.push([`${id}:${isHead}:${post?.state}`, () => messageRow(message, { isHead, room, post, model })])
+    if (editing && editing.message_id === message.message_id) rows.push([`edit:${id}`, () => editing.element])
+    else rows.push([`${id}:${isHead}:${post?.state}:${message.form ?? message.edited_at}`, () => messageRow(message, { isHead, room, post, model })])
     receiptAt = rows.length
     last = message
     run = []
@@ -95,18 +96,23 @@ function receipt(room, waiting, model) {
 }
 
 /** `at`: when; `isHead`: the first of a group has the face and the name. `post` is one that is not in the log yet. */
-function messageRow({ sender, content, at, seq, client_id }, { isHead, room, post, model }) {
+function messageRow(message, { isHead, room, post, model }) {
+  const { sender, content, at, seq, client_id, edited_at } = message
   const mine = sender === room.me
-  const text = h('.content', { dir: 'auto', data: { testid: 'content' } }, nodesOf(content, { names: room.users, me: room.me }))
+  const gone = message.deleted || message.leaving
+  const text = h('.content', { dir: 'auto', data: { testid: 'content' } }, gone ? 'Message deleted' : nodesOf(content, { names: room.users, me: room.me }))
   if (isOnlyEmoji(content)) text.classList.add('pictures')
   const row = h('article.message', {
     'aria-label': `${sender}, ${time(at)}`,
-    class: `${isHead ? 'head' : ''} ${mine ? 'mine' : ''}`,
+    class: `${isHead ? 'head' : ''} ${mine ? 'mine' : ''} ${gone ? 'gone' : ''}`,
+    tabindex: seq ? '-1' : null,
     data: { testid: 'message', sender, state: post?.state ?? 'sent', ...seq && { seq }, ...client_id && { client: client_id } },
   })
   const stamp = h('time', { datetime: at.toISOString(), title: wholeTime(at) }, time(at))
   if (isHead) row.append(avatar(sender), h('.byline', h('span.sender', { class: tone(sender) }, name(sender)), stamp), text)
   else row.append(h('.gutter', { 'aria-hidden': 'true' }, stamp), text)
+  if (message.leaving && !message.deleted) text.append(' ', h('button.link', { type: 'button', onclick: () => model.undelete(room, message) }, 'Undo'))
+  if (edited_at && !gone) text.append(' ', h('span.edited', { title: wholeTime(new Date(edited_at)) }, 'edited'))
   if (isLong(content)) row.append(fold(text))
   if (post?.state === 'failed') row.append(failure(room, post, model))
   return row

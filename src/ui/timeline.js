@@ -2,6 +2,7 @@
 // page, and it moves with the reader. Whatever is put in front, added behind or dropped, what is being read stays
 // where it is; who is at the end stays at the end.
 
+import { MessageActions } from './actions.js'
 import { announce, h, icon, oncePerFrame, say } from './dom.js'
 import { count } from './names.js'
 import { moreRow, rowsOf } from './rows.js'
@@ -28,8 +29,10 @@ export class Timeline {
   #drawnLast = 0
   #readTimer = 0
 
-  constructor(model) {
+  /** `write()` puts the focus where one writes. */
+  constructor(model, { write }) {
     this.model = model
+    this.actions = new MessageActions(this, write)
     this.rows = h('.rows')
     this.scroller = h('.scroller', { role: 'log', 'aria-label': 'Messages', 'aria-live': 'off', tabindex: '0' }, this.rows)
     this.jumpText = h('span')
@@ -42,6 +45,7 @@ export class Timeline {
     this.scroller.addEventListener('keydown', event => {
       if (event.key === 'End' && !event.ctrlKey && !event.altKey) this.toEnd()
     })
+    this.actions.listen()
     addEventListener('focus', lookSoon, model)
     document.addEventListener('visibilitychange', lookSoon, model)
     const watch = new ResizeObserver(() => this.#resized())
@@ -50,11 +54,28 @@ export class Timeline {
   }
 
   /** Opens a room at its first unread message, or at its end. */
-  async show(room) {
+  async show(room, seq = null) {
     this.hide()
     this.room = room
     room.isOpen = true
-    await this.#begin()
+    await this.#begin(seq)
+  }
+
+  /** To one event, which lights up for a moment. */
+  async goTo(seq) {
+    if (!this.room.log.covers(seq, seq)) return this.#begin(seq)
+    this.following = false
+    this.#light(seq)
+  }
+
+  #light(seq) {
+    const row = [...this.rows.children].findLast(row => Number(row.dataset.seq) <= seq && row.dataset.seq)
+    if (!row) return
+    row.scrollIntoView({ block: 'center' })
+    row.classList.add('lit')
+    row.focus({ preventScroll: true })
+    setTimeout(() => row.classList.remove('lit'), 1_600)
+    this.#look()
   }
 
   hide() {
@@ -76,29 +97,32 @@ export class Timeline {
     this.#errors = { older: '', newer: '' }
     this.#busy = { older: false, newer: false }
     this.#heard = []
+    this.actions.clear()
   }
 
-  async #begin() {
+  /** At the first unread message, or at the end; or around `seq`. */
+  async #begin(seq = null) {
     const { room } = this
     const { log } = room
     const unread = room.unread > 0
     room.mark = unread ? room.read : null
-    const here = log.events.length && room.atEnd && (!unread || log.first <= room.read || log.atStart)
+    const here = seq !== null ? log.covers(seq, seq) : log.events.length && room.atEnd && (!unread || log.first <= room.read || log.atStart)
     if (!here) {
       log.reset()
       this.rows.replaceChildren(...Array.from({ length: 6 }, () => h('.ghost', { 'aria-hidden': 'true' }, h('span'), h('p'))))
       try {
-        await log.open(unread ? room.read : null)
+        await log.open(seq !== null ? seq - 1 : unread ? room.read : null)
       } catch (refusal) {
         if (room !== this.room) return
-        this.rows.replaceChildren(moreRow(refusal.message, () => this.#begin()))
+        this.rows.replaceChildren(moreRow(refusal.message, () => this.#begin(seq)))
         return
       }
       if (room !== this.room) return
     }
     this.#clear()
-    this.following = !unread
+    this.following = !unread && seq === null
     this.#draw()
+    if (seq !== null) return this.#light(seq)
     const mark = this.rows.querySelector('.new')
     if (mark) this.scroller.scrollTop = Math.max(0, mark.offsetTop - this.scroller.clientHeight * 0.3)
     else this.#scrollToEnd()
@@ -256,6 +280,10 @@ export class Timeline {
     else this.#restore(this.#place)
   }
 
+  draw() {
+    if (this.room) this.#draw()
+  }
+
   /** The page as the log is now, the reader's place kept. */
   #draw() {
     const { room } = this
@@ -263,7 +291,7 @@ export class Timeline {
     if (!log.events.length) return
     const anchors = this.following ? null : this.#anchors()
     this.#trim()
-    const items = rowsOf(room, this.model, this.#errors, which => this.#again(which))
+    const items = rowsOf(room, this.model, this.#errors, which => this.#again(which), this.actions.editing)
     const wanted = new Set(items.map(([key]) => key))
     for (const [key, row] of this.#drawn) {
       if (wanted.has(key)) continue
