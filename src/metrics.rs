@@ -3,11 +3,12 @@
 //! The metrics are plain atomics in one struct; whoever has something to count holds the struct.
 
 pub mod format;
+mod process;
 
 use std::sync::atomic::AtomicI64;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{EncodeLabelSet, text},
     metrics::{
         counter::Counter,
         family::Family,
@@ -40,10 +41,29 @@ pub struct Answer {
     pub status: u16,
 }
 
+/// What is running, and what it reads and writes.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Build {
+    pub version: &'static str,
+    /// Of the store that it serves.
+    pub schema: u64,
+    /// Of the files of `natter export`.
+    pub export: u64,
+    pub store: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OfRoute {
+    /// As in [`Answer`].
+    pub route: &'static str,
+}
+
 pub struct Metrics {
     registry: Registry,
+    process: Registry,
+    pub build: Family<Build, Gauge>,
     pub requests: Family<Answer, Counter>,
-    pub request_seconds: Histogram,
+    pub request_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
     pub http_connections: Gauge,
     pub silent_closed: Counter,
     pub panics: Counter,
@@ -75,6 +95,7 @@ pub struct Metrics {
     pub unsettled_bytes: Gauge,
     pub unsettled_since: Gauge,
     pub settled_events: Counter,
+    pub database_bytes: Gauge,
     pub wal_bytes: Gauge,
     pub journal_bytes: Gauge,
     pub store_free_bytes: Gauge,
@@ -103,8 +124,10 @@ impl Default for Metrics {
         let counts = || exponential_buckets(1.0, 2.0, 14);
         let mut metrics = Self {
             registry: Registry::with_prefix("natter"),
+            process: Registry::with_prefix("process"),
+            build: Family::default(),
             requests: Family::default(),
-            request_seconds: Histogram::new(seconds()),
+            request_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_1, 4.0, 9))),
             http_connections: Gauge::default(),
             silent_closed: Counter::default(),
             panics: Counter::default(),
@@ -136,6 +159,7 @@ impl Default for Metrics {
             unsettled_bytes: Gauge::default(),
             unsettled_since: Gauge::default(),
             settled_events: Counter::default(),
+            database_bytes: Gauge::default(),
             wal_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
             store_free_bytes: Gauge::default(),
@@ -177,12 +201,17 @@ impl Metrics {
     /// Everything, as OpenMetrics.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        let written = text::encode_registry(&mut text, &self.registry)
+            .and_then(|()| text::encode_registry(&mut text, &self.process))
+            .and_then(|()| text::encode_eof(&mut text));
+        written.expect("writing to a string cannot fail");
         text
     }
 
     fn register(&mut self) {
+        self.process.register_collector(Box::new(process::Process));
         let r = &mut self.registry;
+        r.register("build_info", "1, with the versions of what is running", self.build.clone());
         r.register(
             "http_requests",
             "HTTP requests, by their answer; 499: the client left before it",
@@ -190,7 +219,7 @@ impl Metrics {
         );
         r.register_with_unit(
             "http_request",
-            "From request head to answer",
+            "From request head to answer, by route",
             Unit::Seconds,
             self.request_seconds.clone(),
         );
@@ -255,6 +284,7 @@ impl Metrics {
             "Events moved from the journal into the tables",
             self.settled_events.clone(),
         );
+        r.register("database_bytes", "The database on disk (SQLite)", self.database_bytes.clone());
         r.register("wal_bytes", "SQLite's write-ahead log on disk", self.wal_bytes.clone());
         r.register("journal_bytes", "The journal's files on disk", self.journal_bytes.clone());
         r.register(

@@ -29,7 +29,7 @@ pub fn run(config: &Config, url: Option<String>) -> Result<(), String> {
 }
 
 /// Where this configuration's server can be asked.
-fn own_url(config: &Config) -> String {
+pub fn own_url(config: &Config) -> String {
     let scheme = if config.server.tls_cert.is_empty() { "http" } else { "https" };
     format!("{scheme}://{}/healthz", reached(config.server.bind))
 }
@@ -45,7 +45,7 @@ pub fn reached(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// The status of a GET; `/healthz` where the URL has no path.
-fn ask(url: &str) -> Result<u16, String> {
+pub fn ask(url: &str) -> Result<u16, String> {
     let deadline = Instant::now() + PATIENCE;
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -5,7 +5,10 @@ mod admin;
 mod checked;
 mod data;
 mod demo;
+mod doctor;
 mod health;
+mod keep;
+mod papers;
 mod progress;
 mod secret;
 mod serve;
@@ -77,6 +80,9 @@ enum Command {
     Backup {
         /// Where to, readable by its owner alone; - is standard output
         file: PathBuf,
+        /// FILE is a folder: name the backup after the time, and keep the last N there
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        keep: Option<u16>,
     },
     /// Bring back what a backup holds; the server must be stopped
     Restore {
@@ -101,6 +107,12 @@ enum Command {
     },
     /// Look at everything in the store, and say what is wrong; the server may be running
     Verify,
+    /// Look at settings, data, disk, clock and limits, and say what to do; the server may be running
+    Doctor,
+    /// Print what completes natter's commands in a shell
+    Completions { shell: clap_complete::Shell },
+    /// Write the pages of the manual into FOLDER
+    Man { folder: PathBuf },
     /// Ask a server whether it serves; exit code 0 says yes
     Health {
         /// The server's address [default: where the settings say that it listens]
@@ -112,6 +124,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     let command = cli.command.unwrap_or(Command::Serve);
+    if let Some(done) = papers::written(&command) {
+        return done;
+    }
     let inputs = inputs(cli.settings);
     // Who reads the log of a server as JSON reads why it did not start so, too.
     let format = if matches!(command, Command::Serve) { load::log_format(&inputs) } else { LogFormat::Text };
@@ -123,7 +138,10 @@ pub fn run() -> ExitCode {
             Command::CheckConfig { quiet } => check_config(loaded, quiet),
             Command::User { command } => admin::user(&loaded.config, command).map_err(one),
             Command::Admin { command } => admin::run(&loaded.config, command).map_err(one),
-            Command::Backup { file } => admin::backup(&loaded.config, &file).map_err(one),
+            Command::Backup { file, keep: Some(keep) } => keep::backup(&loaded.config, &file, keep.into()).map_err(one),
+            Command::Backup { file, keep: None } => admin::backup(&loaded.config, &file).map_err(one),
+            Command::Doctor => doctor::run(&loaded).map_err(one),
+            Command::Completions { .. } | Command::Man { .. } => Ok(()),
             Command::Restore { file, force } => data::restore(&loaded.config, &file, force).map_err(one),
             Command::Export { file } => transfer::export(&loaded.config, &file).map_err(one),
             Command::Import { source, original } => transfer::import(&loaded.config, &source, &original).map_err(one),

@@ -22,10 +22,10 @@ use natter::{
     },
     limits::files,
     logging,
-    metrics::Metrics,
+    metrics::{Build, Metrics},
     server::{self, Server, tls::Tls, waiting},
-    store::Store,
-    transfer::import,
+    store::{Store, mongo, sqlite},
+    transfer::{EXPORT_VERSION, import},
 };
 use tokio::{
     net::TcpListener,
@@ -219,6 +219,13 @@ impl Prepared {
         let bus = bus(&config, &place, metrics.clone()).await?;
 
         let chat = Chat::start(config.clone(), metrics.clone(), store.clone(), bus);
+        let (store_name, schema) = match &place {
+            Place::Folder(_) => ("sqlite", sqlite::SCHEMA_VERSION),
+            Place::Shared(_) => ("mongodb", mongo::SCHEMA_VERSION),
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let build = Build { version, schema: schema as u64, export: EXPORT_VERSION, store: store_name };
+        metrics.build.get_or_create(&build).set(1);
         // Alone, until the store names others.
         metrics.nodes.set(1);
         if let Some(shared) = store.shared() {

@@ -36,7 +36,7 @@ use crate::{
     app::App,
     chat::Caller,
     limits::{Who, network::Network},
-    metrics::{Answer, Metrics},
+    metrics::{Answer, Metrics, OfRoute},
 };
 
 /// What a request counts as whose client did not wait for the answer. Never sent to anybody.
@@ -264,7 +264,7 @@ impl Drop for Asked<'_> {
         let status = status.map_or(CLIENT_GONE, |status| status.as_u16());
         let labels = Answer { route, method: known(method), status };
         app.metrics.requests.get_or_create(&labels).inc();
-        app.metrics.request_seconds.observe(elapsed.as_secs_f64());
+        app.metrics.request_seconds.get_or_create(&OfRoute { route }).observe(elapsed.as_secs_f64());
         let (address, code, cause) = (*address, *code, cause.as_deref());
         app.request_log.write(&Ended { id, method, route, address, status, code, cause, elapsed });
     }

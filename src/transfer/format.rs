@@ -33,7 +33,7 @@ use crate::{
 
 /// Version 2 has invitations, edits and deletions of messages, and deleted accounts, which version 1 does not know; else they are the
 /// same.
-pub(super) const VERSION: u64 = 2;
+pub const VERSION: u64 = 2;
 
 /// Damage is narrowed down to so many lines.
 pub(super) const CHECK_LINES: u64 = 1_000;

@@ -23,6 +23,8 @@ mod sorted;
 pub mod survey;
 mod write;
 
+pub use self::format::VERSION as EXPORT_VERSION;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -60,7 +60,7 @@ use crate::{
     types::{MessageId, NodeId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
-pub use self::open::OpenError;
+pub use self::{open::OpenError, schema::VERSION as SCHEMA_VERSION};
 
 pub struct MongoStore {
     base: Arc<Base>,

@@ -23,7 +23,7 @@ use super::{
 use crate::store::{Result as StoreResult, StoreError};
 
 /// The version this binary writes.
-pub(super) const VERSION: usize = MIGRATIONS.len();
+pub const VERSION: usize = MIGRATIONS.len();
 
 /// From this version on it is noted who has written.
 const WITH_WRITERS: usize = 2;

@@ -75,6 +75,7 @@ use crate::{
     types::{MessageId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
 };
 
+pub use self::schema::VERSION as SCHEMA_VERSION;
 pub use self::{
     journal::recovery::JournalError,
     open::{OpenError, path_of},

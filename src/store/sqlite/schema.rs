@@ -11,7 +11,7 @@ use super::users;
 pub(super) const APPLICATION_ID: i64 = 0x6e61_7474;
 
 /// The version this binary writes.
-pub(super) const VERSION: usize = MIGRATIONS.len();
+pub const VERSION: usize = MIGRATIONS.len();
 
 /// Step `n` leads from version `n` to `n + 1`. A released step is never edited: add one after it.
 const MIGRATIONS: &[&str] = &[

@@ -88,6 +88,7 @@ impl Looks {
         self.space.lay_aside();
         let journal = Beside::new(&self.database).bytes().unwrap_or_default();
         self.metrics.journal_bytes.set(signed(journal));
+        self.metrics.database_bytes.set(signed(fs::metadata(&self.database).map_or(0, |file| file.len())));
         let Some(disk) = self.space.look() else { return EVERY };
         self.metrics.store_free_bytes.set(signed(disk.free));
         self.metrics.store_reserve_bytes.set(signed(disk.reserve));
