@@ -402,3 +402,19 @@ async fn systemd_takes_the_unit() {
     let about_it: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("natter.service")).collect();
     assert!(ran.code == Some(0) && about_it.is_empty(), "{ran:?}");
 }
+
+#[test]
+fn no_container_of_compose_fills_the_disk_or_the_memory_or_changes_by_itself() {
+    for (file, services) in [(COMPOSE, 6), (COMPOSE_ONE, 1)] {
+        let compose = documents(file).remove(0);
+        let found = compose["services"].as_mapping().expect("services");
+        assert_eq!(found.len(), services, "{file}");
+        for (name, service) in found {
+            assert!(!service["logging"]["options"]["max-size"].is_null(), "{file} {name:?}: its log grows without end");
+            assert!(!service["mem_limit"].is_null(), "{file} {name:?} may take all memory");
+            let image = plain(&service["image"]);
+            let pinned = image.split_once(':').is_none_or(|(_, tag)| tag.contains('.'));
+            assert!(pinned, "{file} {name:?}: {image} is another version from one day to the next");
+        }
+    }
+}
