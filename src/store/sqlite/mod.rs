@@ -45,6 +45,7 @@ mod settler;
 mod snapshot;
 mod space;
 mod tail;
+mod threads;
 mod users;
 mod watch;
 mod writer;
@@ -61,7 +62,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use self::{
     appender::Appender, batch::Need, lock::FolderLock, readers::Readers, readings::Readings, settler::Settler,
-    space::Space, tail::Tail, watch::Watch, writer::Writer,
+    space::Space, tail::Tail, threads::Threads, watch::Watch, writer::Writer,
 };
 use super::{
     Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, Folded, FoldedPage,
@@ -92,34 +93,6 @@ pub struct SqliteStore {
     threads: Arc<Threads>,
     /// Taken by the first `close`, which waits for a backup that holds it. `None` once closed.
     lock: Arc<Mutex<Option<FolderLock>>>,
-}
-
-/// Those that write.
-struct Threads {
-    writer: Arc<Writer>,
-    appender: Arc<Appender>,
-    settler: Settler,
-    watch: Watch,
-}
-
-impl Threads {
-    /// Finishes what is queued and settles it. Where the tables take everything, no journal is left. Blocks; the second call
-    /// finds nothing to do.
-    fn stop(&self) {
-        self.watch.stop();
-        let journal = self.appender.stop();
-        let settled = self.settler.stop();
-        match journal {
-            Some(mut journal) if settled => {
-                if let Err(error) = journal.clear() {
-                    tracing::warn!(%error, "the journal's files could not be removed; the next start does it");
-                }
-            }
-            Some(_) => tracing::warn!("posts stay in the journal for the next start"),
-            None => {}
-        }
-        self.writer.stop();
-    }
 }
 
 impl SqliteStore {
