@@ -258,9 +258,14 @@ async fn perform(operator: &Operator, command: Command, progress: &Progress) -> 
         Command::Delete { username, erase_messages, free_name } => {
             let wanted = Deletion { erase: erase_messages, free_name, done: false };
             let user = operator.chat.begin_deletion(&username, wanted).await.map_err(|error| error.to_string())?;
-            operator.chat.end_deletion(user.user_id).await.map_err(|error| error.to_string())?;
+            if erase_messages {
+                progress.begin("erasing", "messages", 0);
+            }
+            let erased = |count| progress.reach(count);
+            operator.chat.end_deletion(user.user_id, erased).await.map_err(|error| error.to_string())?;
             let name = if user.is_deleted() { username } else { user.username };
-            done(format!("{name} is deleted, and what they said is told as by {DELETED_NAME}"))
+            let said = if erase_messages { "erased".to_owned() } else { format!("told as by {DELETED_NAME}") };
+            done(format!("{name} is deleted, and what they said is {said}"))
         }
         Command::Backup { file } => {
             if !file.is_absolute() {

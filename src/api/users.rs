@@ -44,6 +44,18 @@ struct UserShown {
     created_at: Timestamp,
     /// May not sign in.
     disabled: bool,
+    /// Left out where the account is not being deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deletion: Option<Going>,
+}
+
+/// An account that is being deleted.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeletionGoingOn)]
+struct Going {
+    /// Of its messages, by this server since its last start.
+    erased: u64,
 }
 
 /// Somebody.
@@ -114,6 +126,7 @@ pub async fn list(app: &Arc<App>, admin: Caller, request: Request) -> Result<Res
         roles: user.roles.into_iter().map(RoleShown::from).collect(),
         created_at: user.created_at,
         disabled: user.disabled,
+        deletion: user.deletion.map(|_| Going { erased: app.chat.erased_of(user.user_id).unwrap_or_default() }),
     });
     Ok(json(&Users { users: shown.collect(), next }))
 }
@@ -185,7 +198,11 @@ pub async fn delete(app: &Arc<App>, admin: Caller, mut request: Request) -> Resu
     if !user.is_deleted() {
         app.audit.note(What::Deleted, by(&request, Some(&admin.username)), Some(&user.username), None);
     }
-    app.chat.end_deletion(user.user_id).await?;
+    if erase {
+        app.chat.end_deletion_later(user.user_id);
+        return Ok(message("User deleted; what they said is being erased"));
+    }
+    app.chat.end_deletion(user.user_id, |_| {}).await?;
     Ok(message("User deleted successfully"))
 }
 

@@ -1,4 +1,5 @@
-//! Deleting an account: it is disabled and its logins end, it leaves its groups, and then it has no name any more.
+//! Deleting an account: it is disabled and its logins end, it leaves its groups, what it said is erased where that is asked, and then
+//! it has no name any more.
 //!
 //! Each step is noted where the next look finds it: the account's record says that it is being deleted until everything is
 //! done. So whoever asks again, and every node from time to time and at its start, finishes what was cut off.
@@ -12,12 +13,15 @@ use super::{
     work::{Actor, Work},
 };
 use crate::{
-    store::{DELETED_NAME, Deletion, UserChange, UserRecord},
-    types::{RoomKind, UserId},
+    store::{DELETED_NAME, Deletion, Page, RoomCursor, UserChange, UserRecord},
+    types::{RoomId, RoomKind, UserId},
 };
 
 /// Rooms, invitations and unfinished deletions read at once.
 const AT_ONCE: usize = 100;
+
+/// Messages read at once while those of one are erased.
+const EVENTS_AT_ONCE: usize = 500;
 
 /// Times that a group changes hands while its last owner leaves it.
 const TRIES: usize = 5;
@@ -26,9 +30,6 @@ impl Chat {
     /// Disables an account and notes what is to become of it; [`Chat::end_deletion`] does the rest. Again is as good as once.
     /// Gives the account as it was.
     pub async fn begin_deletion(self: &Arc<Self>, username: &str, wanted: Deletion) -> Result<UserRecord> {
-        if wanted.erase {
-            return Err(ChatError::Conflict("This server cannot erase messages; keep them."));
-        }
         let user = self.account_named(username).await?.ok_or_else(|| ChatError::NoSuchUser(username.to_owned()))?;
         self.change_user(user.user_id, UserChange::Delete(wanted)).await?;
         Ok(user)
@@ -41,27 +42,88 @@ impl Chat {
             Err(error) => return tracing::debug!(%error, "whose deletion goes on could not be read"),
         };
         for user in unfinished {
-            match self.end_deletion(user).await {
+            if self.erased_of(user).is_some() {
+                continue;
+            }
+            match self.end_deletion(user, |_| {}).await {
                 Ok(()) => tracing::info!(%user, "the deletion of an account was finished"),
                 Err(error) => tracing::warn!(%error, %user, "an account is not deleted yet; it will be tried again"),
             }
         }
     }
 
-    /// Once this returns, everything is done.
-    pub async fn end_deletion(self: &Arc<Self>, user: UserId) -> Result<()> {
-        self.to_its_end(async move |chat: Arc<Self>| {
-            let Some(record) = chat.store.user(user).await? else { return Ok(()) };
-            if record.deletion.is_some_and(|deletion| !deletion.done) {
-                let actor = Actor { user, username: record.username.into() };
+    /// The same for one account, in the background: erasing takes as long as everything that was said takes to be read.
+    pub fn end_deletion_later(self: &Arc<Self>, user: UserId) {
+        let chat = self.clone();
+        // Where the server ends before, the next start goes on.
+        drop(tokio::spawn(async move {
+            if let Err(error) = chat.end_deletion(user, |_| {}).await {
+                tracing::warn!(%error, %user, "an account is not deleted yet; it will be tried again");
+            }
+        }));
+    }
+
+    /// How many messages were erased here of an account that is being deleted.
+    pub fn erased_of(&self, user: UserId) -> Option<u64> {
+        self.erasing.lock().get(&user).copied()
+    }
+
+    /// Once this returns, everything is done. `erased` is told how many messages were.
+    pub async fn end_deletion(self: &Arc<Self>, user: UserId, erased: impl Fn(u64)) -> Result<()> {
+        let leave = async move |chat: Arc<Self>| {
+            let Some(record) = chat.store.user(user).await? else { return Ok(None) };
+            let going = record.deletion.filter(|deletion| !deletion.done);
+            let actor = Actor { user, username: record.username.into() };
+            if going.is_some() {
                 chat.decline_all(&actor).await?;
                 chat.leave_all(&actor).await?;
-                chat.change_user(user, UserChange::Deleted).await?;
             }
+            Ok(going.map(|going| (going, actor)))
+        };
+        let Some((going, actor)) = self.to_its_end(leave).await? else {
+            self.forget_name(user);
+            return Ok(());
+        };
+        if going.erase {
+            let _erasing = Erasing::begin(self, user);
+            self.erase_all(&actor, erased).await?;
+        }
+        self.to_its_end(async move |chat: Arc<Self>| {
+            chat.change_user(user, UserChange::Deleted).await?;
             chat.forget_name(user);
             Ok(())
         })
         .await
+    }
+
+    /// Everything that somebody has said, in every room: they may have left some long ago.
+    async fn erase_all(self: &Arc<Self>, by: &Actor, erased: impl Fn(u64)) -> Result<()> {
+        let mut after_room = None;
+        loop {
+            let rooms = self.store.rooms(after_room, AT_ONCE).await?;
+            let Some(last) = rooms.last() else { return Ok(()) };
+            after_room = Some(last.room_id);
+            for record in rooms {
+                self.erase_in(record.room_id, by, &erased).await?;
+            }
+        }
+    }
+
+    async fn erase_in(self: &Arc<Self>, id: RoomId, by: &Actor, erased: &impl Fn(u64)) -> Result<()> {
+        let mut page = Page { after: Some(0), before: None, limit: EVENTS_AT_ONCE, messages_only: true };
+        loop {
+            let events = self.store.events(id, page).await?;
+            let Some(last) = events.last() else { return Ok(()) };
+            page.after = Some(last.seq);
+            for event in events.iter().filter(|event| event.sender == by.user && !event.is_erased()) {
+                let room = self.find_room(id).await?;
+                self.erase(&room, by, event.event_id, true).await?;
+                if let Some(count) = self.erasing.lock().get_mut(&by.user) {
+                    *count += 1;
+                    erased(*count);
+                }
+            }
+        }
     }
 
     async fn decline_all(self: &Arc<Self>, by: &Actor) -> Result<()> {
@@ -69,7 +131,7 @@ impl Chat {
         loop {
             let page = self.store.invitations_of(by.user, after, AT_ONCE).await?;
             let Some(last) = page.last() else { return Ok(()) };
-            after = Some(crate::store::RoomCursor { active_at: last.at, room_id: last.room_id });
+            after = Some(RoomCursor { active_at: last.at, room_id: last.room_id });
             for invitation in page {
                 let room = self.find_room(invitation.room_id).await?;
                 match self.ask_as(&room, by.clone(), Work::Decline).await {
@@ -125,6 +187,25 @@ impl Chat {
             self.forget_name(user);
         }
         Ok(())
+    }
+}
+
+/// Notes that somebody's messages are being erased here, until it ends in whatever way.
+struct Erasing<'a> {
+    chat: &'a Chat,
+    user: UserId,
+}
+
+impl<'a> Erasing<'a> {
+    fn begin(chat: &'a Chat, user: UserId) -> Self {
+        chat.erasing.lock().entry(user).or_default();
+        Self { chat, user }
+    }
+}
+
+impl Drop for Erasing<'_> {
+    fn drop(&mut self) {
+        self.chat.erasing.lock().remove(&self.user);
     }
 }
 

@@ -141,13 +141,24 @@ impl Chat {
     }
 
     pub async fn delete(self: &Arc<Self>, room: &Arc<Room>, by: &Actor, id: MessageId) -> Result<Changed> {
+        self.erase(room, by, id, false).await
+    }
+
+    /// The same; `for_good`: by an account that is being deleted.
+    pub(super) async fn erase(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        by: &Actor,
+        id: MessageId,
+        for_good: bool,
+    ) -> Result<Changed> {
         for _ in 0..TRIES {
             let (message, judged_at) = self.message_at(room, id).await?;
             let own = message.event.sender == by.user;
             if message.is_deleted() {
                 return Ok(Changed::nothing(message.event.sent_at));
             }
-            let work = Work::Delete { of: target(&message), own, judged_at };
+            let work = Work::Delete { of: target(&message), own, for_good: for_good && own, judged_at };
             match self.ask_as(room, by.clone(), work).await {
                 Err(ChatError::Overtaken) => {}
                 result => return result.map(Changed::from),

@@ -49,7 +49,7 @@ pub mod work;
 mod writer;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -187,6 +187,8 @@ pub struct Chat {
     unread: Mutex<HashSet<RoomId>>,
     /// Users who changed, and could not be looked up yet.
     unsure: Mutex<HashSet<UserId>>,
+    /// Whose messages are erased here now, and how many were.
+    erasing: Mutex<HashMap<UserId, u64>>,
     /// Rung when the store must be asked at once.
     doubt: Notify,
 }
@@ -205,6 +207,7 @@ impl Chat {
             told: BoundedMap::new(config.cluster.told_moves),
             unread: Mutex::default(),
             unsure: Mutex::default(),
+            erasing: Mutex::default(),
             doubt: Notify::new(),
             config,
             metrics,

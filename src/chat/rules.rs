@@ -18,7 +18,10 @@ pub(super) fn check(live: &Live, kind: RoomKind, by: &Actor, work: &Work, chat: 
     if matches!(work, Work::Join | Work::Decline) {
         return live.invited.role_of(&by.user).map(drop).ok_or(ChatError::NoSuchRoom);
     }
-    let Some(mine) = live.members.role_of(&by.user) else { return Err(OUTSIDER) };
+    let mine = match work {
+        Work::Delete { for_good: true, .. } => RoomRole::Reader,
+        _ => live.members.role_of(&by.user).ok_or(OUTSIDER)?,
+    };
     let role_of = |user: &UserId| live.members.role_of(user);
     if let Work::Edit { of, judged_at, .. } | Work::Delete { of, judged_at, .. } = work
         && live.touched.is_touched(of.seq, *judged_at)

@@ -61,6 +61,8 @@ pub enum Work {
         of: Target,
         /// It is one's own.
         own: bool,
+        /// By an account that is being deleted, also where it is no member any more.
+        for_good: bool,
         judged_at: Seq,
     },
 }

@@ -90,7 +90,7 @@ pub(super) struct Nameless(RwLock<HashSet<UserId>>);
 
 impl Nameless {
     pub fn note(&self, user: &UserRecord) {
-        if user.is_deleted() {
+        if user.deletion.is_some() && user.username == DELETED_NAME {
             self.extend([user.user_id]);
         }
     }

@@ -25,7 +25,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(super) fn begin(&self, stage: &'static str, unit: &'static str, total: u64) {
+    pub(crate) fn begin(&self, stage: &'static str, unit: &'static str, total: u64) {
         let mut now = self.stage.lock();
         *now = (stage, unit);
         self.done.store(0, Ordering::Relaxed);
@@ -36,7 +36,7 @@ impl Progress {
         self.done.fetch_add(done, Ordering::Relaxed);
     }
 
-    pub(super) fn reach(&self, done: u64) {
+    pub(crate) fn reach(&self, done: u64) {
         self.done.fetch_max(done, Ordering::Relaxed);
     }
 

@@ -59,7 +59,7 @@ export class Admin {
       h('td', h('.person', avatar(username), h('div', h('strong', name(username)), isMe && h('span.hint', ' you'),
         display_name !== username && h('p.hint', { dir: 'auto' }, display_name)))),
       h('td.since', date(new Date(created_at))),
-      h('td', isAdmin && h('span.role.owner', 'Admin'), disabled ? h('span.role.off', 'Disabled') : !isAdmin && h('span.hint', 'Active')),
+      h('td', isAdmin && h('span.role.owner', 'Admin'), person.deletion ? h('span.role.off', 'Being deleted') : disabled ? h('span.role.off', 'Disabled') : !isAdmin && h('span.hint', 'Active')),
       h('td.end', h('span.menu-place', menuButton(iconButton('more', `Actions for ${username}`), () => this.#menu(person, isAdmin)))))
   }
 
@@ -121,13 +121,15 @@ export class Admin {
   /** For good, so it is asked in a dialog of its own. */
   #delete(username, path) {
     const free = h('input', { type: 'checkbox' })
+    const erase = h('input', { type: 'checkbox' })
     const { element } = form({}, async () => {
-      await this.model.session.call('DELETE', path, { messages: 'keep', name: free.checked ? 'free' : 'keep' })
+      await this.model.session.call('DELETE', path, { messages: erase.checked ? 'erase' : 'keep', name: free.checked ? 'free' : 'keep' })
       close()
       toast(`${username} is deleted.`)
       await this.#load()
       this.search.focus()
-    }, h('p', `${username} is signed out at once and leaves every group; where nobody else owns one, who has been there longest does. What ${username} said stays, as that of “deleted user”. This cannot be undone.`),
+    }, h('p', `${username} is signed out at once and leaves every group; where nobody else owns one, who has been there longest does. What ${username} said stays, as that of “deleted user”, unless it is erased. This cannot be undone.`),
+    h('label.switch', erase, h('span', 'Erase what they said')),
     h('label.switch', free, h('span', 'Somebody else may have this name')),
     h('.actions', h('button.danger', { type: 'submit' }, 'Delete')))
     const close = dialog(`Delete ${username}?`, [element], { size: 'small' })

@@ -170,7 +170,6 @@ async fn only_admins_delete_and_the_last_one_stays() {
         delete(&root, "bob", body).await.refused(422);
     }
     root.delete("/users/bob").await.refused(422);
-    delete(&root, "bob", json!({"messages": "erase"})).await.refused(409);
     bob.me().await;
     root.post_json("/users/add-role", &json!({"username": "ann", "role_name": "admin"})).await.ok();
     keep(&root, "root").await;
@@ -264,4 +263,44 @@ async fn exports_hold_no_deleted_name_and_bring_it_back_nowhere() {
     assert_eq!(ann.chat(&pair).await["users"], json!(["ann", NOBODY]));
     there.person("bob").await;
     there.reach.register("cid", PASSWORD).await.refused(400);
+}
+
+#[tokio::test]
+async fn what_an_account_said_is_erased_with_it_also_where_it_had_left_and_after_a_kill() {
+    let mut server = Server::start().await;
+    let root = server.admin().await;
+    let (ann, bob) = server.two_people().await;
+    let (pair, group, left) =
+        (ann.private(&bob).await, ann.group("tea", [&bob]).await, ann.group("left", [&bob]).await);
+    for room in [&pair, &group, &left] {
+        for n in 0..40 {
+            bob.post(room, &format!("his secret {n}")).await;
+        }
+        ann.post(room, "hers").await;
+    }
+    bob.leave(&left).await.ok();
+    let told = delete(&root, "bob", json!({"messages": "erase"})).await.ok();
+    assert!(told["message"].as_str().is_some_and(|told| told.contains("being erased")), "{told}");
+    server.kill().await;
+    server.restart().await;
+    let is_gone = async || root.get("/users/?q=bob").await.ok()["users"] == json!([]);
+    until("the deletion ends", is_gone).await;
+    for room in [&pair, &group, &left] {
+        let page = ann.history(room, "?limit=500").await;
+        let said = page["messages"].as_array().expect("messages");
+        assert_eq!(said.len(), 1, "{page}");
+        assert_eq!((&said[0]["content"], &said[0]["sender"]), (&json!("hers"), &json!("ann")));
+        let log = serde_json::to_string(&ann.log(room).await).expect("JSON");
+        assert!(!log.contains("secret") && !log.contains("\"bob\""), "{log}");
+        assert_eq!(ann.chat(room).await["last_message"]["content"], "hers");
+    }
+    // Again is as good as once, and what was kept can be erased later.
+    delete(&root, "bob", json!({"messages": "erase"})).await.ok();
+    let cid = server.person("cid").await;
+    let other = ann.private(&cid).await;
+    cid.post(&other, "a later secret").await;
+    keep(&root, "cid").await;
+    delete(&root, "cid", json!({"messages": "erase"})).await.ok();
+    let nothing = async || ann.history(&other, "").await["messages"] == json!([]);
+    until("it is erased", nothing).await;
 }

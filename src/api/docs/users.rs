@@ -176,7 +176,11 @@ pub fn told() -> Vec<Told> {
             method: "DELETE",
             body: json_body(
                 Schemas::add::<DeletionOf>,
-                vec![("keep", json!({ "messages": "keep" })), ("free", json!({ "messages": "keep", "name": "free" }))],
+                vec![
+                    ("keep", json!({ "messages": "keep" })),
+                    ("erase", json!({ "messages": "erase" })),
+                    ("free", json!({ "messages": "keep", "name": "free" })),
+                ],
             ),
             faults: vec![NO_SUCH_USER, LAST_ADMIN],
             ..of_account(
@@ -186,7 +190,8 @@ pub fn told() -> Vec<Told> {
                 "User deleted successfully",
                 "For good. Its logins and sockets end and it leaves its groups; where it was the last owner, the member who has \
                  been there longest of those with the highest role is owner from then on. Its private chats stay, and nobody can post in them. \
-                 The sender of what it said reads `deleted user` from then on, wherever it is told. Asked again, what was cut off is \
+                 The sender of what it said reads `deleted user` from then on, wherever it is told; with `erase`, each of its messages \
+                 is deleted, in the background, and `GET /users/` tells how many were. Asked again, what was cut off is \
                  finished; the server also does it by itself. The last admin cannot be deleted. An account that is named like \
                  a path here (`me`, `users`, `create`) is deleted with `natter admin delete`.",
             )

@@ -335,18 +335,24 @@ impl Users {
 
     /// Of whom a deletion goes on.
     pub async fn deletions(&self, limit: usize) -> Result<Vec<UserId>> {
-        self.with_deletion(doc! { "$lt": i64::from(Deletion::FIRST_DONE) }, Some(limit)).await
+        self.with_deletion(doc! { "$lt": i64::from(Deletion::FIRST_DONE) }, None, Some(limit)).await
     }
 
     /// Remembers who has no name any more.
     pub async fn note_nameless(&self) -> Result<()> {
-        let all = self.with_deletion(doc! { "$gte": i64::from(Deletion::FIRST_DONE) }, None).await?;
+        let all = self.with_deletion(doc! { "$gte": 0_i64 }, Some(DELETED_NAME), None).await?;
         self.nameless.extend(all);
         Ok(())
     }
 
-    async fn with_deletion(&self, range: Document, limit: Option<usize>) -> Result<Vec<UserId>> {
-        let (users, filter) = (self.users(), doc! { "deletion": range });
+    async fn with_deletion(
+        &self,
+        range: Document,
+        username: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Vec<UserId>> {
+        let (users, mut filter) = (self.users(), doc! { "deletion": range });
+        filter.extend(username.map(|name| ("username".to_owned(), name.into())));
         let op = || async {
             let found = users.find(filter.clone()).projection(doc! { "_id": 1 });
             found.limit(limit.map_or(0, |limit| int(limit as u64))).await?.try_collect::<Vec<_>>().await

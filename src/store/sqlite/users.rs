@@ -195,8 +195,8 @@ pub(super) fn deletions(db: &Connection, limit: usize) -> rusqlite::Result<Vec<U
 
 /// Who has no name any more.
 pub(super) fn nameless(db: &Connection) -> rusqlite::Result<Vec<UserId>> {
-    db.prepare_cached("SELECT user_id FROM users WHERE deletion >= ?")?
-        .query_map([Deletion::FIRST_DONE], |row| user_id(row, 0))?
+    db.prepare_cached("SELECT user_id FROM users WHERE deletion IS NOT NULL AND username = ?")?
+        .query_map([DELETED_NAME], |row| user_id(row, 0))?
         .collect()
 }
 

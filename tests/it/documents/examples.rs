@@ -102,7 +102,7 @@ impl World {
     /// A path with its places filled as its examples fill them, and the room and the login with those that are there.
     fn path(&self, template: &str) -> String {
         if template.starts_with("/assets/") {
-            return format!("{}/natter.js", natter::api::ui::assets().0);
+            return format!("{}/app.js", natter::api::ui::assets().0);
         }
         let parameters = REST.document["paths"][template]["parameters"].as_array().into_iter().flatten();
         parameters.fold(template.to_owned(), |path, parameter| {
