@@ -154,6 +154,7 @@ pub fn wanted(key: &str, default: &Value, choices: Option<&[&str]>, kind: &Kind)
 
 /// How alike two keys are at least, for one to be meant by the other: 1 is the same.
 const NEAR: f64 = 0.6;
+const SAME_NAME: f64 = 0.8;
 
 /// The valid key that looks most like `key`: a whole key misspelt, or the right name in no or another section. `None` where
 /// nothing is near.
@@ -163,7 +164,8 @@ pub fn nearest<'a>(key: &str, keys: impl Iterator<Item = &'a str>) -> Option<&'a
     let score = |known: &'a str| {
         let whole = strsim::normalized_damerau_levenshtein(key, known);
         let part = strsim::normalized_damerau_levenshtein(own, name(known));
-        whole.max(0.9 * part + 0.1 * whole)
+        // A name in another section is meant only where it is the same but for a letter or two.
+        if part < SAME_NAME { whole } else { whole.max(0.9 * part + 0.1 * whole) }
     };
     let (score, nearest) = keys.map(|known| (score(known), known)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (score >= NEAR).then_some(nearest)

@@ -9,6 +9,9 @@ const AT_WORK: u64 = 64;
 /// With files for fewer connections nobody is served.
 const LEAST: usize = 8;
 
+/// What a start opens at least: the listener, the store's files and threads, a poller for each core.
+const TO_START: usize = 16;
+
 /// Raises the soft limit to the hard one: the first is for programs that cannot bear many, and this one can.
 pub fn raise_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -23,10 +26,10 @@ pub fn room() -> usize {
     usize::try_from(most.saturating_sub(open + AT_WORK.min(most / 4)).max(1)).unwrap_or(usize::MAX)
 }
 
-/// A sentence where there are so few files that the server would have none left for its data.
+/// A sentence where there are so few files that the server would have none left for its data; to be asked before it opens any.
 pub fn too_few() -> Option<String> {
     let (most, _) = rlimit::Resource::NOFILE.get().ok()?;
-    (room() < LEAST).then(|| {
+    (room() < TO_START + LEAST).then(|| {
         format!(
             "This process may open only {most} files, which are too few for its data and {LEAST} connections: raise `ulimit -Hn`, \
              or LimitNOFILE= of systemd, to 64 or more."
