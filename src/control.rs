@@ -23,6 +23,7 @@ use crate::{
     transfer::{
         export::{self, Exported},
         progress::Progress,
+        reindex,
         survey::{self, Survey},
     },
     types::{Role, Timestamp},
@@ -80,6 +81,7 @@ pub enum Command {
         file: PathBuf,
     },
     Verify,
+    Reindex,
 }
 
 impl Command {
@@ -99,6 +101,7 @@ impl Command {
             Command::Backup { .. } => "backup",
             Command::Export { .. } => "export",
             Command::Verify => "verify",
+            Command::Reindex => "reindex",
         }
     }
 
@@ -116,7 +119,8 @@ impl Command {
             | Command::ListUsers { .. }
             | Command::Backup { .. }
             | Command::Export { .. }
-            | Command::Verify => None,
+            | Command::Verify
+            | Command::Reindex => None,
         }
     }
 
@@ -135,7 +139,7 @@ impl Command {
             Command::Delete { .. } => (What::Deleted, None),
             Command::Backup { file: to } => (What::Backup, file(to)),
             Command::Export { file: to } => (What::Export, file(to)),
-            Command::ListAdmins | Command::ListUsers { .. } | Command::Verify => return None,
+            Command::ListAdmins | Command::ListUsers { .. } | Command::Verify | Command::Reindex => return None,
         })
     }
 }
@@ -289,6 +293,10 @@ async fn perform(operator: &Operator, command: Command, progress: &Progress) -> 
             let Survey { counts, digest, problems, found } = survey::verify(operator.store.as_ref(), progress).await?;
             let sound = if found == 0 { "all sound: " } else { "" };
             Ok(Reply::Looked { problems, found, summary: format!("{sound}{counts}\ncontent sha256:{digest}") })
+        }
+        Command::Reindex => {
+            let events = reindex::reindex(operator.store.as_ref(), progress).await?;
+            done(format!("searches find everything that is said in {events} events"))
         }
     }
 }

@@ -217,17 +217,22 @@ impl Event {
 
     /// The text of a message or an edit. Reads the JSON: for the rare case alone.
     pub fn content(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Content {
-            content: String,
-        }
-        serde_json::from_slice::<Content>(self.body()).ok().map(|body| body.content)
+        content_of(self.body())
     }
 
     /// Of an event in memory, about.
     pub fn bytes_in_memory(&self) -> usize {
         self.frame.bytes().len() + size_of::<Self>()
     }
+}
+
+/// The text of a message, from its JSON.
+pub fn content_of(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Content {
+        content: String,
+    }
+    serde_json::from_slice::<Content>(json).ok().map(|body| body.content)
 }
 
 impl Kind {

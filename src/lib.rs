@@ -29,6 +29,7 @@
 //! | [`metrics`], [`logging`] | what an operator sees |
 //! | [`config`] | every setting, its default, and where its value came from |
 //! | [`names`] | what a name may hold, and which names are alike |
+//! | [`words`] | what is looked for in texts: words, queries, and where they stand |
 //! | [`types`] | the words everyone shares: ids, roles, times |
 //!
 //! # The way of a message
@@ -85,4 +86,5 @@ pub mod store;
 pub mod transfer;
 pub(crate) mod turn;
 pub mod types;
+pub mod words;
 pub mod ws;

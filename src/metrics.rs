@@ -101,6 +101,8 @@ pub struct Metrics {
     pub store_free_bytes: Gauge,
     pub store_reserve_bytes: Gauge,
     pub read_queue: Gauge,
+    pub search_behind: Gauge,
+    pub search_seconds: Histogram,
     pub store_errors: Counter,
     pub password_queue: Gauge,
     pub logins: Counter,
@@ -165,6 +167,8 @@ impl Default for Metrics {
             store_free_bytes: Gauge::default(),
             store_reserve_bytes: Gauge::default(),
             read_queue: Gauge::default(),
+            search_behind: Gauge::default(),
+            search_seconds: Histogram::new(seconds()),
             store_errors: Counter::default(),
             password_queue: Gauge::default(),
             logins: Counter::default(),
@@ -298,6 +302,8 @@ impl Metrics {
             self.store_reserve_bytes.clone(),
         );
         r.register("store_read_queue", "Reads waiting for the store", self.read_queue.clone());
+        r.register("search_behind_events", "Events in the store that no search finds yet", self.search_behind.clone());
+        r.register_with_unit("search", "One page of a search", Unit::Seconds, self.search_seconds.clone());
         r.register("store_errors", "Requests the store could not serve", self.store_errors.clone());
         r.register("password_queue", "Passwords waiting to be hashed", self.password_queue.clone());
         r.register("logins", "Sign-ins", self.logins.clone());

@@ -6,7 +6,11 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, Unexpected},
 };
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use time::{
+    OffsetDateTime,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
+    macros::format_description,
+};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -267,6 +271,12 @@ impl Timestamp {
         Self(self.0.saturating_add((secs as i64).saturating_mul(1000)))
     }
 
+    /// Of RFC 3339, with any offset.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        Some(Self((moment.unix_timestamp_nanos().div_euclid(1_000_000)) as i64))
+    }
+
     /// Whole seconds, as JWT claims count time.
     pub fn unix_secs(self) -> i64 {
         self.0.div_euclid(1000)
@@ -324,6 +334,16 @@ mod tests {
     fn times_are_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+    }
+
+    #[test]
+    fn times_are_read_with_any_offset() {
+        assert_eq!(Timestamp::parse("2023-11-14T22:13:20.123Z"), Some(Timestamp(1_700_000_000_123)));
+        assert_eq!(Timestamp::parse("2023-11-15T00:13:20.123456+02:00"), Some(Timestamp(1_700_000_000_123)));
+        assert_eq!(Timestamp::parse("1969-12-31T23:59:59.999Z"), Some(Timestamp(-1)));
+        for bad in ["", "2023-11-14", "2023-11-14T22:13:20", "2023-13-14T22:13:20Z", "now"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

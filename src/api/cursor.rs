@@ -58,9 +58,14 @@ fn decode<C: Cursor>(text: &str) -> Option<C> {
 
 /// `?after=`, or 422 where it is none that this list gave out.
 pub fn after<C: Cursor>(request: &Request) -> Result<Option<C>, Rejection> {
-    let Some(text) = request.query("after") else { return Ok(None) };
+    named(request, "after")
+}
+
+/// The same where it has another name.
+pub fn named<C: Cursor>(request: &Request, name: &str) -> Result<Option<C>, Rejection> {
+    let Some(text) = request.query(name) else { return Ok(None) };
     let expected = "Input should be the next of an earlier page";
-    decode(&text).map(Some).ok_or_else(|| Rejection::invalid("value_error", &["query", "after"], expected))
+    decode(&text).map(Some).ok_or_else(|| Rejection::invalid("value_error", &["query", name], expected))
 }
 
 /// Cuts a list that was read one entry longer than its page, and says where the next page begins.

@@ -10,6 +10,7 @@ pub mod docs;
 pub mod logins;
 pub mod members;
 pub mod messages;
+pub mod search;
 pub mod service;
 pub mod ui;
 pub mod users;

@@ -8,6 +8,7 @@
 //! - `commands.rs` is what people do to rooms: open, speak, rename, read; `history.rs` reads what was said, and `messages.rs` changes
 //!   it: `touched.rs` knows what others changed meanwhile.
 //! - `changes.rs` stores what is no event of a log and tells it, though the client has gone.
+//! - `search.rs` is finding what was said.
 //! - `users.rs` and `sessions.rs` are users and logins, `deletion.rs` is how an account ends; `account.rs` is a user as everyone here shares them, `accounts.rs` the
 //!   cache that makes a valid token cheap to check.
 //! - `invitations.rs` is asking people into groups, and their answers; `invited.rs` what of that a room knows.
@@ -39,6 +40,7 @@ pub mod ring;
 pub mod room;
 pub mod rooms;
 mod rules;
+pub mod search;
 pub mod sessions;
 pub mod subscriber;
 mod telling;

@@ -107,6 +107,8 @@ enum Command {
     },
     /// Look at everything in the store, and say what is wrong; the server may be running
     Verify,
+    /// Make the index of searches anew; the server may be running, and finds less until it is done
+    Reindex,
     /// Look at settings, data, disk, clock and limits, and say what to do; the server may be running
     Doctor,
     /// Print what completes natter's commands in a shell
@@ -146,6 +148,7 @@ pub fn run() -> ExitCode {
             Command::Export { file } => transfer::export(&loaded.config, &file).map_err(one),
             Command::Import { source, original } => transfer::import(&loaded.config, &source, &original).map_err(one),
             Command::Verify => transfer::verify(&loaded.config).map_err(one),
+            Command::Reindex => transfer::reindex(&loaded.config).map_err(one),
             Command::Health { url } => health::run(&loaded.config, url).map_err(one),
         }
     });

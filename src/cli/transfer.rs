@@ -1,4 +1,4 @@
-//! `natter export`, `natter import` and `natter verify`. A running server exports and verifies its own data; an import
+//! `natter export`, `natter import`, `natter verify` and `natter reindex`. A running server exports and verifies its own data; an import
 //! has the store for itself.
 
 use std::{
@@ -44,6 +44,12 @@ pub fn verify(config: &Config) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+pub fn reindex(config: &Config) -> Result<(), String> {
+    data::must_exist(&config.store)?;
+    println!("{}", admin::reply(config, Command::Reindex)?);
+    Ok(())
 }
 
 /// What is to be known about a database of the original server.

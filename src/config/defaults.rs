@@ -213,6 +213,11 @@ impl Default for Limits {
             logins_per_account: 60,
             logins_per_address: 300,
             login_secs: 300,
+            search_chars: 256,
+            search_words: 16,
+            search_ms: 100,
+            searches_per_minute: 30,
+            searches_burst: 30,
             rate_keys: 100_000,
         }
     }

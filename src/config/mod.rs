@@ -379,6 +379,13 @@ pub struct Limits {
     pub logins_per_account: u32,
     pub logins_per_address: u32,
     pub login_secs: u64,
+    /// A search: characters and words of its text, how long it may look until it gives what it has found, and how many a minute
+    /// and at once, per user.
+    pub search_chars: usize,
+    pub search_words: usize,
+    pub search_ms: u64,
+    pub searches_per_minute: u32,
+    pub searches_burst: u32,
     /// Users and addresses whose rates are remembered.
     pub rate_keys: usize,
 }

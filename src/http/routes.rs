@@ -27,7 +27,7 @@ use crate::{
     api::{
         accounts, audit, blocks, changes, chats,
         docs::{self, Document, asyncapi, faults::Access, openapi, page},
-        logins, members, messages, service, ui, users,
+        logins, members, messages, search, service, ui, users,
     },
     app::App,
     chat::Caller,
@@ -92,6 +92,7 @@ pub const ROUTES: &[Route] = &[
     ),
     route(Method::DELETE, "/users/{username}", Holder(Admin, |a, c, r| later(users::delete(a, c, r)))),
     route(Method::GET, "/audit", Holder(Admin, |a, c, r| later(audit::list(a, c, r)))),
+    route(Method::GET, "/search", SignedIn(REST, |a, c, r| later(search::search(a, c, r)))),
     route(Method::POST, "/chat/new", SignedIn(REST, |a, c, r| later(chats::create(a, c, r)))),
     route(Method::GET, "/chat/my-chats", SignedIn(REST, |a, c, r| later(chats::mine(a, c, r)))),
     route(Method::GET, "/chat/{chat_id}", Member(REST, Read, Told, |a, g, r| later(messages::history(a, g, r)))),

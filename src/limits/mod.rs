@@ -48,6 +48,7 @@ pub struct Limiters {
     signups: Rate<Network>,
     posts: Rate<UserId>,
     probes: Rate<Network>,
+    searches: Rate<UserId>,
     sign_ins: Option<SignIns>,
     things_per_request: usize,
     metrics: Arc<Metrics>,
@@ -65,9 +66,11 @@ impl Limiters {
         let probes = Rate::new("limits.probes_per_sec", count, second, burst, limits, &metrics);
         let (count, burst) = (limits.posts_per_sec, limits.posts_burst);
         let posts = Rate::new("limits.posts_per_sec", count, second, burst, limits, &metrics);
+        let (count, burst) = (limits.searches_per_minute, limits.searches_burst);
+        let searches = Rate::new("limits.searches_per_minute", count, minute, burst, limits, &metrics);
         let sign_ins = (limits.rates == Rates::On).then(|| SignIns::new(config));
         let things_per_request = limits.things_per_request.max(1);
-        Self { requests, signups, posts, probes, sign_ins, things_per_request, metrics }
+        Self { requests, signups, posts, probes, searches, sign_ins, things_per_request, metrics }
     }
 
     /// Forgets those who have used nothing lately; to be called from time to time.
@@ -76,6 +79,7 @@ impl Limiters {
         self.signups.forget_unused().await;
         self.posts.forget_unused().await;
         self.probes.forget_unused().await;
+        self.searches.forget_unused().await;
         if let Some(sign_ins) = &self.sign_ins {
             sign_ins.forget_unused().await;
         }
@@ -96,6 +100,10 @@ impl Limiters {
     /// Posts over REST and sockets together.
     pub fn post(&self, user: UserId) -> Result<(), RetryAfter> {
         self.posts.check(user, &self.metrics)
+    }
+
+    pub fn search(&self, user: UserId) -> Result<(), RetryAfter> {
+        self.searches.check(user, &self.metrics)
     }
 
     /// Events of any kind, and members: each is a post.

@@ -12,6 +12,7 @@ pub mod mongo;
 mod prefix;
 pub mod readiness;
 mod refresh;
+pub mod search;
 pub mod shared;
 pub mod sqlite;
 
@@ -20,11 +21,14 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use self::shared::Shared;
 pub use self::{
     audit::{AuditQuery, AuditRecord},
     deletion::{DELETED_NAME, Deletion},
     refresh::{Presented, RefreshHash, RefreshKey, Renewal},
+};
+use self::{
+    search::{Found, Search},
+    shared::Shared,
 };
 use crate::{
     event::{
@@ -435,6 +439,15 @@ pub trait Store: Send + Sync + 'static {
     async fn room_count_of(&self, user: UserId) -> Result<usize>;
     /// Just the ids, ascending, after `after`.
     async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>>;
+
+    /// What has been said, newest first, in the rooms that the user is a member of now. What was stored a moment ago may be missing.
+    async fn search(&self, search: Search) -> Result<Found>;
+    /// How many events no search looks at yet.
+    async fn search_behind(&self) -> Result<u64>;
+    /// Empties the index of searches; it is filled again in the background.
+    async fn reindex(&self) -> Result<()>;
+    /// What is wrong with the index of searches, in sentences.
+    async fn check_search(&self) -> Result<Vec<String>>;
 
     /// The private room of a pair.
     async fn private_room(&self, pair: &str) -> Result<Option<RoomId>>;

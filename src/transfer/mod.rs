@@ -19,6 +19,7 @@ pub mod import;
 pub mod original;
 pub mod progress;
 mod read;
+pub mod reindex;
 mod sorted;
 pub mod survey;
 mod write;

@@ -48,6 +48,7 @@ pub async fn verify(store: &dyn Store, progress: &Progress) -> Result<Survey, St
     let mut walk = Walk::new(store, progress, Output::Digest(Encoder::default(), Vec::new()));
     walk.all().await?;
     walk.unique().await?;
+    walk.index().await?;
     let Output::Digest(encoder, _) = walk.out else { unreachable!("it was given so") };
     Ok(Survey { counts: walk.counts, digest: encoder.digest(), problems: walk.problems, found: walk.found })
 }
@@ -331,6 +332,14 @@ impl<'a> Walk<'a> {
                 "user {:?}: it is found as {:?} and should be as {folded:?}",
                 user.username, user.folded
             ))?;
+        }
+        Ok(())
+    }
+
+    /// What searches look things up in.
+    async fn index(&mut self) -> Result<(), String> {
+        for what in self.store.check_search().await.map_err(|error| sentence(&error))? {
+            self.wrong(format!("the index of searches: {what}; natter reindex makes it anew"))?;
         }
         Ok(())
     }

@@ -58,6 +58,9 @@ async fn settle(server: &Server, backup: &str) -> f64 {
     fs::metadata(file).expect("the backup").len() as f64
 }
 
+/// Journal and tables take 2 KB of it at most; the rest is the index of searches, which is filled from the tables.
+const MOST_BYTES: f64 = 3_584.0;
+
 async fn post_all(socket: &mut Socket, rooms: &[String], posts: Range<usize>) {
     for first in posts.clone().step_by(AT_ONCE) {
         let some = first..posts.end.min(first + AT_ONCE);
@@ -97,7 +100,7 @@ async fn cost(posts: usize, posting: impl AsyncFnOnce(&mut Socket, &[String], Ra
 }
 
 #[tokio::test]
-async fn a_post_of_128_bytes_that_is_committed_alone_writes_at_most_2_kb() {
+async fn a_post_of_128_bytes_that_is_committed_alone_writes_at_most_3_5_kb_with_its_words() {
     let one_at_a_time = async |socket: &mut Socket, rooms: &[String], posts: Range<usize>| {
         for n in posts {
             socket.ask(post(rooms, n)).await;
@@ -105,16 +108,16 @@ async fn a_post_of_128_bytes_that_is_committed_alone_writes_at_most_2_kb() {
     };
     // What comes within the default of store.settle_secs at 1,000 a second, and is settled together then.
     let (bytes, writes) = cost(30_000, one_at_a_time).await;
-    assert!(bytes <= 2_048.0, "{bytes} bytes a post");
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes a post");
     // One is the journal's; waking a thread is one, too.
     assert!(writes <= 3.0, "{writes} writes a post");
 }
 
 #[tokio::test]
-async fn posts_at_saturation_share_writes_and_write_at_most_2_kb_each() {
+async fn posts_at_saturation_share_writes_and_write_at_most_3_5_kb_each_with_their_words() {
     let at_once = async |socket: &mut Socket, rooms: &[String], posts| post_all(socket, rooms, posts).await;
     let (bytes, writes) = cost(100_000, at_once).await;
-    assert!(bytes <= 2_048.0, "{bytes} bytes a post");
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes a post");
     assert!(writes <= 0.75, "{writes} writes a post");
 }
 

@@ -55,6 +55,7 @@ mod readme;
 mod refresh;
 mod roles;
 mod routes;
+mod search;
 mod service;
 mod shares;
 mod slow;

@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::harness::Server;
 
 /// The rows of the contract: method, path, and whether a token is needed.
-const CONTRACT: [(&str, &str, bool); 55] = [
+const CONTRACT: [(&str, &str, bool); 56] = [
     ("POST", "/token", false),
     ("POST", "/token/refresh", false),
     ("POST", "/token/revoke", false),
@@ -26,6 +26,7 @@ const CONTRACT: [(&str, &str, bool); 55] = [
     ("POST", "/users/{username}/reset-password", true),
     ("DELETE", "/users/{username}", true),
     ("GET", "/audit", true),
+    ("GET", "/search", true),
     ("POST", "/users/add-role", true),
     ("POST", "/users/remove-role", true),
     ("POST", "/users/{username}/disable", true),

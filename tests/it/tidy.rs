@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 19] = [
     &["limits"],
     &["bounded", "json_depth", "seldom", "turn"],
     &["metrics"],
-    &["config", "names", "types"],
+    &["config", "names", "types", "words"],
 ];
 
 const MOST_LINES: usize = 500;

@@ -152,6 +152,7 @@ impl Body {
 impl Parameter {
     /// A text is always acceptable.
     pub fn faults(&self) -> Vec<Fault> {
-        if self.schema["type"] == "integer" || self.name == "after" { QUERY.to_vec() } else { Vec::new() }
+        let may_be_wrong = self.schema["type"] == "integer" || ["after", "cursor"].contains(&self.name);
+        if may_be_wrong { QUERY.to_vec() } else { Vec::new() }
     }
 }

@@ -1,6 +1,6 @@
 //! The API's own documentation: `/openapi.json`, `/asyncapi.json`, and `/docs` to read and try it.
 //!
-//! - `told.rs` is what is told about a route beside its row; `accounts.rs`, `users.rs`, `chats.rs`, `changes.rs`, `consent.rs`, `service.rs` tell it.
+//! - `told.rs` is what is told about a route beside its row; `accounts.rs`, `users.rs`, `chats.rs`, `changes.rs`, `consent.rs`, `search.rs`, `service.rs` tell it.
 //! - `faults.rs` knows how requests fail by who may ask and by what they carry.
 //! - `schemas.rs` gathers the shapes of the code's types.
 //! - `openapi.rs` puts the rows, the words and the shapes together; `asyncapi.rs` does the same for frames, and
@@ -19,6 +19,7 @@ mod frames;
 pub mod openapi;
 pub mod page;
 mod schemas;
+mod search;
 mod service;
 mod told;
 mod users;

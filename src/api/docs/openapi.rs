@@ -10,7 +10,7 @@ use super::{
     accounts, changes, chats, consent,
     faults::Access,
     schemas::Schemas,
-    service,
+    search, service,
     told::{Answer, Body, CHAT, Fault, JSON, MESSAGE, Parameter, Told},
     users,
 };
@@ -40,12 +40,13 @@ path 405 `method_not_allowed`, with the methods there are in `Allow`; a path who
 
 What goes over the sockets, `/ws` and `/ws/chat/{chat_id}`, is told by [AsyncAPI](/asyncapi.json).";
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("Accounts", "Signing up, signing in, one's own account."),
     ("People and consent", "What people let reach them: whom they block, what they hide."),
     ("People", "Everybody's accounts: finding people, and what admins do."),
     ("Chats", "Opening chats, finding one's own, naming them."),
     ("Messages", "What is said in a chat: reading, posting, and how far one has read."),
+    ("Search", "Finding what was said."),
     ("Members", "Who is in a chat."),
     ("Sockets", "Where HTTP ends and a WebSocket begins. [AsyncAPI](/asyncapi.json) tells the rest."),
     ("Service", "What monitors ask."),
@@ -87,7 +88,15 @@ pub fn document(rows: impl Iterator<Item = Row>, told: &[Told]) -> Value {
 
 /// What is told about every route there is.
 pub fn told() -> Vec<Told> {
-    let told = [accounts::told(), users::told(), chats::told(), changes::told(), consent::told(), service::told()];
+    let told = [
+        accounts::told(),
+        users::told(),
+        chats::told(),
+        changes::told(),
+        consent::told(),
+        search::told(),
+        service::told(),
+    ];
     told.into_iter().flatten().collect()
 }
 

@@ -41,7 +41,7 @@ pub fn after(example: &str) -> Parameter {
     }
 }
 
-fn filter(name: &'static str, about: &'static str, example: &str) -> Parameter {
+pub fn filter(name: &'static str, about: &'static str, example: &str) -> Parameter {
     Parameter { place: "query", name, about, schema: json!({ "type": "string" }), example: json!(example) }
 }
 

@@ -21,7 +21,7 @@ use mongodb::{
 
 use super::{
     base::Base,
-    codec::{count, damaged, int},
+    codec::{count, damaged, int, room_id, text},
     codec_log::{event, event_key, log_range},
     commands::{self, find_all, find_each},
     pages,
@@ -41,7 +41,7 @@ const FOLD_PAGE: usize = 500;
 /// Messages looked at at once to find the last one that is not deleted.
 const LOOK_BACK: usize = 100;
 
-/// Brings the forms of these messages up to what a stretch of the log says of them, then erases what it erases.
+/// Brings the forms of these messages up to what a stretch of the log says of them.
 pub(super) async fn project(base: &Base, room: RoomId, changed: &BTreeMap<Seq, Changed>) -> Result<()> {
     if changed.is_empty() {
         return Ok(());
@@ -52,7 +52,11 @@ pub(super) async fn project(base: &Base, room: RoomId, changed: &BTreeMap<Seq, C
         commands::insert_unless_there(base, "forms", part).await?;
     }
     let statements: Vec<Document> = changed.values().map(|changed| statement(room, changed)).collect();
-    commands::update(base, "forms", &statements).await?;
+    commands::update(base, "forms", &statements).await
+}
+
+/// Erases what the stretch erases, once the forms say so.
+pub(super) async fn erase(base: &Base, room: RoomId, changed: &BTreeMap<Seq, Changed>) -> Result<()> {
     for (message, before) in changed.iter().filter_map(|(seq, changed)| Some((*seq, changed.erased_before?))) {
         erase_before(base, room, message, before).await?;
     }
@@ -114,6 +118,48 @@ type Forms = HashMap<Seq, Form>;
 
 fn by_seq(documents: &[Document]) -> Result<Forms> {
     documents.iter().map(|document| Ok((count(document, "seq")?, form(document)?))).collect()
+}
+
+/// Messages of any rooms by their keys, as they stand now.
+pub(super) async fn by_keys(base: &Base, keys: Vec<String>) -> Result<HashMap<String, Folded>> {
+    let (events, forms) =
+        tokio::try_join!(find_each(base, "events", keys.clone(), None), find_each(base, "forms", keys, None))?;
+    let mut known: HashMap<String, (RoomId, Form)> = HashMap::new();
+    for document in &forms {
+        known.insert(text(document, "_id")?.to_owned(), (room_id(document, "room")?, form(document)?));
+    }
+    let edits = known.values().filter(|(_, form)| !form.deleted);
+    let edits = edits.filter_map(|(room, form)| form.edit.map(|seq| event_key(*room, seq))).collect();
+    let mut spoken: HashMap<String, Event> = HashMap::new();
+    for document in &find_each(base, "events", edits, None).await? {
+        spoken.insert(text(document, "_id")?.to_owned(), event(document)?);
+    }
+    let mut found = HashMap::new();
+    for document in &events {
+        let key = text(document, "_id")?.to_owned();
+        let folded = match known.remove(&key) {
+            None => Folded::plain(event(document)?),
+            Some((room, form)) => {
+                let edit = form.edit.and_then(|seq| spoken.remove(&event_key(room, seq)));
+                Folded { event: event(document)?, form, edit }
+            }
+        };
+        found.insert(key, folded);
+    }
+    Ok(found)
+}
+
+/// Of these messages, the last event about each that was changed.
+pub(super) async fn last_changes(base: &Base, keys: Vec<String>) -> Result<HashMap<String, Seq>> {
+    let forms = find_each(base, "forms", keys, Some(doc! { "at": 1 })).await?;
+    forms.iter().map(|form| Ok((text(form, "_id")?.to_owned(), count(form, "at")?))).collect()
+}
+
+/// Those of the messages between the two seqs, both included, that were changed.
+pub(super) async fn changed_between(base: &Base, room: RoomId, from: Seq, to: Seq) -> Result<Vec<Seq>> {
+    let range = log_range(room, Some(from.saturating_sub(1)), Some(to + 1));
+    let forms = find_all(base, "forms", range, FindOptions::builder().projection(doc! { "seq": 1 }).build()).await?;
+    forms.iter().map(|form| count(form, "seq")).collect()
 }
 
 /// The head of a room and how many messages there are, as projected: all that the log has up to there is in forms.

@@ -25,6 +25,7 @@ use super::{
     marks::Marks,
     pages,
     project::{self, Projection},
+    search::feeder::Feeder,
     turns::{Turn, Turns},
 };
 use crate::{
@@ -40,6 +41,7 @@ const REPAIR_PAGE: usize = 500;
 pub(super) struct Log {
     pub base: Arc<Base>,
     pub marks: Arc<Marks>,
+    pub words: Arc<Feeder>,
     commits: Arc<Commits>,
     turns: Arc<Turns>,
     ends: BoundedMap<RoomId, Seq>,
@@ -71,6 +73,7 @@ impl Log {
             ends: BoundedMap::new(base.config.known_rooms),
             places: Arc::new(Semaphore::new(base.config.write_queue.min(Semaphore::MAX_PERMITS))),
             marks,
+            words: Feeder::start(base.clone()),
             base,
             tasks,
         })
@@ -80,6 +83,7 @@ impl Log {
     pub async fn close(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        self.words.stop().await;
     }
 
     pub async fn append(self: &Arc<Self>, room: RoomId, events: Vec<Event>) -> Result<Appended> {
@@ -192,6 +196,7 @@ impl Log {
         }
         if let Some(last) = events[..stored].last() {
             self.learn(room, last.seq);
+            self.words.note(room, stored as u64);
         }
         Ok((stored, stopped))
     }
@@ -257,6 +262,7 @@ impl Log {
             let Some(projection) = Projection::of(room, &events) else { break };
             project::apply(&self.base, &self.marks, &projection).await?;
             end = projection.stretch.head.seq;
+            self.words.note(room, events.len() as u64);
             // That was the end of the log just now. Another node may write faster than this one reads: no race with it.
             if events.len() < REPAIR_PAGE {
                 break;
@@ -289,6 +295,7 @@ impl Log {
             commands::update(&self.base, "rooms", &[done]).await?;
         }
         self.learn(room, projection.stretch.head.seq);
+        self.words.note(room, events.len() as u64);
         Ok(projection.stretch.head.seq)
     }
 

@@ -6,6 +6,7 @@
 //! - `users.rs`, `sessions.rs` and `tokens.rs` are accounts, logins and their refresh tokens; `attention.rs` whom they block
 //!   and what they hide; `imports.rs` what moving data needs.
 //! - `log.rs`, `commit.rs`, `project.rs` and `pages.rs` are the logs of rooms; `forms.rs` is what became of messages.
+//! - `search/` is the index of searches.
 //! - `shared.rs` is what the processes learn of each other.
 //!
 //! There are no transactions in it, and nothing that only a replica set has. What must be decided between processes is
@@ -30,6 +31,7 @@ mod pages;
 mod project;
 mod rooms;
 mod schema;
+mod search;
 mod sessions;
 mod shared;
 mod tokens;
@@ -52,6 +54,7 @@ use super::{
     InvitationRecord, LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result,
     RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession,
     UserChange, UserChanged, UserQuery, UserRecord,
+    search::{Found, Search},
     shared::{Changes, Mark, Shared},
 };
 use crate::{
@@ -296,6 +299,24 @@ impl Store for MongoStore {
 
     async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomRecord>> {
         rooms::records(&self.log, imports::room_ids(&self.base, after, limit).await?).await
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        self.log.words.catch_up(search.patience()).await;
+        search::walk::search(&self.base, &self.users.nameless, &search).await
+    }
+
+    async fn search_behind(&self) -> Result<u64> {
+        search::feeder::behind(&self.base).await
+    }
+
+    async fn reindex(&self) -> Result<()> {
+        search::feeder::empty(&self.base).await?;
+        self.log.words.begin_anew().await
+    }
+
+    async fn check_search(&self) -> Result<Vec<String>> {
+        search::feeder::check(&self.base).await
     }
 
     async fn append_audit(&self, entries: Vec<AuditRecord>) -> Result<()> {

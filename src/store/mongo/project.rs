@@ -23,11 +23,12 @@ use super::{
     codec_log::member_key,
     commands, forms,
     marks::Marks,
+    search,
 };
 use crate::{
     event::{
         Event,
-        fold::{Consent, Standing, Stretch},
+        fold::{Changed, Consent, Standing, Stretch},
     },
     store::Result,
     types::{RoomId, Seq, Timestamp, UserId},
@@ -65,7 +66,7 @@ pub(super) async fn apply(base: &Base, marks: &Arc<Marks>, projection: &Projecti
         members(base, projection.room, people),
         consent(base, projection.room, people),
         name(base, projection.room, called.as_ref()),
-        forms::project(base, projection.room, changed)
+        messages(base, projection.room, changed)
     )?;
     counters(base, marks, std::slice::from_ref(projection)).await
 }
@@ -95,6 +96,14 @@ fn head_statement(Projection { room, stretch: Stretch { head, changed, .. } }: &
         "u": { "$max": most, "$currentDate": { "touched": true } },
         "upsert": true,
     }
+}
+
+/// What is looked things up in goes before the text of it does.
+async fn messages(base: &Base, room: RoomId, changed: &BTreeMap<Seq, Changed>) -> Result<()> {
+    forms::project(base, room, changed).await?;
+    let erasing = changed.iter().filter(|(_, changed)| changed.erased_before.is_some()).map(|(seq, _)| *seq);
+    search::put(base, room, erasing.collect()).await?;
+    forms::erase(base, room, changed).await
 }
 
 async fn name(base: &Base, room: RoomId, called: Option<&(Seq, String)>) -> Result<()> {

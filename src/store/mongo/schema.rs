@@ -92,6 +92,8 @@ const MIGRATIONS: &[&[Index]] = &[
     &[index("users", &["deletion"], Plain)],
     // 8: messages by their ids, and how those stand that were changed.
     &[index("events", &["event_id"], Plain), index("forms", &["room", "deleted"], Plain)],
+    // 9: the index of searches, which is filled in the background.
+    &[index("words", &["words", "place", "room"], Plain)],
 ];
 
 const SKELETONS: Index = index("users", &["skeleton"], UniqueWherePresent);

@@ -336,7 +336,7 @@ impl Thread {
     fn no_doubt(&mut self) -> Result<()> {
         let Some(commits) = self.doubtful else { return Ok(()) };
         if self.writer.commits() == commits {
-            self.writer.write_blocking(super::space::probe, Durability::Full)?;
+            self.writer.write_blocking(super::space::probe, Durability::Full, Need::Promised)?;
         }
         self.doubtful = None;
         Ok(())

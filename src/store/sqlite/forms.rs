@@ -4,7 +4,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{count, edits_of, event_at, event_columns, int};
+use super::{
+    codec::{count, edits_of, event_at, event_columns, int},
+    search::index,
+};
 use crate::{
     event::{
         Event, erased,
@@ -21,7 +24,11 @@ pub(super) fn project<'a>(
     room: RoomId,
     changed: impl IntoIterator<Item = &'a Changed>,
 ) -> rusqlite::Result<()> {
-    for Changed { of, at, edits, deleted, erased_before } in changed {
+    for Changed { of, at: last, edits, deleted, erased_before } in changed {
+        let indexed = match at(db, room, of.seq)? {
+            Some(before) => index::standing(db, room, &before)?,
+            None => None,
+        };
         db.prepare_cached(
             "INSERT INTO forms (room_id, seq, at, edits, edit_seq, deleted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT DO UPDATE SET at = ?3, edits = edits + ?4, edit_seq = coalesce(?5, edit_seq),
@@ -30,7 +37,7 @@ pub(super) fn project<'a>(
         .execute(params![
             room.0.as_bytes(),
             int(of.seq),
-            int(*at),
+            int(*last),
             int(edits.len() as u64),
             edits.last().copied().map(int),
             deleted.then_some(int(of.ordinal)),
@@ -40,6 +47,11 @@ pub(super) fn project<'a>(
         }
         if *deleted {
             choose_last_message(db, room, of.seq)?;
+        }
+        if let Some(indexed) = indexed
+            && let Some(now) = at(db, room, of.seq)?
+        {
+            index::follow(db, room, indexed, &now)?;
         }
     }
     Ok(())

@@ -11,9 +11,10 @@
 //! - A start reads what the journal holds beyond the tables and settles it before anything is served (`recovery.rs`).
 //!
 //! - `writer.rs` is the one thread that writes to the tables, in group commits (`batch.rs`); `readers.rs` the pool that reads.
-//! - `open.rs` looks at what is there before anything is served; `connection.rs` has the settings that make it durable.
+//! - `start.rs` puts it together; `open.rs` looks at what is there before anything is served; `connection.rs` has the settings that make it durable.
 //! - `users.rs`, `sessions.rs`, `rooms.rs`, `attention.rs`, `log.rs`, `forms.rs` and `imports.rs` are plain functions on a connection: what each
 //!   method does.
+//! - `search/` is the index of searches, which follows on the tables.
 //! - `schema.rs` holds the tables and their migrations, `codec.rs` how our words look as values on disk.
 //! - `lock.rs` keeps a second process away; `backup.rs` and `restore.rs` copy everything out and back in.
 //!
@@ -40,10 +41,12 @@ mod recovery;
 mod restore;
 mod rooms;
 mod schema;
+mod search;
 mod sessions;
 mod settler;
 mod snapshot;
 mod space;
+mod start;
 mod tail;
 mod threads;
 mod users;
@@ -54,27 +57,24 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{Mutex, oneshot};
 
-use self::{
-    appender::Appender, batch::Need, lock::FolderLock, readers::Readers, readings::Readings, settler::Settler,
-    space::Space, tail::Tail, threads::Threads, watch::Watch, writer::Writer,
-};
+use self::{batch::Need, lock::FolderLock, readers::Readers, readings::Readings, tail::Tail, threads::Threads};
 use super::{
     Appended, AuditQuery, AuditRecord, Begun, BlockSet, BlockedRecord, Device, Done, Event, Folded, FoldedPage,
     InvitationRecord, LoginRecord, MemberRecord, NewRoom, Page, Presented, ReadMark, RefreshKey, Renewal, Result,
     RoomCreated, RoomCursor, RoomRecord, RoomSummary, Rotation, SessionRecord, Store, StoreError, UserAndSession,
-    UserChange, UserChanged, UserQuery, UserRecord, deletion::Nameless, shared::Shared,
+    UserChange, UserChanged, UserQuery, UserRecord,
+    deletion::Nameless,
+    search::{Found, Search},
+    shared::Shared,
 };
-use crate::{
-    config,
-    metrics::Metrics,
-    types::{MessageId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId},
-};
+use crate::types::{MessageId, Ordinal, RoomId, RoomRole, Seq, SessionId, Timestamp, UserId};
 
 pub use self::schema::VERSION as SCHEMA_VERSION;
 pub use self::{
@@ -96,50 +96,6 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database at `path`, or makes it and its folder. Blocks: it may recover a log or run migrations.
-    pub fn open(path: &Path, config: &config::Store, metrics: Arc<Metrics>) -> Result<SqliteStore, OpenError> {
-        let path = open::place_of(path)?;
-        let lock = open::prepare(&path)?;
-        let (file, max_bytes, wal_bytes) = (path.clone(), config.max_bytes, config.wal_bytes);
-        let reopen = Box::new(move || connection::open_writer(&file, max_bytes, wal_bytes));
-        let space = Arc::new(Space::new(&path, config, metrics.clone()));
-        let journal = recovery::recover(&path).or_else(|error| match error.is_of_a_full_disk() {
-            true => {
-                space.give_up_ballast();
-                recovery::recover(&path)
-            }
-            false => Err(error),
-        })?;
-        let db = reopen().map_err(|error| OpenError::of(&path, error))?;
-        let nameless = Arc::new(Nameless::default());
-        nameless.extend(users::nameless(&db).map_err(|error| OpenError::of(&path, error))?);
-        let writer = Writer::start(db, reopen, space.clone(), config, metrics.clone())
-            .map(Arc::new)
-            .map_err(OpenError::Thread)?;
-        let tail = Arc::new(Tail::new(metrics.clone()));
-        let appender = Appender::start(
-            journal,
-            path.clone(),
-            tail.clone(),
-            writer.clone(),
-            space.clone(),
-            config,
-            metrics.clone(),
-        )
-        .map(Arc::new)
-        .map_err(OpenError::Thread)?;
-        let settler = Settler::start(tail.clone(), writer.clone(), appender.clone(), config, metrics.clone())
-            .map_err(OpenError::Thread)?;
-        let readings = Arc::new(Readings::default());
-        let watch =
-            Watch::start(path.clone(), space, writer.clone(), readings.clone(), config.wal_bytes, metrics.clone())
-                .map_err(OpenError::Thread)?;
-        let threads = Arc::new(Threads { writer, appender, settler, watch });
-        metrics.store_up.set(1);
-        let readers = Readers::new(path.clone(), readings.clone(), config, metrics);
-        Ok(Self { path, readers, readings, tail, nameless, threads, lock: Arc::new(Mutex::new(Some(lock))) })
-    }
-
     /// What makes the data grow: refused while no more than the reserve is free.
     async fn write<T: Send + 'static>(
         &self,
@@ -448,6 +404,27 @@ impl Store for SqliteStore {
 
     async fn room_ids_of(&self, user: UserId, after: Option<RoomId>, limit: usize) -> Result<Vec<RoomId>> {
         self.read(move |db| rooms::ids_of(db, user, after, limit)).await
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        self.threads.catch_up(self.tail.clone(), Instant::now() + search.patience()).await?;
+        let nameless = self.nameless.clone();
+        self.read(move |db| search::walk::search(db, &nameless, &search)).await
+    }
+
+    async fn search_behind(&self) -> Result<u64> {
+        let unsettled = self.tail.count();
+        Ok(unsettled + self.read(search::index::behind).await?)
+    }
+
+    async fn reindex(&self) -> Result<()> {
+        self.write(search::index::empty).await?;
+        self.threads.feeder.wake();
+        Ok(())
+    }
+
+    async fn check_search(&self) -> Result<Vec<String>> {
+        self.read(search::index::check).await
     }
 
     async fn private_room(&self, pair: &str) -> Result<Option<RoomId>> {

@@ -216,6 +216,23 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX forms_deleted ON forms (room_id, deleted) WHERE deleted IS NOT NULL;
     CREATE INDEX events_by_id ON events (event_id);
     ",
+    // 13: the index of searches (`search/`), which is filled in the background.
+    "
+    ALTER TABLE rooms ADD COLUMN searched_seq INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rooms ADD COLUMN number INTEGER;
+    CREATE INDEX rooms_behind ON rooms (room_id) WHERE head_seq > searched_seq;
+    CREATE UNIQUE INDEX rooms_by_number ON rooms (number) WHERE number IS NOT NULL;
+    CREATE TABLE searched (
+        place INTEGER NOT NULL PRIMARY KEY,
+        room  INTEGER NOT NULL,
+        seq   INTEGER NOT NULL
+    ) STRICT;
+    -- Of 'ascii', only that it splits at spaces is used.
+    CREATE VIRTUAL TABLE words USING fts5 (terms, content='', columnsize=0, tokenize='ascii');
+    INSERT INTO words (words, rank) VALUES ('secure-delete', 1);
+    CREATE TABLE words_version (version TEXT NOT NULL) STRICT;
+    INSERT INTO words_version VALUES ('');
+    ",
 ];
 
 /// What a username looks like, once each; none where another had a name that looks the same before. The step goes on with

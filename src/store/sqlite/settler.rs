@@ -14,7 +14,16 @@ use std::{
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
-use super::{appender::Appender, batch::Durability, codec::int, journal::Position, log, tail::Tail, writer::Writer};
+use super::{
+    appender::Appender,
+    batch::{Durability, Need},
+    codec::int,
+    journal::Position,
+    log,
+    search::feeder::Feeder,
+    tail::Tail,
+    writer::Writer,
+};
 use crate::{
     config,
     event::Event,
@@ -41,6 +50,7 @@ impl Settler {
         tail: Arc<Tail>,
         writer: Arc<Writer>,
         appender: Arc<Appender>,
+        feeder: Arc<Feeder>,
         config: &config::Store,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
@@ -48,6 +58,7 @@ impl Settler {
             tail: tail.clone(),
             writer,
             appender,
+            feeder,
             after: Duration::from_secs(config.settle_secs),
             most: config.unsettled_bytes,
             metrics,
@@ -72,6 +83,7 @@ struct Thread {
     tail: Arc<Tail>,
     writer: Arc<Writer>,
     appender: Arc<Appender>,
+    feeder: Arc<Feeder>,
     after: Duration,
     /// Bytes that may be unsettled.
     most: usize,
@@ -130,7 +142,7 @@ impl Thread {
             let began = Instant::now();
             let written = {
                 let slice = slice.clone();
-                self.writer.write_blocking(move |db| write(db, &slice, end), durability)
+                self.writer.write_blocking(move |db| write(db, &slice, end), durability, Need::Promised)
             };
             let Err(error) = written else {
                 self.tail.tell(None);
@@ -140,6 +152,7 @@ impl Thread {
                         self.tail.settled(*room, last.seq);
                     }
                 }
+                self.feeder.wake();
                 self.tail.pause(self.yielding(began.elapsed()));
                 return true;
             };

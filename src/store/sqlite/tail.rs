@@ -26,6 +26,8 @@ use crate::{
 
 /// What an event costs beside its own bytes: its place in the maps.
 const BESIDE: usize = 64;
+/// So much is settled in a moment: who searches waits for it.
+const LITTLE: usize = 1 << 20;
 
 pub(super) struct Tail {
     state: Mutex<State>,
@@ -55,6 +57,13 @@ struct State {
 impl State {
     fn ends(&self) -> Vec<(RoomId, Seq)> {
         self.rooms.iter().map(|(room, tail)| (*room, tail.all.head.seq)).collect()
+    }
+
+    /// Something up to these ends is still here.
+    fn has_unsettled(&self, ends: &[(RoomId, Seq)]) -> bool {
+        ends.iter().any(|(room, end)| {
+            self.rooms.get(room).and_then(|tail| tail.events.front()).is_some_and(|first| first.seq <= *end)
+        })
     }
 
     /// What the tables cannot take now they will not take in a moment.
@@ -216,6 +225,11 @@ impl Tail {
         self.state.lock().rooms.is_empty()
     }
 
+    /// Events that are not settled.
+    pub(super) fn count(&self) -> u64 {
+        self.state.lock().rooms.values().map(|tail| tail.events.len() as u64).sum()
+    }
+
     /// A room's first `limit` events after this seq.
     pub(super) fn unsettled(&self, room: RoomId, after: Seq, limit: usize) -> Vec<Event> {
         let state = self.state.lock();
@@ -253,23 +267,38 @@ impl Tail {
     pub(super) fn wait_until_settled(&self) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         let ends = state.ends();
-        let open = |state: &State| {
-            ends.iter().any(|(room, end)| {
-                state.rooms.get(room).and_then(|tail| tail.events.front()).is_some_and(|first| first.seq <= *end)
-            })
-        };
         // Looked into again by the settler before it says anything of it.
         state.trouble = None;
         state.hurried += 1;
         self.changed.notify_all();
-        while open(&state) && state.trouble.is_none() {
+        while state.has_unsettled(&ends) && state.trouble.is_none() {
             self.changed.wait(&mut state);
         }
         state.hurried -= 1;
         match &state.trouble {
-            Some(trouble) if open(&state) => Err(trouble.clone()),
+            Some(trouble) if state.has_unsettled(&ends) => Err(trouble.clone()),
             _ => Ok(()),
         }
+    }
+
+    /// Has what is here now settled, where that is little and done by then. `false`: that takes longer.
+    pub(super) fn is_nearly_settled(&self, until: Instant) -> bool {
+        let mut state = self.state.lock();
+        if state.rooms.is_empty() {
+            return true;
+        }
+        if state.bytes > LITTLE {
+            return false;
+        }
+        let ends = state.ends();
+        state.hurried += 1;
+        self.changed.notify_all();
+        let mut in_time = true;
+        while in_time && state.has_unsettled(&ends) && state.trouble.is_none() {
+            in_time = !self.changed.wait_until(&mut state, until).timed_out();
+        }
+        state.hurried -= 1;
+        !state.has_unsettled(&ends)
     }
 
     /// Waits for the next settling: when the oldest has waited for `after`, when there are `many` bytes, or in a hurry. Gives

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    batch::Durability,
+    batch::{Durability, Need},
     journal::disk::Beside,
     readings::Readings,
     space::{Disk, Space, beside},
@@ -125,7 +125,7 @@ impl Looks {
             return EVERY;
         }
         // Any write makes the log short where it can be; it may be full, or closed, and then says so to others.
-        let shortened: Result<()> = self.writer.write_blocking(|_| Ok(()), Durability::Lazy);
+        let shortened: Result<()> = self.writer.write_blocking(|_| Ok(()), Durability::Lazy, Need::Promised);
         let still = self.space.look().is_some_and(|disk| disk.log > self.log_bytes);
         if still && bytes >= 2 * self.told {
             let mut held_by = self.readings.longer_than(EVERY);

@@ -101,15 +101,15 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// As [`Writer::write`], for threads that keep what was promised; where it may be `Lazy`, it is on disk with the next
-    /// commit that is not.
+    /// As [`Writer::write`], for threads of the store; where it may be `Lazy`, it is on disk with the next commit that is not.
     pub(super) fn write_blocking<T: Send + 'static>(
         &self,
         op: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
         durability: Durability,
+        need: Need,
     ) -> Result<T> {
         let (reply, answer) = sync_channel(1);
-        self.submit(Box::new(Op::new(op, durability, Need::Promised, move |result| drop(reply.send(result)))));
+        self.submit(Box::new(Op::new(op, durability, need, move |result| drop(reply.send(result)))));
         answer.recv().unwrap_or_else(|_| Err(closed()))
     }
 

@@ -187,7 +187,9 @@ async fn every_example_of_a_parameter_is_accepted() {
                 continue;
             }
             let value = example.as_str().map_or_else(|| example.to_string(), String::from);
-            let path = format!("{}?{name}={value}", world.path(&template));
+            // Whoever searches says what for.
+            let needed = if template == "/search" && name != "q" { "&q=hello" } else { "" };
+            let path = format!("{}?{name}={value}{needed}", world.path(&template));
             assert_eq!(world.send(&method, &path, None, &Value::Null).await, 200, "{path}");
         }
     }
