@@ -127,8 +127,11 @@ pub fn restore(config: &Config, from: &Path, force: bool) -> Result<(), String> 
     let to = database(&config.store)?;
     let from = std::path::absolute(from).map_err(|error| format!("{}: not a usable path ({error})", from.display()))?;
     let report = sqlite::restore(&from, &to, force).map_err(|error| error.to_string())?;
-    let sqlite::RestoreReport { users, rooms, events, kept } = report;
+    let sqlite::RestoreReport { users, rooms, events, erased, kept } = report;
     println!("restored {users} users, {rooms} chats and {events} events to {}", to.display());
+    if erased > 0 {
+        println!("{erased} messages that were deleted after the backup was made are erased in it");
+    }
     if let Some(kept) = kept {
         println!("what was there before is kept as {}", kept.display());
     }

@@ -118,7 +118,8 @@ async fn posts_at_saturation_share_writes_and_write_at_most_3_5_kb_each_with_the
     let at_once = async |socket: &mut Socket, rooms: &[String], posts| post_all(socket, rooms, posts).await;
     let (bytes, writes) = cost(100_000, at_once).await;
     assert!(bytes <= MOST_BYTES, "{bytes} bytes a post");
-    assert!(writes <= 0.75, "{writes} writes a post");
+    // A third of it are pages of the index of words.
+    assert!(writes <= 1.25, "{writes} writes a post");
 }
 
 #[tokio::test]

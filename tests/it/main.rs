@@ -27,6 +27,7 @@ mod disk;
 mod documents;
 mod drain;
 mod durability;
+mod erasing;
 mod frames_prop;
 mod fuzz;
 mod harness;

@@ -13,7 +13,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, Sender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ use super::{
     codec::{store_error, wants_a_new_connection},
     completions::Completions,
     journal::{Journal, Position},
-    log,
+    log, settled,
     snapshot::Tables,
     space::Space,
     tail::Tail,
@@ -62,6 +62,7 @@ enum Task {
         known: bool,
     },
     Settled(Position),
+    Scrub(Box<dyn FnOnce(Result<()>) + Send>),
     Probe(Box<dyn FnOnce(Result<()>) + Send>),
     Stop,
 }
@@ -145,6 +146,16 @@ impl Appender {
     pub(super) fn probe(&self, reply: impl FnOnce(Result<()>) + Send + 'static) {
         if let Err(Task::Probe(reply)) = self.send(Task::Probe(Box::new(reply))) {
             reply(Err(closed()));
+        }
+    }
+
+    /// Settles everything and removes the journal's files. Blocks.
+    pub(super) fn scrub(&self) -> Result<()> {
+        let (reply, answer) = sync_channel(1);
+        match self.send(Task::Scrub(Box::new(move |result| drop(reply.send(result))))) {
+            Ok(()) => answer.recv().unwrap_or_else(|_| Err(closed())),
+            // Closing it does the same.
+            Err(_) => Ok(()),
         }
     }
 
@@ -240,6 +251,7 @@ impl Thread {
                 self.next.extend(self.held.remove(&room).unwrap_or_default());
             }
             Task::Settled(end) => self.journal.release(end),
+            Task::Scrub(reply) => reply(self.scrub()),
             Task::Probe(reply) => {
                 let committed = self.commit(iter::empty());
                 reply(committed.map(drop));
@@ -285,6 +297,7 @@ impl Thread {
         let need = if goes { Need::Reserve } else { Need::Room };
         self.held.insert(room, VecDeque::new());
         let (tail, own) = (self.tail.clone(), self.own.clone());
+        let erasing = events.iter().any(|event| event.kind.erases().is_some()).then(|| self.writer.erasing.clone());
         let op = {
             let tail = tail.clone();
             move |db: &Connection| {
@@ -300,11 +313,22 @@ impl Thread {
                 upto.into_iter().for_each(|upto| tail.settled(room, upto));
                 appended
             });
+            if let Some(erasing) = erasing {
+                erasing.want();
+            }
             let known = !matches!(result, Err(StoreError::Unavailable(_)));
             // A thread that has ended holds nothing back.
             drop(own.send(Task::Released { room, known }));
             completions.call(vec![(done, result)]);
         });
+    }
+
+    /// All that was acknowledged is in the tables then, and nothing of it in the journal's files.
+    fn scrub(&mut self) -> Result<()> {
+        self.tail.wait_until_settled()?;
+        let end = self.journal.end();
+        self.writer.write_blocking(move |db| settled::write(db, &[], Some(end)), Durability::Full, Need::Promised)?;
+        self.journal.clear().map_err(|error| StoreError::Unavailable(format!("the journal: {error}")))
     }
 
     /// So many appends have left the queue.

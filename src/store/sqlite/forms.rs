@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     codec::{count, edits_of, event_at, event_columns, int},
+    erasures,
     search::index,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         folded::{Folded, FoldedPage, Form},
     },
     store::Page,
-    types::{MessageId, Ordinal, RoomId, Seq},
+    types::{MessageId, Ordinal, RoomId, Seq, Timestamp},
 };
 
 /// Brings the forms of these messages up to what a stretch of the log says of them; its events have just been inserted.
@@ -47,6 +48,7 @@ pub(super) fn project<'a>(
         }
         if *deleted {
             choose_last_message(db, room, of.seq)?;
+            erasures::note(db, room, of.message, Timestamp::now().0)?;
         }
         if let Some(indexed) = indexed
             && let Some(now) = at(db, room, of.seq)?
@@ -65,6 +67,26 @@ fn erase_before(db: &Connection, room: RoomId, message: Seq, before: Seq) -> rus
         put.execute(params![erased::frame(event.body()).json_bytes(), room.0.as_bytes(), int(event.seq)])?;
     }
     Ok(())
+}
+
+/// Erases a message that was deleted in another life of its log, where it is here. `false`: it is not, or deleted here too.
+pub(super) fn erase(db: &Connection, room: RoomId, message: MessageId) -> rusqlite::Result<bool> {
+    let Some(found) = by_id(db, room, message)?.filter(|found| !found.form.deleted) else { return Ok(false) };
+    let Event { seq, ordinal, .. } = found.event;
+    let indexed = index::standing(db, room, &found)?;
+    db.prepare_cached(
+        "INSERT INTO forms (room_id, seq, at, edits, edit_seq, deleted) VALUES (?1, ?2, ?2, 0, NULL, ?3)
+         ON CONFLICT DO UPDATE SET deleted = ?3",
+    )?
+    .execute(params![room.0.as_bytes(), int(seq), int(ordinal)])?;
+    erase_before(db, room, seq, Seq::MAX)?;
+    choose_last_message(db, room, seq)?;
+    if let Some(indexed) = indexed
+        && let Some(now) = at(db, room, seq)?
+    {
+        index::follow(db, room, indexed, &now)?;
+    }
+    Ok(true)
 }
 
 /// A deleted message is not the last one of a list of rooms.
@@ -160,8 +182,12 @@ pub(super) fn at(db: &Connection, room: RoomId, seq: Seq) -> rusqlite::Result<Op
 }
 
 pub(super) fn by_id(db: &Connection, room: RoomId, message: MessageId) -> rusqlite::Result<Option<Folded>> {
-    let sql = format!("{} WHERE e.event_id = ? AND e.room_id = ? AND e.effect IS NULL", select());
-    let values = params![message.0.as_bytes().as_slice(), room.0.as_bytes()];
+    // As the index has it: the beginning of an id is enough.
+    let sql = format!(
+        "{} WHERE e.room_id = ?1 AND substr(e.event_id, 1, 8) = substr(?2, 1, 8) AND e.event_id = ?2 AND e.effect IS NULL",
+        select()
+    );
+    let values = params![room.0.as_bytes(), message.0.as_bytes().as_slice()];
     db.prepare_cached(&sql)?.query_row(values, folded).optional()
 }
 

@@ -16,6 +16,7 @@
 //!   method does.
 //! - `search/` is the index of searches, which follows on the tables.
 //! - `schema.rs` holds the tables and their migrations, `codec.rs` how our words look as values on disk.
+//! - `eraser.rs` takes what was deleted out of the journal and the write-ahead log too, and out of an older database that comes back.
 //! - `lock.rs` keeps a second process away; `backup.rs` and `restore.rs` copy everything out and back in.
 //!
 //! Every commit is on disk (`synchronous=FULL`) before anybody hears of it.
@@ -28,6 +29,8 @@ mod batch;
 mod codec;
 mod completions;
 mod connection;
+mod eraser;
+mod erasures;
 mod forms;
 mod imports;
 mod journal;
@@ -43,6 +46,7 @@ mod rooms;
 mod schema;
 mod search;
 mod sessions;
+mod settled;
 mod settler;
 mod snapshot;
 mod space;

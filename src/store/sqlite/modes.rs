@@ -27,7 +27,7 @@ pub(super) fn keep_private(database: &Path) -> Result<(), OpenError> {
     folder(folder_of(database), database)?;
     let journal = Beside::new(database);
     let segments = journal.slots().unwrap_or_default().into_iter().map(|slot| journal.path(slot));
-    let others = ["-wal", "-shm", ".reserve"].map(|suffix| beside(database, suffix));
+    let others = ["-wal", "-shm", ".reserve", ".erased"].map(|suffix| beside(database, suffix));
     let lock = folder_of(database).join("natter.lock");
     [database.to_owned(), lock].into_iter().chain(others).chain(segments).try_for_each(file)
 }

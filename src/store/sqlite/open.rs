@@ -57,6 +57,11 @@ pub enum OpenError {
     JournalFile(io::Error),
     #[error("The store's writer thread cannot be started: {0}. Check the limit on processes (ulimit -u).")]
     Thread(io::Error),
+    #[error(
+        "The list of what was deleted, beside the database (its name with .erased), cannot be used: {0}. Check that natter may read and \
+         write it."
+    )]
+    Erased(io::Error),
 }
 
 impl OpenError {

@@ -13,7 +13,7 @@ use super::{
         disk::{Beside, Disk},
         recovery::{self, JournalError},
     },
-    settler,
+    settled,
 };
 use crate::{
     event::Event,
@@ -45,7 +45,7 @@ pub(super) fn recover(path: &Path) -> Result<Journal, OpenError> {
         settle(&db, found.events, found.end).map_err(failed)?;
         tracing::info!(events, seconds = began.elapsed().as_secs_f32(), "the tables have everything");
     } else if found.end > settled {
-        settler::write(&db, &[], Some(found.end)).map_err(failed)?;
+        settled::write(&db, &[], Some(found.end)).map_err(failed)?;
     }
     disk.slots().and_then(|slots| journal::remove(&disk, &slots)).map_err(OpenError::JournalFile)?;
     disk.hold_files().map_err(OpenError::JournalFile)?;
@@ -83,7 +83,7 @@ fn settle(db: &Connection, mut events: Vec<(RoomId, Event)>, end: Position) -> r
             }
         }
         let step = db.unchecked_transaction()?;
-        settler::write(db, &slice, events.peek().is_none().then_some(end))?;
+        settled::write(db, &slice, events.peek().is_none().then_some(end))?;
         step.commit()?;
     }
     Ok(())

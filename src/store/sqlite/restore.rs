@@ -2,7 +2,8 @@
 //!
 //! What is checked is the copy that will serve, not the file it came from. A restored server is another life of the
 //! same rooms: every epoch is renewed, so clients reload instead of trusting cursors that may lie ahead of the log, and
-//! every login is ended, since some of them had been ended after the backup was made.
+//! every login is ended, since some of them had been ended after the backup was made. What was deleted after that is erased in it,
+//! by the list beside the database (`eraser.rs`).
 
 use std::{
     ffi::OsString,
@@ -19,6 +20,7 @@ use super::{
     backup::sync,
     codec::count,
     connection::open_plain,
+    eraser,
     journal::disk::{Beside, Disk},
     lock::FolderLock,
     open::place_of,
@@ -33,6 +35,8 @@ pub struct RestoreReport {
     pub users: u64,
     pub rooms: u64,
     pub events: u64,
+    /// Messages that were deleted after the backup was made, and are erased in it now.
+    pub erased: usize,
     /// Where the database that was there before is now.
     pub kept: Option<PathBuf>,
 }
@@ -72,7 +76,7 @@ pub fn restore(from: &Path, to: &Path, force: bool) -> Result<RestoreReport, Res
     }
     let copy = with_suffix(to, ".restoring");
     let result =
-        prepare(from, &copy).and_then(|report| install(&copy, to).map(|kept| RestoreReport { kept, ..report }));
+        prepare(from, &copy, to).and_then(|report| install(&copy, to).map(|kept| RestoreReport { kept, ..report }));
     if result.is_err() {
         remove(&copy)?;
     }
@@ -80,7 +84,7 @@ pub fn restore(from: &Path, to: &Path, force: bool) -> Result<RestoreReport, Res
 }
 
 /// Leaves a checked database at `copy`, ready to serve.
-fn prepare(from: &Path, copy: &Path) -> Result<RestoreReport, RestoreError> {
+fn prepare(from: &Path, copy: &Path, to: &Path) -> Result<RestoreReport, RestoreError> {
     remove(copy)?;
     let mut source = fs::File::open(from).map_err(|error| io_error(from, error))?;
     let mut target = OpenOptions::new()
@@ -96,6 +100,8 @@ fn prepare(from: &Path, copy: &Path) -> Result<RestoreReport, RestoreError> {
     // One file and no other beside it until it is in place.
     let version = examine(&db, from)?;
     let report = begin_new_life(&mut db, version).map_err(RestoreError::Database)?;
+    let (_, erased) = eraser::apply(&db, to).map_err(|error| io_error(&eraser::List::path(to), error))?;
+    let report = RestoreReport { erased, ..report };
     db.close().map_err(|(_, error)| RestoreError::Database(error))?;
     sync(copy).map_err(|error| io_error(copy, error))?;
     Ok(report)
@@ -146,7 +152,9 @@ fn fault(db: &Connection) -> rusqlite::Result<Option<String>> {
 
 /// New epochs, no logins, the newest schema.
 fn begin_new_life(db: &mut Connection, version: usize) -> rusqlite::Result<RestoreReport> {
-    db.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
+    db.execute_batch(
+        "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON",
+    )?;
     schema::migrate(db, version)?;
     let change = db.transaction()?;
     change.execute_batch(
@@ -156,8 +164,8 @@ fn begin_new_life(db: &mut Connection, version: usize) -> rusqlite::Result<Resto
          DELETE FROM sessions;",
     )?;
     let rows_of = |table| change.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| count(row, 0));
-    let report =
-        RestoreReport { users: rows_of("users")?, rooms: rows_of("rooms")?, events: rows_of("events")?, kept: None };
+    let (users, rooms, events) = (rows_of("users")?, rows_of("rooms")?, rows_of("events")?);
+    let report = RestoreReport { users, rooms, events, erased: 0, kept: None };
     change.commit()?;
     Ok(report)
 }

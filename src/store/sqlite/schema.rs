@@ -214,7 +214,7 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (room_id, seq)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX forms_deleted ON forms (room_id, deleted) WHERE deleted IS NOT NULL;
-    CREATE INDEX events_by_id ON events (event_id);
+    CREATE INDEX events_by_id ON events (room_id, substr(event_id, 1, 8)) WHERE effect IS NULL;
     ",
     // 13: the index of searches (`search/`), which is filled in the background.
     "
@@ -232,6 +232,15 @@ const MIGRATIONS: &[&str] = &[
     INSERT INTO words (words, rank) VALUES ('secure-delete', 1);
     CREATE TABLE words_version (version TEXT NOT NULL) STRICT;
     INSERT INTO words_version VALUES ('');
+    ",
+    // 14: the messages that were deleted, in the order in which they were.
+    "
+    CREATE TABLE erasures (
+        n          INTEGER PRIMARY KEY,
+        room_id    BLOB NOT NULL,
+        message_id BLOB NOT NULL UNIQUE,
+        at         INTEGER NOT NULL
+    ) STRICT;
     ",
 ];
 

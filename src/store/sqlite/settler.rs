@@ -12,15 +12,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, params};
 
 use super::{
     appender::Appender,
     batch::{Durability, Need},
-    codec::int,
     journal::Position,
-    log,
     search::feeder::Feeder,
+    settled,
     tail::Tail,
     writer::Writer,
 };
@@ -142,7 +140,7 @@ impl Thread {
             let began = Instant::now();
             let written = {
                 let slice = slice.clone();
-                self.writer.write_blocking(move |db| write(db, &slice, end), durability, Need::Promised)
+                self.writer.write_blocking(move |db| settled::write(db, &slice, end), durability, Need::Promised)
             };
             let Err(error) = written else {
                 self.tail.tell(None);
@@ -170,15 +168,4 @@ impl Thread {
         let part = self.most as f64 / 2.0 / self.tail.bytes().max(1) as f64;
         worked.mul_f64(part.min(LONGEST_PAUSE))
     }
-}
-
-pub(super) fn write(db: &Connection, slice: &[(RoomId, Vec<Event>)], end: Option<Position>) -> rusqlite::Result<()> {
-    for (room, events) in slice {
-        log::settle(db, *room, events)?;
-    }
-    if let Some(end) = end {
-        db.prepare_cached("UPDATE settled SET segment = ?, end_offset = ?")?
-            .execute(params![int(end.segment), int(end.offset)])?;
-    }
-    Ok(())
 }

@@ -5,8 +5,21 @@ use std::{path::Path, sync::Arc};
 use tokio::sync::Mutex;
 
 use super::{
-    OpenError, SqliteStore, appender::Appender, connection, open, readers::Readers, readings::Readings, recovery,
-    search::feeder::Feeder, settler::Settler, space::Space, tail::Tail, threads::Threads, users, watch::Watch,
+    OpenError, SqliteStore,
+    appender::Appender,
+    connection,
+    eraser::{self, Eraser},
+    open,
+    readers::Readers,
+    readings::Readings,
+    recovery,
+    search::feeder::Feeder,
+    settler::Settler,
+    space::Space,
+    tail::Tail,
+    threads::Threads,
+    users,
+    watch::Watch,
     writer::Writer,
 };
 use crate::{config, metrics::Metrics, store::deletion::Nameless};
@@ -27,6 +40,10 @@ impl SqliteStore {
             false => Err(error),
         })?;
         let db = reopen().map_err(|error| OpenError::of(&path, error))?;
+        let (erased, again) = eraser::apply(&db, &path).map_err(OpenError::Erased)?;
+        if again > 0 {
+            tracing::warn!(messages = again, "an older database has come back: what was deleted since is erased again");
+        }
         let nameless = Arc::new(Nameless::default());
         nameless.extend(users::nameless(&db).map_err(|error| OpenError::of(&path, error))?);
         let writer = Writer::start(db, reopen, space.clone(), config, metrics.clone())
@@ -51,10 +68,15 @@ impl SqliteStore {
         let settler =
             Settler::start(tail.clone(), writer.clone(), appender.clone(), feeder.clone(), config, metrics.clone())
                 .map_err(OpenError::Thread)?;
+        if again > 0 {
+            writer.erasing.want();
+        }
+        let eraser =
+            Eraser::start(erased, tail.clone(), writer.clone(), appender.clone()).map_err(OpenError::Thread)?;
         let watch =
             Watch::start(path.clone(), space, writer.clone(), readings.clone(), config.wal_bytes, metrics.clone())
                 .map_err(OpenError::Thread)?;
-        let threads = Arc::new(Threads { writer, appender, settler, feeder, watch });
+        let threads = Arc::new(Threads { writer, appender, settler, eraser, feeder, watch });
         metrics.store_up.set(1);
         let readers = Readers::new(path.clone(), readings.clone(), config, metrics);
         Ok(Self { path, readers, readings, tail, nameless, threads, lock: Arc::new(Mutex::new(Some(lock))) })

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{appender::Appender, search::feeder::Feeder, settler::Settler, tail::Tail, watch::Watch, writer::Writer};
+use super::{
+    appender::Appender, eraser::Eraser, search::feeder::Feeder, settler::Settler, tail::Tail, watch::Watch,
+    writer::Writer,
+};
 use crate::store::{Result, StoreError};
 
 /// Those that write.
@@ -10,6 +13,7 @@ pub(super) struct Threads {
     pub writer: Arc<Writer>,
     pub appender: Arc<Appender>,
     pub settler: Settler,
+    pub eraser: Eraser,
     pub feeder: Arc<Feeder>,
     pub watch: Watch,
 }
@@ -19,6 +23,7 @@ impl Threads {
     /// finds nothing to do.
     pub(super) fn stop(&self) {
         self.watch.stop();
+        self.eraser.stop();
         let journal = self.appender.stop();
         let settled = self.settler.stop();
         self.feeder.stop();

@@ -144,6 +144,18 @@ impl World {
     }
 }
 
+/// The parameters of a query that a request must have, as their examples show them.
+fn required_query(operation: &Value) -> String {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let required = parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
+    let pair = |parameter: &Value| {
+        let [name, example] = ["name", "example"].map(|field| parameter[field].as_str().expect("a text").to_owned());
+        (name, example)
+    };
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(required.map(pair)).finish();
+    if query.is_empty() { query } else { format!("?{query}") }
+}
+
 /// Every request as its example shows it gets the success that is documented. The harness looks at the answer; here it is
 /// only asked whether it is one of success.
 #[tokio::test]
@@ -169,7 +181,7 @@ async fn every_example_of_a_request_is_served() {
             if template == "/users/register" {
                 body["username"] = json!("zed");
             }
-            let path = world.path(&template);
+            let path = format!("{}{}", world.path(&template), required_query(&operation));
             let status = world.send(&method, &path, kind.as_deref(), &body).await;
             assert_eq!(status.to_string(), success, "{method} {path} {kind:?} {body}");
         }

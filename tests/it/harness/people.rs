@@ -139,6 +139,12 @@ impl Person {
         self.delete(&format!("/chat/{room}/messages/{message}")).await
     }
 
+    /// Deletes a message, whatever comes of it.
+    pub async fn delete_unheard(&self, room: &str, message: &str) {
+        let url = self.reach.url(&format!("/chat/{room}/messages/{message}"));
+        drop(reqwest::Client::new().delete(url).bearer_auth(&self.token).send().await);
+    }
+
     pub async fn try_post(&self, room: &str, body: &Value) -> Answer {
         self.post_json(&format!("/chat/{room}"), body).await
     }

@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::{TryStreamExt, future::join_all};
 use mongodb::{
     Collection,
     bson::{Binary, Document, doc, spec::BinarySubtype},
 };
 use natter::{
     config,
-    event::{Event, Kind, fold::ReadMark},
+    event::{self, Event, Kind, Saying, Target, fold::ReadMark},
     metrics::Metrics,
     protocol::Frame,
-    store::{Appended, Stopped, Store, StoreError, mongo::MongoStore},
-    types::{RoomId, Timestamp, UserId},
+    store::{Appended, Page, Stopped, Store, StoreError, mongo::MongoStore},
+    types::{MessageId, RoomId, Timestamp, UserId},
 };
 
 use super::{
@@ -73,7 +73,11 @@ pub fn document(room: RoomId, event: &Event) -> Document {
         Kind::RoleSet { user, role } => doc! { "kind": "role", "user": user.to_string(), "role": role.name() },
         Kind::Invited { user, role } => doc! { "kind": "invited", "user": user.to_string(), "role": role.name() },
         Kind::Renamed { name } => doc! { "kind": "renamed", "name": name },
-        Kind::Edited { .. } | Kind::Deleted { .. } => unreachable!("none is made here"),
+        Kind::Edited { .. } => unreachable!("none is made here"),
+        Kind::Deleted { of } => {
+            let message = of.message.0.hyphenated().to_string();
+            doc! { "kind": "deleted", "message": message, "of": of.seq as i64, "ordinal": of.ordinal as i64 }
+        }
     };
     document.insert("effect", effect);
     document
@@ -367,6 +371,51 @@ async fn a_list_of_rooms_names_the_first_members_of_small_and_large_ones() {
             }
         }
         store.close().await;
+    })
+    .await;
+}
+
+/// What an edit and a deletion look like before anything is made of them.
+fn said(room: RoomId, seq: u64, by: UserId, saying: Saying<'_>) -> Event {
+    let (event_id, sent_at) = (MessageId::fresh(), Timestamp(seq as i64 * 1_000));
+    Event::new(event::Place { room, seq, ordinal: 1, sent_at, event_id, by, by_name: "ann" }, saying)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_leaves_no_text_in_any_document_also_where_it_was_cut_off() {
+    with_place(async |place: Arc<Place>| {
+        let store = place.handle().await;
+        for cut_off in [false, true] {
+            let ann = add(&store, &format!("ann{cut_off}")).await;
+            let room = add_group(&store, &[ann]).await;
+            let first = said(room, 3, ann, Saying::Message { content: "needle one", client_id: None });
+            let of = Target { message: first.event_id, seq: 3, ordinal: 1 };
+            let edit = said(room, 4, ann, Saying::Edited { of, content: "needle two", client_id: None, erases: false });
+            append_all(&store, room, vec![first.clone(), edit]).await;
+            let folded = store.message(room, of.message, 4).await.unwrap().expect("a message");
+            assert_eq!(folded.spoken().content().as_deref(), Some("needle two"));
+            let delete = said(room, 5, ann, Saying::Deleted { of });
+            if cut_off {
+                // It is in the log, and whoever wrote it is gone.
+                place.insert(room, std::slice::from_ref(&delete)).await.unwrap();
+                assert!(store.message(room, of.message, 5).await.unwrap().expect("a message").is_deleted());
+                let page = Page { after: None, before: None, limit: 9, messages_only: true };
+                let page = store.messages(room, page, 5).await.unwrap();
+                assert!(page.head == 5 && page.messages[0].is_deleted(), "the log is folded onto what is projected");
+                place.open().await.room(room).await.unwrap().expect("the room");
+            } else {
+                append_all(&store, room, vec![delete]).await;
+            }
+            for collection in place.db.list_collection_names().await.unwrap() {
+                let mut documents = place.of(&collection).find(doc! {}).await.unwrap();
+                while let Some(document) = documents.try_next().await.unwrap() {
+                    let bytes = mongodb::bson::to_vec(&document).unwrap();
+                    assert!(!bytes.windows(6).any(|window| window == b"needle"), "{collection}: {document}");
+                }
+            }
+            assert_eq!(store.deleted_after(room, 0).await.unwrap(), 1);
+            assert_eq!(store.rooms_of(ann, None, 9, 9).await.unwrap()[0].last_message, None);
+        }
     })
     .await;
 }

@@ -185,6 +185,11 @@ impl Journal {
         }
     }
 
+    /// Where the last good commit ended.
+    pub(super) fn end(&self) -> Position {
+        self.end
+    }
+
     /// Everything is settled, and on disk there: no file is left.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         let active = self.active.take().map(|active| active.slot);
