@@ -65,7 +65,7 @@ pub fn member() -> Value {
 
 fn seq(place: &'static str, name: &'static str, about: &'static str, example: u64) -> Parameter {
     let schema = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
-    Parameter { place, name, about, schema, example: json!(example) }
+    Parameter { place, required: false, name, about, schema, example: json!(example) }
 }
 
 /// The cursor of `/ws/chat/{chat_id}`.
@@ -88,7 +88,7 @@ fn around() -> Parameter {
 fn with() -> Parameter {
     let about = "`deleted`: deleted messages are there too, `deleted` and without their text.";
     let schema = json!({ "type": "string", "enum": ["deleted"] });
-    Parameter { place: "query", name: "with", about, schema, example: json!("deleted") }
+    Parameter { place: "query", required: false, name: "with", about, schema, example: json!("deleted") }
 }
 
 fn stretch(schemas: &mut Schemas, name: &str, field: &str, about: &str, items: Value) -> Value {

@@ -205,7 +205,7 @@ fn parameter(parameter: &Parameter) -> Value {
     json!({
         "name": parameter.name,
         "in": parameter.place,
-        "required": false,
+        "required": parameter.required,
         "description": parameter.about,
         "schema": parameter.schema,
         "example": parameter.example,

@@ -14,7 +14,7 @@ const TOO_LONG: Fault =
     bad_field("value_error", &["query", "q"], "Look for at most 256 characters (limits.search_chars).");
 fn time(name: &'static str, about: &'static str) -> Parameter {
     let schema = json!({ "type": "string", "format": "date-time" });
-    Parameter { place: "query", name, about, schema, example: json!(TIME) }
+    Parameter { place: "query", required: false, name, about, schema, example: json!(TIME) }
 }
 
 fn hits(schemas: &mut Schemas) -> Value {
@@ -60,6 +60,7 @@ fn hits(schemas: &mut Schemas) -> Value {
 pub fn told() -> Vec<Told> {
     let q = Parameter {
         place: "query",
+        required: true,
         name: "q",
         about: "What to look for: 1 to `limits.search_chars` characters (256) of at most `limits.search_words` words (16).",
         schema: json!({ "type": "string" }),
@@ -67,6 +68,7 @@ pub fn told() -> Vec<Told> {
     };
     let has = Parameter {
         place: "query",
+        required: false,
         name: "has",
         about: "`link`: only what has a link in it.",
         schema: json!({ "type": "string", "enum": ["link"] }),
@@ -74,6 +76,7 @@ pub fn told() -> Vec<Told> {
     };
     let cursor = Parameter {
         place: "query",
+        required: false,
         name: "cursor",
         about: "Goes on where an earlier page of the same search ended: its `next`, and nothing else.",
         schema: json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" }),

@@ -42,6 +42,7 @@ fn file(about: &'static str, content: Vec<(&'static str, Shape, Value)>) -> Vec<
 fn if_none_match() -> Parameter {
     Parameter {
         place: "header",
+        required: false,
         name: "If-None-Match",
         about: "The `ETag` of an earlier answer.",
         schema: json!({ "type": "string" }),
@@ -56,6 +57,7 @@ pub fn told() -> Vec<Told> {
 fn about_sockets() -> Vec<Told> {
     let epoch = Parameter {
         place: "query",
+        required: false,
         name: "epoch",
         about: "The `epoch` of the log that `since` is of. Left out: whichever log it is now.",
         schema: json!({ "type": "string" }),

@@ -27,6 +27,7 @@ pub struct Told {
 #[derive(Clone)]
 pub struct Parameter {
     pub place: &'static str,
+    pub required: bool,
     pub name: &'static str,
     pub about: &'static str,
     pub schema: Value,

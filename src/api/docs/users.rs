@@ -23,6 +23,7 @@ const QUEUE: Fault = fault(429, "busy", "The server is busy (auth.password_queue
 pub fn limit() -> Parameter {
     Parameter {
         place: "query",
+        required: false,
         name: "limit",
         about: "How many entries at most.",
         schema: json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 }),
@@ -34,6 +35,7 @@ pub fn limit() -> Parameter {
 pub fn after(example: &str) -> Parameter {
     Parameter {
         place: "query",
+        required: false,
         name: "after",
         about: "Goes on where an earlier page ended: its `next`, and nothing else.",
         schema: json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" }),
@@ -42,12 +44,20 @@ pub fn after(example: &str) -> Parameter {
 }
 
 pub fn filter(name: &'static str, about: &'static str, example: &str) -> Parameter {
-    Parameter { place: "query", name, about, schema: json!({ "type": "string" }), example: json!(example) }
+    Parameter {
+        place: "query",
+        required: false,
+        name,
+        about,
+        schema: json!({ "type": "string" }),
+        example: json!(example),
+    }
 }
 
 fn prefix() -> Parameter {
     Parameter {
         place: "query",
+        required: false,
         name: "q",
         about: "Only names that begin so, in any spelling that folds to it.",
         schema: json!({ "type": "string" }),

@@ -181,7 +181,7 @@ async fn every_example_of_a_request_is_served() {
             if template == "/users/register" {
                 body["username"] = json!("zed");
             }
-            let path = format!("{}{}", world.path(&template), required_query(&operation));
+            let path = format!("{}{}", world.path(&template), required_query(operation));
             let status = world.send(&method, &path, kind.as_deref(), &body).await;
             assert_eq!(status.to_string(), success, "{method} {path} {kind:?} {body}");
         }
