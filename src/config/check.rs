@@ -45,6 +45,7 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("store.reserve", 0, i64::MAX as u64),
     ("limits.json_depth", 1, 120),
     ("limits.headers", 1, 10_000),
+    ("limits.search_ms", 1, 60_000),
     ("limits.uri_bytes", 1, 65_534),
     ("limits.send_buffer_bytes", 0, i32::MAX as u64),
     ("limits.unsent_bytes", 0, i32::MAX as u64),

@@ -146,7 +146,7 @@ fn a_post_makes_7_allocations_and_a_commit_at_most_12() {
 }
 
 #[test]
-fn settling_a_post_allocates_next_to_nothing() {
+fn settling_a_post_and_taking_in_its_words_makes_at_most_5_allocations() {
     const POSTS: usize = 16_000;
     let mut talk = Talk::begin(ROOMS, FIRST + POSTS);
     talk.post(FIRST, AT_ONCE, &mut []);
@@ -154,7 +154,7 @@ fn settling_a_post_allocates_next_to_nothing() {
     let backup = allocations(|| talk.server.settle("again.db"));
     talk.post(POSTS, AT_ONCE, &mut []);
     let settling = (allocations(|| talk.server.settle("after.db")) - backup) / POSTS as f64;
-    assert!(settling <= 0.1, "{settling} allocations to settle a post");
+    assert!(settling <= 5.0, "{settling} allocations to settle a post");
 }
 
 #[test]

@@ -364,6 +364,7 @@ fn other_value(key: &str, default: &Value) -> BoxedStrategy<Value> {
         ("auth.invites", _) => text("open|ask"),
         ("auth.directory", _) => text("open|rooms|closed"),
         ("limits.rates" | "server.metrics" | "server.docs", _) => text("on|off"),
+        ("rooms.edit_history", _) => text("members|moderators|off"),
         ("log.format", _) => text("text|json"),
         ("log.requests", _) => text("off|errors|all"),
         ("log.level", _) => text("(natter=)?(error|warn|info|debug|trace)"),

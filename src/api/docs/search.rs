@@ -63,7 +63,7 @@ pub fn told() -> Vec<Told> {
         required: true,
         name: "q",
         about: "What to look for: 1 to `limits.search_chars` characters (256) of at most `limits.search_words` words (16).",
-        schema: json!({ "type": "string" }),
+        schema: json!({ "type": "string", "minLength": 1 }),
         example: json!("hello"),
     };
     let has = Parameter {
