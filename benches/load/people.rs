@@ -127,8 +127,9 @@ pub fn fresh_run() -> String {
 /// The seq of a room's last event, as its history tells it.
 pub async fn head_seq(target: &Target, person: &Person, chat_id: &str) -> Result<u64> {
     let mut client = Client::connect(target.addr).await?;
-    // The page after the last event there can be: empty, so that no store has to look for its end.
-    let path = format!("/chat/{chat_id}?after={}&limit=1", i64::MAX);
+    // The page after the last event there can be: empty, so that no store has to look for its end. Of the log itself: its head is
+    // the node's, where that of the messages is what the store has folded.
+    let path = format!("/chat/{chat_id}/events?after={}&limit=1", i64::MAX);
     let answer = client.json(Method::GET, &path, Some(&person.token), Body::None).await?;
     answer["head_seq"].as_u64().ok_or_else(|| format!("GET {path} was answered without head_seq: {answer}").into())
 }
