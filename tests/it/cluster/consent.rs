@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Person};
+use crate::harness::{Cluster, Person, until};
 
 async fn listed(who: &Person, room: &str) -> Option<Value> {
     let page = who.my_chats("").await;
@@ -16,10 +16,15 @@ async fn who_is_blocked_on_one_node_is_refused_on_another_and_taken_again_once_t
     let room = ann.private(&bob).await;
     bob.post(&room, "before").await;
     ann.post_json("/users/me/blocks", &json!({"username": "bob"})).await.ok();
-    assert_eq!(bob.try_post(&room, &json!({"message": "hear me"})).await.refused(403)["code"], "not_taken");
+    let hear_me = json!({"message": "hear me"});
+    until("the block to hold there", async || bob.try_post(&room, &hear_me).await.status == 403).await;
+    assert_eq!(bob.try_post(&room, &hear_me).await.refused(403)["code"], "not_taken");
     ann.at(&cluster[1]).delete("/users/me/blocks/bob").await.ok();
-    bob.post(&room, "thank you").await;
-    assert_eq!(ann.history(&room, "").await["messages"].as_array().map(Vec::len), Some(2));
+    let thanks = json!({"message": "thank you", "client_id": "thanks"});
+    until("the block to be lifted", async || bob.try_post(&room, &thanks).await.status == 200).await;
+    let history = ann.history(&room, "").await;
+    let last = history["messages"].as_array().and_then(|messages| messages.last()).expect("messages");
+    assert_eq!(last["content"], "thank you");
 }
 
 #[tokio::test]
@@ -53,6 +58,8 @@ async fn a_room_hidden_on_one_node_is_gone_on_another_until_somebody_writes() {
     }
     ann.post(&room, "once more").await;
     for node in cluster.nodes() {
-        assert_eq!(listed(&bob.at(node), &room).await.expect("it is back")["last_message"]["content"], "once more");
+        let bob = bob.at(node);
+        until("it to be back", async || listed(&bob, &room).await.is_some()).await;
+        assert_eq!(listed(&bob, &room).await.expect("it is back")["last_message"]["content"], "once more");
     }
 }
